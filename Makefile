@@ -1,0 +1,122 @@
+# DeepKD for Darknet: fetches Darknet, applies patches/, adds plugin/, and builds it in build/.
+#
+#   make         build build/darknet            make deps       install the packages it needs
+#   make demo    train, distill and compare     make data       write Fashion-MNIST as images
+#   make table   the README's table             make bench      the README's timings
+#   make test    every test                     make test-asan  again, with sanitizers
+#   make clean   remove what was compiled (weights and data sets stay)
+#   make help    this text
+#
+# Switches, as in `make BLAS=0`; after a change of one, make rebuilds what it must:
+#   GPU CUDNN OPENCV OPENMP DEBUG ARCH   Darknet's own
+#   BLAS=1       matrix products by OpenBLAS; 0: by Darknet's loops
+#   PLUGIN=1     0: Darknet with its patches, without DeepKD
+#   SANITIZE=0   1: address and undefined-behaviour sanitizers
+#   BUILD=build  the run folder: cd build && ./darknet distill cfg/deepkd.data ...
+#   DARKNET_SRC= Darknet's source; default: the submodule, else Debian's source package
+
+GPU      = 0
+CUDNN    = 0
+OPENCV   = 0
+OPENMP   = 0
+DEBUG    = 0
+ARCH     =
+BLAS     = 1
+PLUGIN   = 1
+SANITIZE = 0
+BUILD   ?= build
+PYTHON  ?= /usr/bin/python3
+
+ROOT    := $(CURDIR)
+# Darknet as published: fetched once, read by every BUILD
+SOURCE  := build/source
+export BUILD PYTHON ROOT DARKNET_SRC
+
+SWITCHES = GPU=$(GPU) CUDNN=$(CUDNN) OPENCV=$(OPENCV) OPENMP=$(OPENMP) DEBUG=$(DEBUG) \
+           BLAS=$(BLAS) PLUGIN=$(PLUGIN) SANITIZE=$(SANITIZE)
+PACKAGES = build
+ifneq ($(strip $(ARCH)),)
+SWITCHES += 'ARCH=$(ARCH)'
+endif
+ifeq ($(SANITIZE),1)
+SWITCHES += 'OPTS=-O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined'
+endif
+ifeq ($(BLAS),1)
+PACKAGES += blas
+endif
+ifeq ($(OPENCV),1)
+PACKAGES += opencv
+endif
+
+# Darknet's own Makefile, patched to include plugin/plugin.mk, does the compiling
+IN_BUILD = --no-print-directory -C $(BUILD) $(SWITCHES) \
+           PLUGIN_DIR=$(ROOT)/plugin PLUGIN_MK=$(ROOT)/plugin/plugin.mk
+
+all: packages $(BUILD)/.patched $(BUILD)/.switches
+	@find -L $(BUILD)/cfg -type l -delete
+	@ln -sfnr $(wildcard cfg/*) $(BUILD)/cfg/
+	@$(MAKE) $(IN_BUILD)
+
+packages:
+	@scripts/deps.sh check $(PACKAGES)
+
+$(SOURCE)/Makefile: $(if $(DARKNET_SRC),FORCE) | packages
+	@scripts/darknet-source.sh $(SOURCE)
+
+$(BUILD)/.patched: $(SOURCE)/Makefile patches/series $(wildcard patches/*.patch) | packages
+	@mkdir -p $(BUILD)/obj $(BUILD)/backup $(BUILD)/results
+	@rm -rf $(BUILD)/src $(BUILD)/include $(BUILD)/examples
+	@cp -a --remove-destination $(SOURCE)/. $(BUILD)/
+	@for patch in $$(sed 's/#.*//' patches/series); do \
+	    echo "applying patches/$$patch"; \
+	    patch -d $(BUILD) -p1 --fuzz=0 --force --silent --no-backup-if-mismatch \
+	        -i $(ROOT)/patches/$$patch || { echo "make: patches/$$patch failed" >&2; exit 1; }; \
+	done
+	@touch $@
+
+$(BUILD)/.switches: FORCE
+	@mkdir -p $(BUILD)
+	@printf '%s\n' $(SWITCHES) >$@.new
+	@if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
+
+deps:
+	@scripts/deps.sh install $(PACKAGES) source test demo
+
+built: deps
+	@$(MAKE) --no-print-directory all
+
+data: deps
+	@test -e $(BUILD)/data/fashion-mnist/train.list || \
+	    $(PYTHON) scripts/fashion_mnist.py $(BUILD)/data/fashion-mnist
+
+demo: built data
+	@scripts/demo.sh
+
+table: built data
+	@$(PYTHON) scripts/table.py
+
+bench: built data
+	@tests/bench/bench.sh
+
+# C programs (cmocka) and scripts alike speak TAP; two run at once, so BLAS gets one thread each
+test: built
+	@$(MAKE) $(IN_BUILD) -f $(ROOT)/tests/Makefile
+	@CMOCKA_MESSAGE_OUTPUT=TAP OPENBLAS_NUM_THREADS=1 DARKNET=$(abspath $(BUILD))/darknet \
+	    prove -j2 --exec '' $(wildcard tests/cli/*.t) \
+	    $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(wildcard tests/unit/test_*.c))
+
+# Darknet never frees its networks, so leaks are not looked for
+test-asan:
+	@ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
+	    $(MAKE) --no-print-directory test BUILD=build-asan SANITIZE=1
+
+clean:
+	@rm -rf build-asan $(addprefix $(BUILD)/, \
+	    obj tests darknet libdarknet.a libdarknet.so .patched .switches)
+
+help:
+	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
+
+FORCE:
+.PHONY: all packages deps built data demo table bench test test-asan clean help FORCE
+.DELETE_ON_ERROR:

@@ -1,0 +1,103 @@
+/* See arguments.h. */
+#include "arguments.h"
+#include "deepkd.h"
+#include "options.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static const char usage[] =
+    "usage: darknet distill DATA STUDENT.cfg TEACHER.weights [-start STUDENT.weights] [-clear] "
+    "[-resume] [-seed N] [-threads N]";
+
+static uint64_t read_count(const char *flag, const char *text, uint64_t most)
+{
+    char *end;
+    errno = 0;
+    unsigned long long value = text ? strtoull(text, &end, 10) : 0;
+    if (!text || !isdigit((unsigned char)*text) || *end || errno || value < 1 || value > most)
+        kd_fail("%s %s: expected a whole number from 1 to %llu", flag, text ? text : "",
+                (unsigned long long)most);
+    return value;
+}
+
+/* Reads one flag at argv[i]; returns how many words it took. */
+static int read_flag(distill_arguments *a, char **argv, int i)
+{
+    const char *flag = argv[i];
+    char *value = argv[i + 1];
+    if (!strcmp(flag, "-clear")) return a->clear = 1;
+    if (!strcmp(flag, "-resume")) return a->resume = 1;
+    if (!strcmp(flag, "-seed")) a->seed = read_count(flag, value, INT64_MAX);
+    else if (!strcmp(flag, "-threads")) a->threads = read_count(flag, value, 256);
+    else if (!strcmp(flag, "-start") && value) a->start = value;
+    else kd_fail("%s: unknown flag, or its value is missing; %s", flag, usage);
+    return 2;
+}
+
+distill_arguments read_arguments(int argc, char **argv)
+{
+    distill_arguments a = {.threads = 2};
+    char **place[] = {&a.data, &a.cfg, &a.weights};
+    size_t files = 0;
+    for (int i = 2; i < argc && argv[i];) {
+        if (argv[i][0] == '-') {
+            i += read_flag(&a, argv, i);
+            continue;
+        }
+        if (files == sizeof(place) / sizeof(*place)) kd_fail("%s: one file too many; %s", argv[i], usage);
+        *place[files++] = argv[i++];
+    }
+    if (files < 2) kd_fail("%s", usage);
+    if (a.resume && a.start) kd_fail("-resume goes on from the saved state: expected no -start");
+    if (a.clear && !a.start) kd_fail("-clear sets back the images seen of -start: expected -start");
+    return a;
+}
+
+#define TO(field) offsetof(data_options, field)
+static const option data_option_table[] = {
+    {"classes", OPTION_INT, TO(classes), 1, INT_MAX, 0},
+    {"train", OPTION_TEXT, TO(train), 0, 0, 0},
+    {"valid", OPTION_TEXT, TO(valid), 0, 0, 0},
+    {"labels", OPTION_TEXT, TO(labels), 0, 0, 0},
+    {"backup", OPTION_TEXT, TO(backup), 0, 0, 0},
+    {"teacher", OPTION_TEXT, TO(teacher), 0, 0, 0},
+    {"top", OPTION_INT, TO(top), 1, INT_MAX, 0},
+    {"eval_interval", OPTION_INT, TO(eval_interval), 1, INT_MAX, 0},
+    {"save_interval", OPTION_INT, TO(save_interval), 1, INT_MAX, 0},
+    {"log_interval", OPTION_INT, TO(log_interval), 1, INT_MAX, 0},
+    {"names", OPTION_TEXT, TO(names), 0, 0, 0},
+    {"eval", OPTION_TEXT, TO(eval), 0, 0, 0},
+    {"results", OPTION_TEXT, TO(results), 0, 0, 0},
+    {"map", OPTION_TEXT, TO(map), 0, 0, 0},
+    {0},
+};
+
+static void check_folder(const char *file, const char *folder)
+{
+    struct stat info;
+    if (stat(folder, &info) || !S_ISDIR(info.st_mode))
+        kd_fail("%s: backup=%s: found no such folder, expected one to save into", file, folder);
+    if (access(folder, W_OK))
+        kd_fail("%s: backup=%s: %s, expected a folder to save into", file, folder, strerror(errno));
+}
+
+data_options read_data_options(char *file)
+{
+    data_options d = {.top = 1, .save_interval = 100, .log_interval = 10};
+    read_options(file, "", read_data_cfg(file), data_option_table, &d);
+    const struct {
+        const char *key, *value;
+    } needed[] = {{"train", d.train}, {"valid", d.valid}, {"labels", d.labels}, {"backup", d.backup}};
+    for (size_t i = 0; i < sizeof(needed) / sizeof(*needed); ++i)
+        if (!needed[i].value) kd_fail("%s: found no %s=, expected it", file, needed[i].key);
+    if (!d.classes) kd_fail("%s: found no classes=, expected it", file);
+    if (d.top > d.classes) kd_fail("%s: top=%d: expected at most classes=%d", file, d.top, d.classes);
+    check_folder(file, d.backup);
+    return d;
+}

@@ -1,0 +1,15 @@
+/* Registers the sections and the commands with Darknet. */
+#include "deepkd.h"
+
+#include "deepkd_loss_layer.h"
+#include "distill.h"
+#include "plugin.h"
+#include "tools.h"
+
+void deepkd_init(void)
+{
+    register_layer((plugin_layer){"[teacher]", parse_teacher});
+    register_layer((plugin_layer){"[deepkd_loss]", parse_deepkd_loss});
+    register_command((plugin_command){"distill", run_distill});
+    register_command((plugin_command){"deepkd", run_deepkd});
+}

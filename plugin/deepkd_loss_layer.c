@@ -1,0 +1,227 @@
+/* See deepkd_loss_layer.h. */
+#include "deepkd_loss_layer.h"
+#include "options.h"
+
+#include <limits.h>
+#include <math.h>
+#include <stdlib.h>
+
+const char *const kd_component_name[KD_COMPONENTS] = {"tog", "tcg", "ncg"};
+
+#define TO(field) offsetof(deepkd_options, field)
+#define MOST 0.9999 /* a momentum of 1 never forgets */
+static const option deepkd_option_table[] = {
+    {"method", OPTION_CHOICE, TO(method), 0, 0, "kd|dkd"},
+    {"trainer", OPTION_CHOICE, TO(trainer), 0, 0, "deepkd|dot|sgd"},
+    {"activation", OPTION_CHOICE, TO(activation), 0, 0, "softmax|logistic"},
+    {"temperature", OPTION_REAL, TO(temperature), .01, 1000, 0},
+    {"task_weight", OPTION_REAL, TO(task_weight), 0, 1e6, 0},
+    {"teacher_weight", OPTION_REAL, TO(teacher_weight), 0, 1e6, 0},
+    {"alpha", OPTION_REAL, TO(alpha), 0, 1e6, 0},
+    {"beta", OPTION_REAL, TO(beta), 0, 1e6, 0},
+    {"warmup", OPTION_INT, TO(warmup), 0, INT_MAX, 0},
+    {"logit_standardization", OPTION_INT, TO(standardize), 0, 1, 0},
+    {"topk_schedule", OPTION_CHOICE, TO(topk_schedule), 0, 0, "dynamic|static|off"},
+    {"topk", OPTION_INT, TO(topk), 1, INT_MAX, 0},
+    {"topk_phases", OPTION_PAIR, TO(topk_phases), 0, 1, 0},
+    {"delta_tog", OPTION_REAL, TO(delta[KD_TOG]), -1, 1, 0},
+    {"delta_tcg", OPTION_REAL, TO(delta[KD_TCG]), -1, 1, 0},
+    {"delta_ncg", OPTION_REAL, TO(delta[KD_NCG]), -1, 1, 0},
+    {"momentum_tog", OPTION_REAL, TO(momentum[KD_TOG]), 0, MOST, 0},
+    {"momentum_tcg", OPTION_REAL, TO(momentum[KD_TCG]), 0, MOST, 0},
+    {"momentum_ncg", OPTION_REAL, TO(momentum[KD_NCG]), 0, MOST, 0},
+    {"decay_component", OPTION_CHOICE, TO(decay_component), 0, 0, "tog|tcg|ncg"},
+    {0},
+};
+
+static const deepkd_options defaults = {
+    .method = KD_METHOD_KD,
+    .trainer = TRAINER_DEEPKD,
+    .activation = -1,
+    .temperature = 4,
+    .task_weight = 1,
+    .teacher_weight = 1,
+    .alpha = 1,
+    .beta = 8,
+    .topk_schedule = KD_TOPK_DYNAMIC,
+    .topk_phases = {.3, .7},
+    .delta = {NAN, NAN, NAN},
+    .momentum = {NAN, NAN, NAN},
+    .decay_component = KD_TOG,
+};
+
+static void backward_nothing(layer l, network net)
+{
+    (void)l, (void)net;
+}
+
+static void release_deepkd_loss_layer(layer l)
+{
+    deepkd *kd = l.plugin;
+    for (int c = 0; c < KD_COMPONENTS; ++c) free(kd->delta[c]);
+    free(kd->scratch);
+    free(kd);
+}
+
+deepkd *find_deepkd(network *net)
+{
+    layer last = net->layers[net->n - 1];
+    return last.forward == forward_deepkd_loss_layer ? last.plugin : 0;
+}
+
+layer parse_deepkd_loss(list *options, network *net, int index, char *cfgfile)
+{
+    if (index != net->n - 1)
+        kd_fail("%s: [deepkd_loss] is layer %d of %d: expected it, once, at the end of the file",
+                cfgfile, index, net->n);
+    if (index < 2 || net->layers[index - 1].forward != forward_teacher_layer)
+        kd_fail("%s: found no [teacher] right before [deepkd_loss]", cfgfile);
+    deepkd *kd = kd_calloc(1, sizeof(*kd));
+    kd->options = defaults;
+    read_options(cfgfile, "[deepkd_loss]", options, deepkd_option_table, &kd->options);
+    kd->net = net;
+    kd->teacher = net->layers[index - 1].plugin;
+    layer l = make_pass_through_layer(net, index);
+    l.plugin = kd;
+    l.forward = forward_deepkd_loss_layer;
+    l.backward = backward_nothing;
+    l.release = release_deepkd_loss_layer;
+    fprintf(stderr, "deepkd loss                                    %4d\n", l.outputs);
+    return l;
+}
+
+double component_momentum(const deepkd *kd, kd_component c)
+{
+    const deepkd_options *o = &kd->options;
+    const double deepkd_delta[] = {.075, -.075, o->method == KD_METHOD_DKD ? .05 : .075};
+    const double dot_delta[] = {-.075, .075, .075};
+    double base = kd->net->momentum;
+    if (o->trainer == TRAINER_SGD) return base;
+    if (o->trainer == TRAINER_DOT) return base + dot_delta[c];
+    if (!isnan(o->momentum[c])) return o->momentum[c];
+    return base + (isnan(o->delta[c]) ? deepkd_delta[c] : o->delta[c]);
+}
+
+int is_active(const deepkd *kd, kd_component c)
+{
+    const deepkd_options *o = &kd->options;
+    if (c == KD_TOG) return o->task_weight > 0;
+    if (c == KD_TCG) return o->teacher_weight * o->alpha > 0;
+    return o->teacher_weight > 0 && (o->method == KD_METHOD_KD || o->beta > 0);
+}
+
+static void check_momenta(const deepkd *kd, const char *cfg)
+{
+    for (int c = 0; c < KD_COMPONENTS; ++c) {
+        double momentum = component_momentum(kd, c);
+        if (momentum < 0 || momentum > MOST)
+            kd_fail("%s: [deepkd_loss] momentum of %s is %g ([net] momentum=%g and its delta): "
+                    "expected 0 to %g", cfg, kd_component_name[c], momentum, kd->net->momentum,
+                    MOST);
+    }
+}
+
+static void check_topk(deepkd *kd, const char *cfg)
+{
+    const deepkd_options *o = &kd->options;
+    int others = kd->classes - 1, half = others / 2 > 1 ? others / 2 : 1;
+    if (o->topk > others)
+        kd_fail("%s: [deepkd_loss] topk=%d: expected at most %d, the classes without the target",
+                cfg, o->topk, others);
+    kd->topk_config = (kd_topk_config){o->topk_schedule, o->topk ? o->topk : half,
+                                       o->topk_phases[0], o->topk_phases[1]};
+}
+
+void attach_deepkd_loss(deepkd *kd, const char *cfg)
+{
+    const deepkd_options *o = &kd->options;
+    kd->softmax = find_softmax(kd->net, cfg);
+    kd->classes = kd->net->layers[kd->softmax].inputs;
+    if (kd->teacher->classes != kd->classes)
+        kd_fail("%s: found %d classes, expected the teacher's %d (%s)", cfg, kd->classes,
+                kd->teacher->classes, kd->teacher->cfg);
+    int activation = o->activation < 0 ? KD_SOFTMAX : o->activation;
+    if (activation == KD_SOFTMAX && kd->classes < 2)
+        kd_fail("%s: [deepkd_loss] activation=softmax with one class teaches nothing: expected "
+                "activation=logistic", cfg);
+    check_topk(kd, cfg);
+    check_momenta(kd, cfg);
+    kd->loss_config = (kd_loss_config){o->method, activation, o->standardize, o->temperature,
+                                       o->alpha, o->beta};
+    for (int c = KD_TCG; c <= KD_NCG; ++c)
+        kd->delta[c] = kd_calloc((size_t)kd->net->batch * kd->classes, sizeof(float));
+    kd->scratch = kd_calloc(kd->classes, (4 + KD_SCRATCH(1)) * sizeof(double));
+}
+
+long training_batch(network *net)
+{
+    long images = (long)net->batch * net->subdivisions;
+    return ((long)*net->seen + images - 1) / images;
+}
+
+double training_progress(network *net)
+{
+    return (double)training_batch(net) / net->max_batches;
+}
+
+/* TCG and NCG rise linearly over the first `warmup` batches. */
+static double warmup_factor(const deepkd *kd)
+{
+    double batch = training_batch(kd->net);
+    return batch < kd->options.warmup ? batch / kd->options.warmup : 1;
+}
+
+static int all_finite_logits(const float *logits, long n)
+{
+    for (long i = 0; i < n; ++i)
+        if (!isfinite(logits[i])) return 0;
+    return 1;
+}
+
+/* One image: adds its losses, leaves its deltas. weight multiplies both. */
+static void distil_row(deepkd *kd, int b, const float *student, int target, double weight)
+{
+    int n = kd->classes;
+    double *z = kd->scratch, *y = z + n, *tcg = y + n, *ncg = tcg + n;
+    for (int j = 0; j < n; ++j) {
+        z[j] = student[(size_t)b * n + j];
+        y[j] = kd->teacher->logits[(size_t)b * n + j];
+    }
+    kd_losses loss = kd_row(&kd->loss_config, n, z, y, target, kd->keep, tcg, ncg, ncg + n);
+    kd->loss[KD_TCG] += weight * loss.tcg;
+    kd->loss[KD_NCG] += weight * loss.ncg;
+    for (int j = 0; j < n; ++j) {
+        kd->delta[KD_TCG][(size_t)b * n + j] = -weight * tcg[j];
+        kd->delta[KD_NCG][(size_t)b * n + j] = -weight * ncg[j];
+    }
+}
+
+/* The name of what is not finite, if anything is; checked before anything is built on it. */
+static const char *find_broken(const deepkd *kd, const float *student)
+{
+    long n = (long)kd->net->batch * kd->classes;
+    if (!all_finite_logits(kd->teacher->logits, n)) return "teacher's logits";
+    if (!all_finite_logits(student, n)) return "student's logits";
+    if (!isfinite(kd->loss[KD_TOG])) return "task loss (tog)";
+    return 0;
+}
+
+void forward_deepkd_loss_layer(layer l, network net)
+{
+    deepkd *kd = l.plugin;
+    if (!kd->groups || !net.train) return;
+    const float *student = net.layers[kd->softmax - 1].output;
+    kd->loss[KD_TOG] += kd->options.task_weight * *net.layers[kd->softmax].cost;
+    kd->rows += net.batch;
+    kd->keep = kd_topk_schedule(&kd->topk_config, kd->classes, training_progress(kd->net));
+    if (!kd->broken) kd->broken = find_broken(kd, student);
+    if (kd->broken || !kd->options.teacher_weight) return;
+
+    double weight = kd->options.teacher_weight * warmup_factor(kd);
+    for (int b = 0; b < net.batch; ++b) {
+        int target = max_index(kd->net->truth + (size_t)b * kd->classes, kd->classes);
+        distil_row(kd, b, student, target, weight);
+    }
+    if (!isfinite(kd->loss[KD_TCG])) kd->broken = "target-class loss (tcg)";
+    else if (!isfinite(kd->loss[KD_NCG])) kd->broken = "non-target-class loss (ncg)";
+}

@@ -1,0 +1,76 @@
+/*
+ * [deepkd_loss]: how the student learns from the teacher. In `distill` it
+ * compares the two networks' logits after each forward pass and yields the
+ * losses and one delta for each component; groups.c takes them back through
+ * the student. It has no cost of its own, so Darknet's printed loss stays
+ * Darknet's. In every other command the section is read, and costs nothing.
+ */
+#ifndef KD_DEEPKD_LOSS_LAYER_H
+#define KD_DEEPKD_LOSS_LAYER_H
+
+#include "deepkd.h"
+#include "kd_math.h"
+#include "teacher_layer.h"
+
+typedef enum { TRAINER_DEEPKD, TRAINER_DOT, TRAINER_SGD } kd_trainer;
+
+/* The section's options, as design and README list them. */
+typedef struct {
+    int method, activation, trainer; /* kd_method, kd_activation (-1: not given), kd_trainer */
+    double temperature, alpha, beta;
+    double task_weight, teacher_weight;
+    int warmup; /* batches */
+    int standardize;
+    int topk_schedule, topk; /* kd_schedule; K*, 0: not given */
+    double topk_phases[2];
+    double delta[KD_COMPONENTS];    /* momentum minus [net] momentum; NAN: not given */
+    double momentum[KD_COMPONENTS]; /* NAN: not given; else wins over delta */
+    int decay_component;            /* kd_component */
+} deepkd_options;
+
+/* What the layer knows and what one step leaves behind; `l.plugin` of the layer. */
+typedef struct deepkd {
+    deepkd_options options;
+    network *net; /* the student */
+    teacher *teacher;
+    struct momentum_groups *groups; /* groups.h; NULL until attach_groups */
+
+    int softmax; /* index of the student's output layer; its input is the logits */
+    int classes;
+    kd_loss_config loss_config;
+    kd_topk_config topk_config;
+
+    /* Set by each forward pass in training. */
+    float *delta[KD_COMPONENTS];  /* TCG, NCG: [batch][classes], -dL/dz as Darknet stores it */
+    double loss[KD_COMPONENTS];   /* weighted sums over `rows` rows */
+    long rows;                    /* since the caller last set it to 0 */
+    int keep;                     /* K of this batch */
+    const char *broken;           /* what was not finite first, or NULL; nothing is updated then */
+    double *scratch;
+} deepkd;
+
+/* A registered layer's parser (patches/0001). */
+layer parse_deepkd_loss(list *options, network *net, int index, char *cfgfile);
+
+/* The state of a network's [deepkd_loss], or NULL when its cfg has none. */
+deepkd *find_deepkd(network *net);
+
+/*
+ * Checks what needs both networks (classes, K, activation, momentum) and
+ * allocates; `cfg` names the student's file in messages. After load_teacher.
+ */
+void attach_deepkd_loss(deepkd *kd, const char *cfg);
+
+/* The momentum coefficient of a component: design.md, section 2, Optimizer. */
+double component_momentum(const deepkd *kd, kd_component c);
+
+/* 1 when the component has a weight above 0. */
+int is_active(const deepkd *kd, kd_component c);
+
+/* The batch that is being trained, from 1, and the share of the run it ends. */
+long training_batch(network *net);
+double training_progress(network *net);
+
+void forward_deepkd_loss_layer(layer l, network net);
+
+#endif

@@ -1,0 +1,11 @@
+/*
+ * ./darknet distill DATA STUDENT.cfg [TEACHER.weights] [flags]: trains the
+ * student of a cfg with [teacher] and [deepkd_loss]. README.md is its manual.
+ */
+#ifndef KD_DISTILL_H
+#define KD_DISTILL_H
+
+/* The command; returns its exit status: 0, or 130 / 143 after SIGINT / SIGTERM. */
+int run_distill(int argc, char **argv);
+
+#endif

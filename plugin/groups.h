@@ -1,0 +1,45 @@
+/*
+ * Momentum groups: components with the same momentum share one buffer and one
+ * backward pass. That is exact, because backward is linear in the deltas.
+ * DeepKD, section 3.2; DOT, ICCV 2023, section 3.2:
+ *   v_g <- mu_g v_g + grad_g,   w <- w - rate * sum_g v_g.
+ */
+#ifndef KD_GROUPS_H
+#define KD_GROUPS_H
+
+#include "deepkd_loss_layer.h"
+#include "parameters.h"
+
+/* One layer's sums of gradients; they carry the momentum from batch to batch. */
+typedef struct {
+    float *weights, *biases, *scales;
+} layer_buffers;
+
+typedef struct {
+    int has[KD_COMPONENTS]; /* 1: the component belongs to this group */
+    double momentum;
+    int decays;             /* weight decay enters this group's buffers */
+    layer_buffers *buffers; /* [net->n]; the first group's are the layers' own */
+} momentum_group;
+
+typedef struct momentum_groups {
+    momentum_group group[KD_COMPONENTS];
+    int n;
+    float **task_delta; /* [net->n]: what the task's layers left in their delta, else NULL */
+} momentum_groups;
+
+/*
+ * Forms the groups, allocates their buffers and hooks backward and update into
+ * kd->net (patches/0002). After attach_deepkd_loss. Exits when a layer has
+ * parameters that can't be grouped, or with adam=1. `cfg` names the file.
+ */
+void attach_groups(deepkd *kd, const char *cfg);
+void release_groups(deepkd *kd);
+
+/* The buffers of all groups, as checkpoints save them; free with kd_free_arrays. */
+kd_arrays group_arrays(const deepkd *kd);
+
+/* "TOG+NCG 0.975 (weight decay), TCG 0.825" into text[size]. */
+void describe_groups(const deepkd *kd, char *text, size_t size);
+
+#endif

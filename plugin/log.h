@@ -1,0 +1,48 @@
+/*
+ * What a run tells: Darknet's training line with the components behind it, one
+ * live line with a progress bar on a terminal, and a CSV file.
+ */
+#ifndef KD_LOG_H
+#define KD_LOG_H
+
+#include "deepkd_loss_layer.h"
+#include "evaluate.h"
+
+#include <stdint.h>
+
+/* One batch. Losses are means an image. */
+typedef struct {
+    long batch, max_batches;
+    uint64_t images;  /* seen so far */
+    double epoch;     /* images seen / images of the list */
+    double loss, average;          /* Darknet's own loss and its running average */
+    double part[KD_COMPONENTS];    /* the weighted losses of the components */
+    int keep;                      /* K */
+    double rate;                   /* the learning rate */
+    double seconds, images_per_s;  /* of this batch; since the last logged one */
+} log_entry;
+
+typedef struct {
+    FILE *csv;
+    char *csv_file;
+    int is_terminal; /* of stdout */
+} run_log;
+
+/*
+ * Opens the CSV file: a new one with its header line, or with resumed_batch >= 0
+ * the old one without the rows behind that batch. Exits when it can't be written.
+ */
+run_log open_log(char *csv_file, long resumed_batch);
+void close_log(run_log *log);
+
+/* A line and a CSV row for a batch. */
+void log_batch(run_log *log, const log_entry *e);
+
+/* On a terminal: rewrites the live line. Else nothing. */
+void log_progress(run_log *log, const log_entry *e);
+
+/* A line and a CSV row for an evaluation of the student after `batch`. */
+void log_evaluation(run_log *log, const log_entry *e, const evaluation *v, double best,
+                    long best_batch);
+
+#endif

@@ -1,0 +1,164 @@
+/* See options.h. */
+#include "options.h"
+#include "deepkd.h"
+
+#include "activations.h"
+#include "cost_layer.h"
+#include "option_list.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <limits.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Where an option stands, for messages. */
+typedef struct {
+    const char *file, *section, *key, *value;
+} place;
+
+static void bad_option(const place *at, const char *expected)
+{
+    kd_fail("%s: %s%s%s=%s: expected %s", at->file, at->section, *at->section ? " " : "",
+            at->key, at->value, expected);
+}
+
+/* The number at *text; moves *text behind it. */
+static double read_number(const place *at, const option *o, char **text)
+{
+    char expected[128], *end;
+    errno = 0;
+    double value = strtod(*text, &end);
+    int whole = o->kind != OPTION_INT || value == floor(value);
+    if (end == *text || errno || !(value >= o->low && value <= o->high) || !whole) {
+        const char *two = o->kind == OPTION_PAIR ? "two growing numbers, " : "";
+        snprintf(expected, sizeof(expected), "%s%s from %.10g to %.10g", two,
+                 o->kind == OPTION_INT ? "a whole number" : "a number", o->low, o->high);
+        bad_option(at, expected);
+    }
+    *text = end;
+    return value;
+}
+
+static int read_choice(const place *at, const option *o)
+{
+    const char *rest = o->choices;
+    size_t length = strlen(at->value);
+    for (int index = 0; *rest; ++index) {
+        size_t n = strcspn(rest, "|");
+        if (n == length && !strncmp(rest, at->value, n)) return index;
+        rest += n + (rest[n] == '|');
+    }
+    bad_option(at, o->choices);
+    return 0;
+}
+
+static void set_option(const place *at, const option *o, char *value, void *into)
+{
+    void *to = (char *)into + o->offset;
+    char *end = value;
+    switch (o->kind) {
+    case OPTION_INT: *(int *)to = (int)read_number(at, o, &end); break;
+    case OPTION_REAL: *(double *)to = read_number(at, o, &end); break;
+    case OPTION_CHOICE: *(int *)to = read_choice(at, o); return;
+    case OPTION_TEXT:
+        if (!*value) bad_option(at, "a text");
+        *(char **)to = kd_copy(value);
+        return;
+    case OPTION_PAIR: {
+        double *pair = to;
+        pair[0] = read_number(at, o, &end);
+        if (*end != ',') bad_option(at, "two numbers with a comma between them");
+        ++end;
+        pair[1] = read_number(at, o, &end);
+        if (pair[0] >= pair[1]) bad_option(at, "two growing numbers");
+    }
+    }
+    if (*end) bad_option(at, "a number and nothing behind it");
+}
+
+static const option *find_option(const option *table, const char *key)
+{
+    for (const option *o = table; o->key; ++o)
+        if (!strcmp(o->key, key)) return o;
+    return 0;
+}
+
+/* "a, b, c": the keys of a table, in a buffer that is never too small for ours */
+static const char *known_keys(const option *table)
+{
+    static char keys[1024];
+    keys[0] = 0;
+    for (const option *o = table; o->key; ++o) {
+        if (keys[0]) strncat(keys, ", ", sizeof(keys) - strlen(keys) - 1);
+        strncat(keys, o->key, sizeof(keys) - strlen(keys) - 1);
+    }
+    return keys;
+}
+
+/* Is the key given again before this node? */
+static int is_repeated(list *options, node *n)
+{
+    for (node *m = options->front; m != n; m = m->next)
+        if (!strcmp(((kvp *)m->val)->key, ((kvp *)n->val)->key)) return 1;
+    return 0;
+}
+
+void read_options(const char *file, const char *section, list *options, const option *table,
+                  void *into)
+{
+    for (node *n = options->front; n; n = n->next) {
+        kvp *pair = n->val;
+        char *value = kd_copy(pair->val);
+        value[strcspn(value, "#")] = 0;
+        place at = {file, section, pair->key, value};
+        const option *o = find_option(table, pair->key);
+        if (!o) {
+            char expected[1100];
+            snprintf(expected, sizeof(expected), "one of the options %s", known_keys(table));
+            bad_option(&at, expected);
+        }
+        if (is_repeated(options, n)) bad_option(&at, "each option once");
+        pair->used = 1;
+        set_option(&at, o, value, into);
+        free(value);
+    }
+}
+
+/* Keys of [net] that Darknet reads only for some of its policies. */
+static const char *const conditional_keys[] = {"steps", "scales", "step", "scale", "gamma",
+                                               "power", "B1",     "B2",   "eps",   0};
+static const char *const policies[] = {"random", "poly", "constant", "step",
+                                       "exp",    "sigmoid", "steps", 0};
+
+static int is_one_of(const char *const *names, const char *name)
+{
+    for (; *names; ++names)
+        if (!strcmp(*names, name)) return 1;
+    return 0;
+}
+
+/* Does Darknet read this value as what it says? */
+static int is_known_value(const char *section, const char *key, char *value)
+{
+    if (!strcmp(key, "activation"))
+        return !strcmp(get_activation_string(get_activation(value)), value);
+    if (!strcmp(key, "policy")) return is_one_of(policies, value);
+    if (!strcmp(section, "[cost]") && !strcmp(key, "type"))
+        return !strcmp(get_cost_string(get_cost_type(value)), value);
+    return 1;
+}
+
+void strict_section(char *file, char *section, list *options)
+{
+    int is_net = !strcmp(section, "[net]") || !strcmp(section, "[network]");
+    for (node *n = options->front; n; n = n->next) {
+        kvp *pair = n->val;
+        place at = {file, section, pair->key, pair->val};
+        int known = pair->used || (is_net && is_one_of(conditional_keys, pair->key));
+        if (!known) bad_option(&at, "a key that Darknet knows in this section, once");
+        if (!is_known_value(section, pair->key, pair->val))
+            bad_option(&at, "a value that Darknet knows");
+    }
+}

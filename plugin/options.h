@@ -1,0 +1,39 @@
+/*
+ * The options of a cfg section or a .data file: a table says what is known,
+ * of which type and range; anything else is an error that names the file, the
+ * section, the option, what was found and what was expected.
+ */
+#ifndef KD_OPTIONS_H
+#define KD_OPTIONS_H
+
+#include "darknet.h"
+
+#include <stddef.h>
+
+typedef enum { OPTION_INT, OPTION_REAL, OPTION_PAIR, OPTION_CHOICE, OPTION_TEXT } option_kind;
+
+typedef struct {
+    const char *key;
+    option_kind kind;
+    size_t offset;       /* of the int, double, double[2], int or char * to set */
+    double low, high;    /* both allowed; for numbers */
+    const char *choices; /* OPTION_CHOICE: "kd|dkd", set to the index of what was found */
+} option;
+
+/*
+ * Reads `options`, Darknet's list of key=value, into the struct `into`, whose
+ * defaults the caller has set. `section` is "[name]", or "" for a .data file.
+ * An inline comment (# to the end of the line) is cut off. Text is copied and
+ * belongs to the caller. The table ends with a NULL key. Exits on bad input.
+ */
+void read_options(const char *file, const char *section, list *options, const option *table,
+                  void *into);
+
+/*
+ * A cfg_section_hook (patches/0006): stops at a key, activation, policy or
+ * cost type that Darknet does not know, where stock Darknet goes on with
+ * another one.
+ */
+void strict_section(char *file, char *section, list *options);
+
+#endif

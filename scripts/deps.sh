@@ -1,0 +1,71 @@
+#!/bin/sh
+# The Debian packages that the build, the tests and the demo need.
+#
+#   deps.sh check GROUP...     exits 1 with one line that names the missing packages
+#   deps.sh install GROUP...   installs the missing ones (root or sudo), else says what to type
+#
+# Where there is no dpkg-query, nothing is known to be missing, and both exit 0.
+set -eu
+
+# group package: what it is for
+table() {
+    cat <<'END'
+build  gcc: compiles Darknet and the plugin
+build  g++: compiles Darknet's image_opencv.cpp
+build  make: runs the Makefiles
+build  patch: applies patches/
+blas   libopenblas-dev: matrix products (not needed with BLAS=0)
+opencv libopencv-dev: images and video windows (OPENCV=1 only)
+opencv pkg-config: finds OpenCV's flags (OPENCV=1 only)
+source git: fetches the Darknet submodule
+source ca-certificates: https
+source xz-utils: unpacks Debian's copy of Darknet's source
+test   libcmocka-dev: the unit tests' library
+test   perl: prove, which runs the tests
+test   darknet: stock Darknet, to read what we write
+test   python3-opencv: OpenCV, to read what we write
+demo   python3: the scripts
+demo   python3-numpy: reads the data set, computes the tables
+demo   python3-pil: writes images
+demo   python3-matplotlib: draws the figures
+demo   dataset-fashion-mnist: the data set
+END
+}
+
+action=$1
+shift
+wanted=$(for group in "$@"; do
+    table | sed -n "s/^$group  *\([^:]*\):.*/\1/p"
+done)
+
+command -v dpkg-query >/dev/null || exit 0
+# shellcheck disable=SC2086
+present=$(dpkg-query -W -f '${db:Status-Status} ${Package}\n' $wanted 2>/dev/null |
+    sed -n 's/^installed //p') || true
+missing=$(for package in $wanted; do
+    echo "$present" | grep -qx -- "$package" || echo "$package"
+done | tr '\n' ' ' | sed 's/ $//')
+
+[ -n "$missing" ] || exit 0
+if [ "$action" = check ]; then
+    echo "missing: $missing; to install, type: make deps" >&2
+    exit 1
+fi
+
+sudo=
+if [ "$(id -u)" != 0 ]; then
+    sudo=sudo
+    if ! command -v sudo >/dev/null || ! { [ -t 0 ] || sudo -n true 2>/dev/null; }; then
+        echo "missing: $missing; to install, type as root:" \
+            "apt-get install --no-install-recommends $missing" >&2
+        exit 1
+    fi
+fi
+echo "installing $missing"
+export DEBIAN_FRONTEND=noninteractive
+$sudo apt-get -qq update || true # a broken third-party entry need not stop us
+# shellcheck disable=SC2086
+$sudo apt-get -qq -o Dpkg::Use-Pty=0 install -y --no-install-recommends $missing || {
+    echo "could not install $missing; apt-get says why above" >&2
+    exit 1
+}

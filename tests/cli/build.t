@@ -1,0 +1,105 @@
+#!/bin/sh
+# The build's promises, tried in a copy of the tree and of the build under test: a second make
+# does nothing, a touched file rebuilds what includes it and no more, a changed switch rebuilds
+# all, and what goes wrong stops with one line that says what to do.
+: "${ROOT:=$(cd "$(dirname "$0")/../.." && pwd)}" "${DARKNET:=$ROOT/build/darknet}"
+unset MAKEFLAGS MFLAGS MAKELEVEL DARKNET_SRC BUILD
+
+echo 1..14
+count=0
+ok() { # ok STATUS NAME: one TAP line; on failure, with the last output
+    count=$((count + 1))
+    [ "$1" != 0 ] || { echo "ok $count - $2"; return; }
+    echo "not ok $count - $2"
+    tail -n 20 "$tmp/log" | sed 's/^/# /'
+}
+tmp=$(mktemp -d)
+trap 'rm -rf "$tmp"' EXIT
+
+cd "$ROOT" || exit 1
+mkdir -p "$tmp/build/backup" "$tmp/build/results" "$tmp/bin"
+cp -a Makefile scripts plugin patches cfg "$tmp"
+cp -a build/source "$tmp/build"
+cd "$(dirname "$DARKNET")" || exit 1
+cp -a src include examples cfg obj Makefile darknet libdarknet.* .patched .switches "$tmp/build"
+cd "$tmp" || exit 1
+sed -i "s|$ROOT/|$tmp/|g" build/obj/*.d # the headers that objects were made from
+cp build/.switches switches
+
+build() { # make with the switches of the build under test, then the arguments
+    while read -r switch; do set -- "$switch" "$@"; done <switches
+    make "$@" >log 2>&1
+}
+did() { # did COMPILES LINKS: what the last make did
+    [ "$(grep -c -- ' -c ' log)" = "$1" ] && [ "$(grep -c -- ' -o darknet ' log)" = "$2" ]
+}
+said() { # said WORDS: the last make said one line with WORDS, and make's own that it stops
+    [ "$(wc -l <log)" = 2 ] && head -n 1 log | grep -q "$1" && tail -n 1 log | grep -q 'Error 1'
+}
+fake() { # fake PROGRAM LINES: a shell script of that name is found first
+    printf '#!/bin/sh\n%s\n' "$2" >"bin/$1"
+    chmod +x "bin/$1"
+}
+
+build && did 0 0 && [ "$(wc -l <log)" -le 1 ]
+ok $? "a second make does nothing"
+
+touch plugin/kd_math.c
+build && did 1 1
+ok $? "a touched plugin file: one object and the link"
+
+users=$(grep -l '/kd_math\.h' build/obj/*.d | wc -l)
+touch plugin/kd_math.h
+build && [ "$users" -ge 1 ] && did "$users" 1
+ok $? "a touched plugin header: the objects that include it"
+
+build PLUGIN=0 BLAS=0 DEBUG=1 && ! nm build/darknet | grep -q deepkd_init &&
+    ! ldd build/darknet | grep -q blas
+ok $? "PLUGIN=0 BLAS=0 DEBUG=1 builds Darknet without DeepKD and OpenBLAS"
+
+build build/.switches && build -n && did "$(find build/obj -name '*.o' | wc -l)" 1
+ok $? "changed switches rebuild every object"
+
+build DARKNET_SRC="$tmp/build/source" build/.patched && ! grep -q applying log
+ok $? "DARKNET_SRC with the right source is taken, and nothing is patched again"
+
+cp -r build/source wrong
+echo >>wrong/src/utils.c
+! build DARKNET_SRC=wrong && said 'wrong .*checksum [0-9a-f]*, expected [0-9a-f]*$'
+ok $? "DARKNET_SRC with another source is refused by its checksum"
+
+(cd wrong && git init -q && git add . && git -c user.name=a -c user.email=a@b commit -qm a)
+! build DARKNET_SRC=wrong && said "commit $(git -C wrong rev-parse HEAD), expected 61c9d02"
+ok $? "DARKNET_SRC at another commit is refused by its name"
+
+# stands for a download that came out wrong
+fake apt-get 'case $* in *source*) echo bad >darknet_0.orig.tar.xz ;; esac'
+! PATH=$tmp/bin:$PATH scripts/darknet-source.sh build/other >log 2>&1 &&
+    tail -n 1 log | grep -q 'orig.tar.xz: checksum [0-9a-f]*, expected ec536ae' &&
+    [ "$(find build -name 'other*')" = "" ]
+ok $? "a wrong download is refused, and nothing of it stays"
+
+fake apt-get 'echo apt-get was called; exit 1'
+PATH=$tmp/bin:$PATH scripts/deps.sh install build blas test >log 2>&1 && [ ! -s log ]
+ok $? "make deps does nothing when all packages are there"
+
+fake dpkg-query 'echo installed make'
+! PATH=$tmp/bin:$PATH build && said 'missing: gcc g++ patch .*type: make deps'
+ok $? "a missing package is named, with the line to type"
+
+fake id 'echo 1000'
+fake sudo 'exit 1'
+! PATH=$tmp/bin:$PATH scripts/deps.sh install build </dev/null >log 2>&1 &&
+    [ "$(cat log)" = "missing: gcc g++ patch; to install, type as root: \
+apt-get install --no-install-recommends gcc g++ patch" ]
+ok $? "where nothing can be installed, the line for root is given"
+
+rm -r bin
+printf -- '--- a/Makefile\n+++ b/Makefile\n@@ -1 +1 @@\n-GPU=9\n+GPU=8\n' >patches/bad.patch
+echo bad.patch >>patches/series
+! build && grep -q 'patches/bad.patch failed' log && did 0 0
+ok $? "a patch that fails stops the build and is named"
+
+sed -i '$d' patches/series
+build -n build/.patched && grep -q applying log
+ok $? "and the next make starts from the unchanged source"

@@ -1,0 +1,50 @@
+#!/bin/sh
+# The patches: all apply to Darknet's source exactly, and check-patches.sh, which says so,
+# notices a patch that series leaves out, one that applies with an offset, and one that fails.
+: "${ROOT:=$(cd "$(dirname "$0")/../.." && pwd)}"
+
+echo 1..4
+count=0
+ok() { # ok STATUS NAME: one TAP line
+    count=$((count + 1))
+    if [ "$1" = 0 ]; then echo "ok $count - $2"; else echo "not ok $count - $2"; fi
+}
+tmp=$(mktemp -d)
+trap 'rm -rf "$tmp"' EXIT
+
+check() { # check PATCHES: check-patches.sh's status; what it prints goes to $tmp/log
+    "$ROOT/scripts/check-patches.sh" "$1" "$ROOT/build/source" >"$tmp/log" 2>&1
+}
+refuses() { # refuses PATCHES WORDS: PATCHES fails, and the last line has WORDS
+    ! check "$1" && tail -n 1 "$tmp/log" | grep -q "$2"
+}
+
+check "$ROOT/patches"
+ok $? "every patch in series applies, in order, without fuzz or offset"
+sed 's/^/# /' "$tmp/log"
+
+mkdir "$tmp/left-out" "$tmp/shifted" "$tmp/broken"
+cp "$ROOT"/patches/*.patch "$tmp/left-out"
+sed '$d' "$ROOT/patches/series" >"$tmp/left-out/series"
+refuses "$tmp/left-out" "$(tail -n 1 "$ROOT/patches/series"): not in series"
+ok $? "a patch that series leaves out is named"
+
+# lines 1 to 4 of Darknet's Makefile, said to be lines 2 to 5
+cat >"$tmp/shifted/a.patch" <<'END'
+--- a/Makefile
++++ b/Makefile
+@@ -2,4 +2,4 @@
+-GPU=0
++GPU=1
+ CUDNN=0
+ OPENCV=0
+ OPENMP=0
+END
+echo a.patch >"$tmp/shifted/series"
+refuses "$tmp/shifted" "a.patch: applies only with an offset"
+ok $? "an offset is refused"
+
+sed 's/-GPU=0/-GPU=7/' "$tmp/shifted/a.patch" >"$tmp/broken/a.patch"
+echo a.patch >"$tmp/broken/series"
+refuses "$tmp/broken" "a.patch: does not apply"
+ok $? "a patch that does not apply is named"

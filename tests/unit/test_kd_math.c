@@ -1,0 +1,1019 @@
+/*
+ * Proves plugin/kd_math.c, the mathematics of one distilled row:
+ *   - its losses and gradients are those of PyTorch's autograd
+ *     (tests/reference/kd_vectors.txt);
+ *   - its gradients are the derivatives of its own losses (finite differences);
+ *   - the identities of the design hold (TCG + NCG is plain KD, and so on);
+ *   - differences of near-certain predictions keep their digits;
+ *   - finite logits of any size give finite, bounded results;
+ *   - the mask and K's schedule are exact;
+ *   - nothing is written outside the arrays it is given.
+ *
+ * Run it from the root of the sources, or with ROOT set to it. One line on
+ * stderr says what is wrong with each failing case; the exit status is the
+ * verdict.
+ *
+ * To add a case: another row is a case in tests/reference/make_vectors.py;
+ * another number of classes goes into that test's list of sizes here;
+ * another property is a function that calls check() and a line in main().
+ */
+#include <float.h>
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "kd_math.h"
+
+#define MAX_CLASSES 1000
+#define GUARD 8 /* sentinels on either side of every output */
+#define SENTINEL 12345.678
+#define COUNT(a) ((int)(sizeof(a) / sizeof((a)[0])))
+
+typedef struct {
+    char name[64];
+    kd_loss_config config;
+    int classes, target, keep;
+    double z[MAX_CLASSES], y[MAX_CLASSES];
+} row;
+
+typedef struct {
+    kd_losses loss;
+    double tcg[MAX_CLASSES], ncg[MAX_CLASSES];
+} result;
+
+/* ---- failures ---------------------------------------------------------- */
+
+static int failures;
+
+static void check(int good, const char *format, ...)
+{
+    if (good) return;
+    va_list args;
+    va_start(args, format);
+    vfprintf(stderr, format, args);
+    va_end(args);
+    fputc('\n', stderr);
+    ++failures;
+}
+
+static int forget_failures(void **state)
+{
+    (void)state;
+    failures = 0;
+    return 0;
+}
+
+static void verdict(void)
+{
+    assert_int_equal(failures, 0);
+}
+
+/* The row in words, for a failure's line. Valid until the next call. */
+static const char *describe(const row *r)
+{
+    static char text[256];
+    const kd_loss_config *c = &r->config;
+    snprintf(text, sizeof(text),
+             "%s: %s %s std=%d T=%g alpha=%g beta=%g C=%d target=%d keep=%d", r->name,
+             c->method == KD_METHOD_KD ? "kd" : "dkd",
+             c->activation == KD_SOFTMAX ? "softmax" : "logistic", c->standardize,
+             c->temperature, c->alpha, c->beta, r->classes, r->target, r->keep);
+    return text;
+}
+
+/* ---- random numbers: xorshift64*, the same everywhere ------------------- */
+
+static uint64_t rng_state;
+
+static double uniform(double low, double high)
+{
+    rng_state ^= rng_state >> 12;
+    rng_state ^= rng_state << 25;
+    rng_state ^= rng_state >> 27;
+    uint64_t bits = (rng_state * 2685821657736338717ULL) >> 11;
+    return low + (high - low) * (double)bits / 9007199254740992.0;
+}
+
+static int below(int n)
+{
+    return (int)uniform(0, n);
+}
+
+static void seed(uint64_t s)
+{
+    rng_state = s * 0x9E3779B97F4A7C15ULL + 1;
+}
+
+static void random_logits(int n, double *x, double spread)
+{
+    for (int j = 0; j < n; ++j) x[j] = uniform(-spread, spread);
+}
+
+/* ---- arrays ------------------------------------------------------------ */
+
+static double sum(int n, const double *x)
+{
+    double s = 0;
+    for (int j = 0; j < n; ++j) s += x[j];
+    return s;
+}
+
+static double largest(int n, const double *x)
+{
+    double most = 0;
+    for (int j = 0; j < n; ++j) most = fmax(most, fabs(x[j]));
+    return most;
+}
+
+static double distance(int n, const double *a, const double *b)
+{
+    double most = 0;
+    for (int j = 0; j < n; ++j) {
+        if (!(fabs(a[j] - b[j]) <= most)) most = fabs(a[j] - b[j]);
+        if (isnan(most)) return INFINITY;
+    }
+    return most;
+}
+
+static double deviation(int n, const double *x)
+{
+    long double mean = 0, squares = 0;
+    for (int j = 0; j < n; ++j) mean += x[j];
+    mean /= n;
+    for (int j = 0; j < n; ++j) squares += (x[j] - mean) * (x[j] - mean);
+    return n > 1 ? (double)sqrtl(squares / (n - 1)) : 0;
+}
+
+static double *guarded(int n)
+{
+    double *block = malloc((size_t)(n + 2 * GUARD) * sizeof(double));
+    assert_non_null(block);
+    for (int j = 0; j < n + 2 * GUARD; ++j) block[j] = SENTINEL;
+    return block + GUARD;
+}
+
+/* 1 if no sentinel around x[0..n) has changed; frees the block. */
+static int guards_intact(double *x, int n)
+{
+    int intact = 1;
+    for (int j = 0; j < GUARD; ++j) {
+        intact = intact && x[j - GUARD] == SENTINEL && x[n + j] == SENTINEL;
+    }
+    free(x - GUARD);
+    return intact;
+}
+
+/* ---- running a row ----------------------------------------------------- */
+
+static void run(const row *r, result *out)
+{
+    static double scratch[KD_SCRATCH(MAX_CLASSES)];
+    out->loss = kd_row(&r->config, r->classes, r->z, r->y, r->target, r->keep, out->tcg,
+                       out->ncg, scratch);
+}
+
+/* How large a gradient entry can get: what rounding errors are relative to. */
+static double grad_scale(const row *r)
+{
+    const kd_loss_config *c = &r->config;
+    double weight = fmax(1, fmax(c->alpha, c->beta));
+    double slope = c->standardize ? 1 / (1e-7 + deviation(r->classes, r->z)) : 1;
+    return c->temperature * weight * slope;
+}
+
+static double loss_scale(const row *r)
+{
+    const kd_loss_config *c = &r->config;
+    return c->temperature * c->temperature * fmax(1, fmax(c->alpha, c->beta));
+}
+
+/* A row of one of the eight kinds (method, activation, standardize). */
+static void set_kind(row *r, int kind)
+{
+    r->config.method = kind & 1 ? KD_METHOD_DKD : KD_METHOD_KD;
+    r->config.activation = kind & 2 ? KD_LOGISTIC : KD_SOFTMAX;
+    r->config.standardize = kind >> 2 & 1;
+}
+
+static void random_row(row *r, const char *name, int kind, int classes)
+{
+    static const double temperatures[] = {.5, 1, 4, 20};
+    snprintf(r->name, sizeof(r->name), "%s", name);
+    set_kind(r, kind);
+    r->config.temperature = temperatures[below(COUNT(temperatures))];
+    r->config.alpha = uniform(.2, 3);
+    r->config.beta = uniform(.2, 8);
+    r->classes = classes;
+    r->target = below(classes);
+    r->keep = below(2) ? classes - 1 : below(classes);
+    random_logits(classes, r->z, 5);
+    random_logits(classes, r->y, 5);
+}
+
+/* ---- PyTorch's vectors ------------------------------------------------- */
+
+static FILE *open_vectors(void)
+{
+    const char *root = getenv("ROOT");
+    char path[4096];
+    snprintf(path, sizeof(path), "%s/tests/reference/kd_vectors.txt", root ? root : ".");
+    FILE *file = fopen(path, "r");
+    if (!file) {
+        perror(path);
+        fail();
+    }
+    return file;
+}
+
+static void read_doubles(FILE *file, const char *label, int n, double *x)
+{
+    char word[64];
+    assert_int_equal(fscanf(file, "%63s", word), 1);
+    assert_string_equal(word, label);
+    for (int j = 0; j < n; ++j) assert_int_equal(fscanf(file, "%lf", x + j), 1);
+}
+
+static int read_count(FILE *file)
+{
+    char line[4096];
+    int count;
+    while (fgets(line, sizeof(line), file)) {
+        if (line[0] == '#') continue;
+        assert_int_equal(sscanf(line, "cases %d", &count), 1);
+        return count;
+    }
+    fail_msg("no line \"cases N\"");
+    return 0;
+}
+
+/* 0 at the end of the file. */
+static int read_vector(FILE *file, row *r, result *want)
+{
+    char method[16], activation[16];
+    kd_loss_config *c = &r->config;
+    int got = fscanf(file, " case %63s %15s %15s %d %lf %lf %lf %d %d %d", r->name, method,
+                     activation, &c->standardize, &c->temperature, &c->alpha, &c->beta,
+                     &r->classes, &r->target, &r->keep);
+    if (got == EOF) return 0;
+    assert_int_equal(got, 10);
+    assert_in_range(r->classes, 1, MAX_CLASSES);
+    c->method = strcmp(method, "dkd") ? KD_METHOD_KD : KD_METHOD_DKD;
+    c->activation = strcmp(activation, "logistic") ? KD_SOFTMAX : KD_LOGISTIC;
+    double losses[2];
+    read_doubles(file, "z", r->classes, r->z);
+    read_doubles(file, "y", r->classes, r->y);
+    read_doubles(file, "loss", 2, losses);
+    read_doubles(file, "tcg", r->classes, want->tcg);
+    read_doubles(file, "ncg", r->classes, want->ncg);
+    want->loss.tcg = losses[0];
+    want->loss.ncg = losses[1];
+    return 1;
+}
+
+/* Losses to 1e-10 of themselves, gradients to 1e-10 of their largest entry;
+ * the second terms are what double rounding leaves of differences near 0. */
+static void compare_with_vector(const row *r, const result *got, const result *want)
+{
+    double floor = 1e-13 * loss_scale(r);
+    const char *names[] = {"TCG", "NCG"};
+    const double losses[][2] = {{got->loss.tcg, want->loss.tcg},
+                                {got->loss.ncg, want->loss.ncg}};
+    const double *grads[][2] = {{got->tcg, want->tcg}, {got->ncg, want->ncg}};
+    for (int i = 0; i < 2; ++i) {
+        double error = fabs(losses[i][0] - losses[i][1]);
+        check(error <= 1e-10 * fabs(losses[i][1]) + floor, "%s: %s loss %.17g, PyTorch %.17g",
+              describe(r), names[i], losses[i][0], losses[i][1]);
+        error = distance(r->classes, grads[i][0], grads[i][1]);
+        check(error <= 1e-10 * largest(r->classes, grads[i][1]) + 1e-14 * grad_scale(r),
+              "%s: %s gradient is off by %g, largest entry %g", describe(r), names[i], error,
+              largest(r->classes, grads[i][1]));
+    }
+}
+
+static void test_vectors(void **state)
+{
+    (void)state;
+    static row r;
+    static result got, want;
+    FILE *file = open_vectors();
+    int count = read_count(file), read = 0;
+    for (; read_vector(file, &r, &want); ++read) {
+        run(&r, &got);
+        compare_with_vector(&r, &got, &want);
+    }
+    fclose(file);
+    check(read == count, "kd_vectors.txt: %d cases, its header says %d", read, count);
+    verdict();
+}
+
+/* ---- finite differences ------------------------------------------------ */
+
+/* Central differences of both losses; h fits the scale on which they bend. */
+static double numeric_gradient(row *r, result *numeric)
+{
+    static result low, high;
+    double spread = r->config.standardize ? deviation(r->classes, r->z) : 1;
+    double h = 1e-5 * fmax(1, r->config.temperature) * spread;
+    for (int j = 0; j < r->classes; ++j) {
+        double z = r->z[j];
+        r->z[j] = z + h;
+        run(r, &high);
+        r->z[j] = z - h;
+        run(r, &low);
+        r->z[j] = z;
+        double width = (z + h) - (z - h);
+        numeric->tcg[j] = (high.loss.tcg - low.loss.tcg) / width;
+        numeric->ncg[j] = (high.loss.ncg - low.loss.ncg) / width;
+    }
+    return h;
+}
+
+/* To 1e-7 of the largest entry, plus the rounding of the losses over h. */
+static void compare_with_differences(row *r)
+{
+    static result numeric, exact;
+    run(r, &exact);
+    double h = numeric_gradient(r, &numeric);
+    double floor = 1e-15 * (loss_scale(r) + exact.loss.tcg + exact.loss.ncg) / h;
+    double error = distance(r->classes, numeric.tcg, exact.tcg);
+    check(error <= 1e-7 * largest(r->classes, exact.tcg) + floor,
+          "%s: TCG gradient and finite differences are %g apart", describe(r), error);
+    error = distance(r->classes, numeric.ncg, exact.ncg);
+    check(error <= 1e-7 * largest(r->classes, exact.ncg) + floor,
+          "%s: NCG gradient and finite differences are %g apart", describe(r), error);
+}
+
+static void test_finite_differences(void **state)
+{
+    (void)state;
+    static const int sizes[] = {2, 3, 7, 13, 101};
+    static row r;
+    seed(1);
+    for (int i = 0; i < COUNT(sizes); ++i) {
+        for (int kind = 0; kind < 8; ++kind) {
+            for (int repeat = 0; repeat < 6; ++repeat) {
+                random_row(&r, "differences", kind, sizes[i]);
+                compare_with_differences(&r);
+            }
+        }
+    }
+    verdict();
+}
+
+/* ---- identities -------------------------------------------------------- */
+
+static const int identity_sizes[] = {2, 3, 7, 101, 1000};
+
+/* log softmax(x / T), the plain way. */
+static void log_softmax(int n, const double *x, double T, double *out)
+{
+    double most = x[0], total = 0;
+    for (int j = 1; j < n; ++j) most = fmax(most, x[j]);
+    for (int j = 0; j < n; ++j) total += exp((x[j] - most) / T);
+    for (int j = 0; j < n; ++j) out[j] = (x[j] - most) / T - log(total);
+}
+
+/* Plain KD: T (p - q) into grad, T^2 KL(q || p) returned. */
+static double plain_kd(const row *r, double *grad)
+{
+    static double log_p[MAX_CLASSES], log_q[MAX_CLASSES];
+    double T = r->config.temperature, loss = 0;
+    log_softmax(r->classes, r->z, T, log_p);
+    log_softmax(r->classes, r->y, T, log_q);
+    for (int j = 0; j < r->classes; ++j) {
+        grad[j] = T * (exp(log_p[j]) - exp(log_q[j]));
+        loss += exp(log_q[j]) * (log_q[j] - log_p[j]);
+    }
+    return T * T * loss;
+}
+
+static void plain_row(row *r, const char *name, int kind, int classes)
+{
+    random_row(r, name, kind, classes);
+    r->config.alpha = 1;
+    r->config.method = KD_METHOD_KD;
+    r->config.standardize = 0;
+    r->keep = classes - 1;
+}
+
+static void add_components(const row *r, const result *out, double *total)
+{
+    for (int j = 0; j < r->classes; ++j) total[j] = out->tcg[j] + out->ncg[j];
+}
+
+static void test_plain_kd(void **state)
+{
+    (void)state;
+    static row r;
+    static result out;
+    static double want[MAX_CLASSES], total[MAX_CLASSES];
+    seed(2);
+    for (int i = 0; i < 10 * COUNT(identity_sizes); ++i) {
+        plain_row(&r, "plain KD", 0, identity_sizes[i % COUNT(identity_sizes)]);
+        run(&r, &out);
+        double loss = plain_kd(&r, want);
+        add_components(&r, &out, total);
+        double error = distance(r.classes, total, want);
+        check(error <= 1e-13 * grad_scale(&r), "%s: TCG + NCG is %g off T(p - q)", describe(&r),
+              error);
+        check(fabs(out.loss.tcg + out.loss.ncg - loss) <= 1e-12 * (loss + loss_scale(&r)),
+              "%s: losses %g + %g, T^2 KL(q || p) is %g", describe(&r), out.loss.tcg,
+              out.loss.ncg, loss);
+    }
+    verdict();
+}
+
+static void test_plain_logistic(void **state)
+{
+    (void)state;
+    static row r;
+    static result out;
+    static double want[MAX_CLASSES], total[MAX_CLASSES];
+    seed(3);
+    for (int i = 0; i < 10 * COUNT(identity_sizes); ++i) {
+        plain_row(&r, "plain logistic", 2, identity_sizes[i % COUNT(identity_sizes)]);
+        run(&r, &out);
+        double T = r.config.temperature;
+        for (int j = 0; j < r.classes; ++j) {
+            want[j] = T * (1 / (1 + exp(-r.z[j] / T)) - 1 / (1 + exp(-r.y[j] / T)));
+        }
+        add_components(&r, &out, total);
+        double error = distance(r.classes, total, want);
+        check(error <= 1e-13 * grad_scale(&r), "%s: TCG + NCG is %g off T(p - q)", describe(&r),
+              error);
+    }
+    verdict();
+}
+
+static void check_sums(const row *r, const result *out)
+{
+    double tolerance = 1e-15 * (100 + r->classes) * grad_scale(r); /* grows with the terms */
+    check(fabs(sum(r->classes, out->tcg)) <= tolerance, "%s: TCG gradient sums to %g",
+          describe(r), sum(r->classes, out->tcg));
+    check(fabs(sum(r->classes, out->ncg)) <= tolerance, "%s: NCG gradient sums to %g",
+          describe(r), sum(r->classes, out->ncg));
+}
+
+/* A softmax ignores a shift of the logits, and so does standardization. */
+static void test_gradients_sum_to_zero(void **state)
+{
+    (void)state;
+    static row r;
+    static result out;
+    seed(4);
+    for (int i = 0; i < COUNT(identity_sizes); ++i) {
+        for (int kind = 0; kind < 8; ++kind) {
+            random_row(&r, "sum", kind, identity_sizes[i]);
+            if (r.config.activation == KD_LOGISTIC && !r.config.standardize) continue;
+            run(&r, &out);
+            check_sums(&r, &out);
+        }
+    }
+    verdict();
+}
+
+static void check_ncg_is_zero(const row *r)
+{
+    static result out;
+    run(r, &out);
+    check(out.loss.ncg == 0 && largest(r->classes, out.ncg) == 0,
+          "%s: NCG is not 0 (loss %g, largest gradient entry %g)", describe(r), out.loss.ncg,
+          largest(r->classes, out.ncg));
+}
+
+/* One class alone has nothing to compare with, and no class has no loss. */
+static void test_ncg_zero(void **state)
+{
+    (void)state;
+    static row r;
+    seed(5);
+    for (int kind = 0; kind < 8; ++kind) {
+        for (int i = 0; i < COUNT(identity_sizes); ++i) {
+            random_row(&r, "keep=0", kind, identity_sizes[i]);
+            r.keep = 0;
+            check_ncg_is_zero(&r);
+            random_row(&r, "one class left", kind, identity_sizes[i]);
+            r.keep = 1;
+            if (r.config.activation == KD_SOFTMAX) check_ncg_is_zero(&r);
+        }
+    }
+    verdict();
+}
+
+static void check_all_zero(const row *r, double tolerance)
+{
+    static result out;
+    run(r, &out);
+    double grad = fmax(largest(r->classes, out.tcg), largest(r->classes, out.ncg));
+    double loss = fmax(fabs(out.loss.tcg), fabs(out.loss.ncg));
+    check(grad <= tolerance * grad_scale(r) && loss <= tolerance * loss_scale(r),
+          "%s: not 0 (loss %g, largest gradient entry %g)", describe(r), loss, grad);
+}
+
+static void test_teacher_is_student(void **state)
+{
+    (void)state;
+    static row r;
+    seed(6);
+    for (int kind = 0; kind < 8; ++kind) {
+        for (int i = 0; i < COUNT(identity_sizes); ++i) {
+            random_row(&r, "teacher is student", kind, identity_sizes[i]);
+            memcpy(r.y, r.z, sizeof(r.y));
+            check_all_zero(&r, 1e-14);
+            for (int j = 0; j < r.classes; ++j) r.z[j] = r.y[j] = 2;
+            snprintf(r.name, sizeof(r.name), "all logits equal");
+            check_all_zero(&r, 1e-14);
+        }
+    }
+    verdict();
+}
+
+/* Other components' weights change nothing, their own are factors. */
+static void test_weights_are_factors(void **state)
+{
+    (void)state;
+    static row r;
+    static result one, two;
+    seed(7);
+    for (int i = 0; i < 80; ++i) {
+        random_row(&r, "weights", i % 8, 7);
+        r.config.alpha = r.config.beta = 1;
+        run(&r, &one);
+        r.config.alpha = 2;
+        r.config.beta = 4;
+        run(&r, &two);
+        double beta = r.config.method == KD_METHOD_DKD ? 4 : 1;
+        for (int j = 0; j < r.classes; ++j) {
+            one.tcg[j] *= 2;
+            one.ncg[j] *= beta;
+        }
+        double error =
+            fmax(distance(r.classes, one.tcg, two.tcg), distance(r.classes, one.ncg, two.ncg));
+        error = fmax(error, fmax(fabs(2 * one.loss.tcg - two.loss.tcg),
+                                 fabs(beta * one.loss.ncg - two.loss.ncg)));
+        check(error <= 1e-13 * (grad_scale(&r) + loss_scale(&r)),
+              "%s: doubled alpha and beta=4 are %g off", describe(&r), error);
+    }
+    verdict();
+}
+
+/* ---- tails ------------------------------------------------------------- */
+
+/* Both predictions nearly certain: student 50, teacher 60 above the rest, or
+ * below it. 1-p and 1-q (or p and q) are a and b, far below the last digit of
+ * 1, and still the difference is theirs, to 1e-12 of itself. */
+static void check_tail(row *r, double sign)
+{
+    static result out;
+    double rest = r->config.activation == KD_SOFTMAX ? r->classes - 1 : 1;
+    double a = exp(-50) * (sign > 0 ? rest : 1 / rest);
+    double b = exp(-60) * (sign > 0 ? rest : 1 / rest);
+    double grad = -sign * (a - b), loss = a - b + b * -10;
+    for (int j = 0; j < r->classes; ++j) r->z[j] = r->y[j] = 0;
+    r->z[r->target] = sign * 50;
+    r->y[r->target] = sign * 60;
+    run(r, &out);
+    check(fabs(out.tcg[r->target] - grad) <= 1e-12 * fabs(grad),
+          "%s: TCG gradient at the target %.17g, not %.17g", describe(r), out.tcg[r->target],
+          grad);
+    check(fabs(out.loss.tcg - loss) <= 1e-12 * loss, "%s: TCG loss %.17g, not %.17g",
+          describe(r), out.loss.tcg, loss);
+}
+
+static void test_tails(void **state)
+{
+    (void)state;
+    static row r;
+    seed(15);
+    for (int i = 0; i < 4 * COUNT(identity_sizes); ++i) {
+        random_row(&r, "tail", i % 4, identity_sizes[i / 4]);
+        r.config.temperature = r.config.alpha = 1;
+        check_tail(&r, 1);
+        check_tail(&r, -1);
+    }
+    verdict();
+}
+
+/* ---- standardization --------------------------------------------------- */
+
+static void check_same_losses(const row *r, const result *a, const result *b, double tolerance)
+{
+    double error = fmax(fabs(a->loss.tcg - b->loss.tcg), fabs(a->loss.ncg - b->loss.ncg));
+    check(error <= tolerance * (loss_scale(r) + a->loss.tcg + a->loss.ncg),
+          "%s: losses change by %g", describe(r), error);
+}
+
+static void shift_and_scale(int n, double *x)
+{
+    double scale = uniform(.5, 20), shift = uniform(-50, 50);
+    for (int j = 0; j < n; ++j) x[j] = scale * x[j] + shift;
+}
+
+/* To 1e-6, since the 1e-7 beside the deviation does not scale. */
+static void test_standardization(void **state)
+{
+    (void)state;
+    static row r;
+    static result before, after;
+    seed(8);
+    for (int i = 0; i < 20 * COUNT(identity_sizes); ++i) {
+        random_row(&r, "shift and scale", 4 + i % 4,
+                   identity_sizes[i / 4 % COUNT(identity_sizes)]);
+        run(&r, &before);
+        check_sums(&r, &before);
+        shift_and_scale(r.classes, r.z);
+        shift_and_scale(r.classes, r.y);
+        run(&r, &after);
+        check_same_losses(&r, &before, &after, 1e-6);
+    }
+    verdict();
+}
+
+/* Equal logits standardize to zeros, whatever their value: what rounding leaves
+ * of x - mean must not be divided by 1e-7. */
+static void test_equal_logits_standardize_to_zeros(void **state)
+{
+    (void)state;
+    static const double values[] = {.1, 2, -3, 12.34, 1e4 / 3, 1e30};
+    static row r;
+    static result zeros, equal;
+    seed(14);
+    for (int i = 0; i < COUNT(values) * COUNT(identity_sizes); ++i) {
+        for (int kind = 4; kind < 8; ++kind) {
+            random_row(&r, "zeros", kind, identity_sizes[i % COUNT(identity_sizes)]);
+            r.keep = r.classes - 1;
+            double value = values[i / COUNT(identity_sizes)];
+            snprintf(r.name, sizeof(r.name), "all of the teacher's logits %g", value);
+            for (int j = 0; j < r.classes; ++j) r.y[j] = 0;
+            run(&r, &zeros);
+            for (int j = 0; j < r.classes; ++j) r.y[j] = value;
+            run(&r, &equal);
+            check_same_losses(&r, &zeros, &equal, 1e-12);
+        }
+    }
+    verdict();
+}
+
+/* The deviation's derivative: rescaled logits leave the loss as it is, so the
+ * gradient is orthogonal to the logits, up to the same 1e-7. */
+static void test_standardized_gradient_direction(void **state)
+{
+    (void)state;
+    static row r;
+    static result out;
+    seed(9);
+    for (int i = 0; i < 20 * COUNT(identity_sizes); ++i) {
+        random_row(&r, "direction", 4 + i % 4, identity_sizes[i / 4 % COUNT(identity_sizes)]);
+        run(&r, &out);
+        double along = 0, size = 0;
+        for (int j = 0; j < r.classes; ++j) {
+            along += (out.tcg[j] + out.ncg[j]) * r.z[j];
+            size += fabs((out.tcg[j] + out.ncg[j]) * r.z[j]);
+        }
+        check(fabs(along) <= 1e-6 * (size + grad_scale(&r)), "%s: gradient . logits = %g of %g",
+              describe(&r), along, size);
+    }
+    verdict();
+}
+
+/* ---- extremes ---------------------------------------------------------- */
+
+static const double magnitudes[] = {1, 1e4, 1e30, FLT_MAX};
+
+static void extreme_logits(int n, double *x, int pattern, double magnitude)
+{
+    int hot = below(n);
+    for (int j = 0; j < n; ++j) {
+        switch (pattern) {
+        case 0:
+            x[j] = uniform(-magnitude, magnitude);
+            break;
+        case 1:
+            x[j] = j == hot ? magnitude : -magnitude;
+            break;
+        case 2:
+            x[j] = j == hot ? -magnitude : magnitude;
+            break;
+        case 3:
+            x[j] = magnitude;
+            break;
+        case 4:
+            x[j] = below(2) ? magnitude : -magnitude;
+            break;
+        default:
+            x[j] = magnitude + uniform(-1, 1);
+            break;
+        }
+    }
+}
+
+/* |T (p - q)| is below T times the weight a class; standardization's map
+ * shrinks by at most 1e-7 + deviation, which rounding may leave at 1e-7. */
+static double gradient_bound(const row *r)
+{
+    const kd_loss_config *c = &r->config;
+    double weight = fmax(c->alpha, c->method == KD_METHOD_DKD ? c->beta : 1);
+    double bound = c->temperature * weight * (1 + 1e-9);
+    if (!c->standardize) return bound;
+    double certain = deviation(r->classes, r->z) - 1e-12 * largest(r->classes, r->z);
+    return bound * sqrt(2. * r->classes) / (1e-7 + fmax(0, certain));
+}
+
+static void check_finite(const row *r)
+{
+    static result out;
+    run(r, &out);
+    int finite = isfinite(out.loss.tcg) && isfinite(out.loss.ncg);
+    for (int j = 0; j < r->classes; ++j) {
+        finite = finite && isfinite(out.tcg[j]) && isfinite(out.ncg[j]);
+    }
+    check(finite, "%s: a loss (%g, %g) or a gradient is not finite", describe(r), out.loss.tcg,
+          out.loss.ncg);
+    double most = fmax(largest(r->classes, out.tcg), largest(r->classes, out.ncg));
+    check(most <= gradient_bound(r), "%s: gradient entry %g, bound %g", describe(r), most,
+          gradient_bound(r));
+    double least = fmin(out.loss.tcg, out.loss.ncg);
+    check(least >= -1e-13 * loss_scale(r), "%s: negative loss %g", describe(r), least);
+}
+
+static void extremes_of(row *r, int classes)
+{
+    static const double temperatures[] = {.01, 1, 100};
+    enum { patterns = 6 };
+    for (int i = 0; i < patterns * patterns * COUNT(magnitudes); ++i) {
+        for (int kind = 0; kind < 8; ++kind) {
+            random_row(r, "extreme", kind, classes);
+            if (classes == 1) r->config.activation = KD_LOGISTIC;
+            r->config.temperature = temperatures[below(COUNT(temperatures))];
+            double magnitude = magnitudes[i / (patterns * patterns)];
+            snprintf(r->name, sizeof(r->name), "extreme %g, patterns %d %d", magnitude,
+                     i % patterns, i / patterns % patterns);
+            extreme_logits(classes, r->z, i % patterns, magnitude);
+            extreme_logits(classes, r->y, i / patterns % patterns, magnitude);
+            check_finite(r);
+        }
+    }
+}
+
+static void test_extremes(void **state)
+{
+    (void)state;
+    static const int sizes[] = {1, 2, 3, 13, 100, 1000};
+    static row r;
+    seed(10);
+    for (int i = 0; i < COUNT(sizes); ++i) extremes_of(&r, sizes[i]);
+    verdict();
+}
+
+/* ---- the mask ---------------------------------------------------------- */
+
+/* O(n keep): again and again the first of the largest that are left. */
+static void naive_mask(int n, const double *x, int target, int keep, double *mask)
+{
+    for (int j = 0; j < n; ++j) mask[j] = 0;
+    for (int k = 0; k < keep; ++k) {
+        int best = -1;
+        for (int j = 0; j < n; ++j) {
+            if (j == target || mask[j] != 0) continue;
+            if (best < 0 || x[j] > x[best]) best = j;
+        }
+        mask[best] = 1;
+    }
+}
+
+static void check_mask(const char *name, int n, const double *x, int target, int keep)
+{
+    double *mask = guarded(n), *scratch = guarded(n), *want = guarded(n);
+    kd_topk_mask(n, x, target, keep, mask, scratch);
+    naive_mask(n, x, target, keep, want);
+    check(distance(n, mask, want) == 0, "mask %s, C=%d target=%d keep=%d: not the naive one",
+          name, n, target, keep);
+    check(sum(n, mask) == keep, "mask %s, C=%d target=%d keep=%d: %g marked", name, n, target,
+          keep, sum(n, mask));
+    check(mask[target] == 0, "mask %s, C=%d target=%d keep=%d: the target is marked", name, n,
+          target, keep);
+    int intact = guards_intact(mask, n) + guards_intact(scratch, n) + guards_intact(want, n);
+    check(intact == 3, "mask %s, C=%d keep=%d: wrote outside its arrays", name, n, keep);
+}
+
+static void masks_of(const char *name, int n, const double *x)
+{
+    const int keeps[] = {0, 1, n / 3, n - 2, n - 1};
+    const int targets[] = {0, n - 1, below(n)};
+    for (int i = 0; i < COUNT(keeps); ++i) {
+        int keep = keeps[i] < 0 ? 0 : keeps[i] < n ? keeps[i] : n - 1;
+        for (int k = 0; k < COUNT(targets); ++k) check_mask(name, n, x, targets[k], keep);
+    }
+}
+
+static void test_mask(void **state)
+{
+    (void)state;
+    static const int sizes[] = {1, 2, 3, 7, 13, 100, 127};
+    static const double edge[] = {-DBL_MAX, DBL_MAX, 0., -0.};
+    double x[127];
+    seed(11);
+    for (int repeat = 0; repeat < 20; ++repeat) {
+        for (int i = 0; i < COUNT(sizes); ++i) {
+            random_logits(sizes[i], x, 5);
+            masks_of("random", sizes[i], x);
+            for (int j = 0; j < sizes[i]; ++j) x[j] = below(3) - 1;
+            masks_of("duplicates", sizes[i], x);
+            for (int j = 0; j < sizes[i]; ++j) x[j] = edge[below(COUNT(edge))];
+            masks_of("edges of double", sizes[i], x);
+            for (int j = 0; j < sizes[i]; ++j) x[j] = -DBL_MAX;
+            masks_of("all lowest", sizes[i], x);
+            for (int j = 0; j < sizes[i]; ++j) x[j] = repeat % 2 ? j : -j;
+            masks_of("sorted", sizes[i], x);
+        }
+    }
+    verdict();
+}
+
+static void test_large_mask(void **state)
+{
+    (void)state;
+    static double x[10000];
+    seed(12);
+    random_logits(COUNT(x), x, 5);
+    check_mask("large", COUNT(x), x, 77, 500);
+    check_mask("large", COUNT(x), x, 0, 0);
+    for (int j = 0; j < COUNT(x); ++j) x[j] = below(50);
+    check_mask("large, duplicates", COUNT(x), x, COUNT(x) - 1, 700);
+    check_mask("large, duplicates", COUNT(x), x, 5000, COUNT(x) - 1);
+    verdict();
+}
+
+/* ---- the schedule ------------------------------------------------------ */
+
+static void check_k(const kd_topk_config *c, int classes, double progress, int want)
+{
+    int k = kd_topk_schedule(c, classes, progress);
+    check(k == want, "K* %d, C=%d, phases %g %g, at %g: K = %d, not %d", c->optimal, classes,
+          c->phase1_end, c->phase2_end, progress, k, want);
+}
+
+/* K as a real number; kd_topk_schedule gives one of the nearest integers. */
+static double exact_k(const kd_topk_config *c, int classes, double s)
+{
+    double first = fmin(fmax(1, round(classes / 20.)), c->optimal);
+    if (s < c->phase1_end) return first + (c->optimal - first) * s / c->phase1_end;
+    if (s < c->phase2_end) return c->optimal;
+    double share = (s - c->phase2_end) / (1 - c->phase2_end);
+    return c->optimal + (classes - 1 - c->optimal) * share;
+}
+
+static void check_whole_run(const kd_topk_config *c, int classes)
+{
+    int previous = 0;
+    for (int i = 0; i <= 1000; ++i) {
+        double s = i / 1000.;
+        int k = kd_topk_schedule(c, classes, s);
+        check(k >= previous && k >= 1 && k <= classes - 1,
+              "K* %d, C=%d, at %g: K = %d after %d", c->optimal, classes, s, k, previous);
+        check(fabs(k - exact_k(c, classes, s)) <= .5 + 1e-9,
+              "K* %d, C=%d, at %g: K = %d, exactly %g", c->optimal, classes, s, k,
+              exact_k(c, classes, s));
+        previous = k;
+    }
+}
+
+static void test_dynamic_schedule(void **state)
+{
+    (void)state;
+    static const struct {
+        int classes, optimal, first;
+    } cases[] = {{2, 1, 1},    {3, 1, 1},       {3, 2, 1},      {10, 5, 1},   {10, 1, 1},
+                 {20, 10, 1},  {50, 20, 3},     {80, 40, 4},    {100, 50, 5}, {100, 3, 3},
+                 {100, 99, 5}, {1000, 500, 50}, {1000, 999, 50}};
+    for (int i = 0; i < COUNT(cases); ++i) {
+        kd_topk_config c = {KD_TOPK_DYNAMIC, cases[i].optimal, .3, .7};
+        int classes = cases[i].classes;
+        check_k(&c, classes, 0, cases[i].first);
+        check_k(&c, classes, .3, c.optimal);
+        check_k(&c, classes, .5, c.optimal);
+        check_k(&c, classes, .69999, c.optimal);
+        check_k(&c, classes, .7, c.optimal);
+        check_k(&c, classes, 1, classes - 1);
+        check_whole_run(&c, classes);
+    }
+    verdict();
+}
+
+/* Inside the phases, worked out by hand. */
+static void test_schedule_inside_phases(void **state)
+{
+    (void)state;
+    kd_topk_config c = {KD_TOPK_DYNAMIC, 45, .25, .75};
+    check_k(&c, 100, .0625, 15); /* 5 + 40 / 4 */
+    check_k(&c, 100, .125, 25);
+    check_k(&c, 100, .1875, 35);
+    check_k(&c, 100, .875, 72); /* 45 + 54 / 2 */
+    verdict();
+}
+
+/* A phase of no length must not divide by 0. */
+static void test_empty_phases(void **state)
+{
+    (void)state;
+    kd_topk_config no_easy = {KD_TOPK_DYNAMIC, 40, 0, .5};
+    check_k(&no_easy, 100, 0, 40);
+    check_k(&no_easy, 100, 1, 99);
+    kd_topk_config no_hard = {KD_TOPK_DYNAMIC, 40, .5, 1};
+    check_k(&no_hard, 100, .99, 40);
+    int k = kd_topk_schedule(&no_hard, 100, 1);
+    check(k == 40 || k == 99, "no hard phase: K = %d at the end", k);
+    verdict();
+}
+
+static void test_other_schedules(void **state)
+{
+    (void)state;
+    kd_topk_config fixed = {KD_TOPK_STATIC, 7, .3, .7}, off = {KD_TOPK_OFF, 7, .3, .7};
+    for (double s = 0; s <= 1; s += .125) {
+        check_k(&fixed, 10, s, 7);
+        check_k(&off, 10, s, 9);
+        check_k(&off, 2, s, 1);
+        for (int schedule = KD_TOPK_DYNAMIC; schedule <= KD_TOPK_OFF; ++schedule) {
+            kd_topk_config single = {(kd_schedule)schedule, 1, .3, .7};
+            check_k(&single, 1, s, 0); /* a single class has no others */
+            single.optimal = 0;
+            check_k(&single, 1, s, 0);
+        }
+    }
+    verdict();
+}
+
+/* ---- memory ------------------------------------------------------------ */
+
+static void check_memory(const row *r)
+{
+    int n = r->classes;
+    double *z = guarded(n), *y = guarded(n), *tcg = guarded(n), *ncg = guarded(n);
+    double *scratch = guarded(KD_SCRATCH(n));
+    memcpy(z, r->z, (size_t)n * sizeof(double));
+    memcpy(y, r->y, (size_t)n * sizeof(double));
+    kd_loss_config config = r->config;
+    kd_row(&config, n, z, y, r->target, r->keep, tcg, ncg, scratch);
+    int same = !memcmp(z, r->z, (size_t)n * sizeof(double));
+    same = same && !memcmp(y, r->y, (size_t)n * sizeof(double));
+    check(same, "%s: the logits have changed", describe(r));
+    int written = 1;
+    for (int j = 0; j < n; ++j) written = written && tcg[j] != SENTINEL && ncg[j] != SENTINEL;
+    check(written, "%s: a gradient entry was not written", describe(r));
+    int intact = guards_intact(z, n) + guards_intact(y, n) + guards_intact(tcg, n) +
+                 guards_intact(ncg, n) + guards_intact(scratch, KD_SCRATCH(n));
+    check(intact == 5, "%s: wrote outside its arrays", describe(r));
+}
+
+static void test_memory(void **state)
+{
+    (void)state;
+    static const int sizes[] = {1, 2, 3, 13, 127, 1000};
+    static row r;
+    seed(13);
+    for (int i = 0; i < COUNT(sizes); ++i) {
+        for (int kind = 0; kind < 8; ++kind) {
+            random_row(&r, "memory", kind, sizes[i]);
+            if (sizes[i] == 1) r.config.activation = KD_LOGISTIC;
+            check_memory(&r);
+        }
+    }
+    verdict();
+}
+
+#define TEST(name) cmocka_unit_test_setup(name, forget_failures)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(test_vectors),
+        TEST(test_finite_differences),
+        TEST(test_plain_kd),
+        TEST(test_plain_logistic),
+        TEST(test_gradients_sum_to_zero),
+        TEST(test_ncg_zero),
+        TEST(test_teacher_is_student),
+        TEST(test_weights_are_factors),
+        TEST(test_tails),
+        TEST(test_standardization),
+        TEST(test_equal_logits_standardize_to_zeros),
+        TEST(test_standardized_gradient_direction),
+        TEST(test_extremes),
+        TEST(test_mask),
+        TEST(test_large_mask),
+        TEST(test_dynamic_schedule),
+        TEST(test_schedule_inside_phases),
+        TEST(test_empty_phases),
+        TEST(test_other_schedules),
+        TEST(test_memory),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
