@@ -50,12 +50,15 @@ distill_arguments read_arguments(int argc, char **argv)
             i += read_flag(&a, argv, i);
             continue;
         }
-        if (files == sizeof(place) / sizeof(*place)) kd_fail("%s: one file too many; %s", argv[i], usage);
+        if (files == sizeof(place) / sizeof(*place))
+            kd_fail("%s: one file too many; %s", argv[i], usage);
         *place[files++] = argv[i++];
     }
     if (files < 2) kd_fail("%s", usage);
-    if (a.resume && a.start) kd_fail("-resume goes on from the saved state: expected no -start");
-    if (a.clear && !a.start) kd_fail("-clear sets back the images seen of -start: expected -start");
+    if (a.resume && a.start)
+        kd_fail("-resume goes on from the saved state: expected no -start");
+    if (a.clear && !a.start)
+        kd_fail("-clear sets back the images seen of -start: expected -start");
     return a;
 }
 
@@ -84,7 +87,8 @@ static void check_folder(const char *file, const char *folder)
     if (stat(folder, &info) || !S_ISDIR(info.st_mode))
         kd_fail("%s: backup=%s: found no such folder, expected one to save into", file, folder);
     if (access(folder, W_OK))
-        kd_fail("%s: backup=%s: %s, expected a folder to save into", file, folder, strerror(errno));
+        kd_fail("%s: backup=%s: %s, expected a folder to save into", file, folder,
+                strerror(errno));
 }
 
 data_options read_data_options(char *file)
@@ -93,11 +97,13 @@ data_options read_data_options(char *file)
     read_options(file, "", read_data_cfg(file), data_option_table, &d);
     const struct {
         const char *key, *value;
-    } needed[] = {{"train", d.train}, {"valid", d.valid}, {"labels", d.labels}, {"backup", d.backup}};
+    } needed[] = {
+        {"train", d.train}, {"valid", d.valid}, {"labels", d.labels}, {"backup", d.backup}};
     for (size_t i = 0; i < sizeof(needed) / sizeof(*needed); ++i)
         if (!needed[i].value) kd_fail("%s: found no %s=, expected it", file, needed[i].key);
     if (!d.classes) kd_fail("%s: found no classes=, expected it", file);
-    if (d.top > d.classes) kd_fail("%s: top=%d: expected at most classes=%d", file, d.top, d.classes);
+    if (d.top > d.classes)
+        kd_fail("%s: top=%d: expected at most classes=%d", file, d.top, d.classes);
     check_folder(file, d.backup);
     return d;
 }

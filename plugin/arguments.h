@@ -18,12 +18,13 @@ distill_arguments read_arguments(int argc, char **argv);
 typedef struct {
     int classes;
     char *train, *valid, *labels, *backup, *teacher;
-    int top;                                          /* k of the second accuracy */
-    int eval_interval, save_interval, log_interval;   /* batches; eval 0: an epoch */
-    char *names, *eval, *results, *map;               /* of Darknet's other commands */
+    int top;                                        /* k of the second accuracy */
+    int eval_interval, save_interval, log_interval; /* batches; eval 0: an epoch */
+    char *names, *eval, *results, *map;             /* of Darknet's other commands */
 } data_options;
 
-/* Reads a .data file; exits when a key is unknown, or one that a classifier needs is missing. */
+/* Reads a .data file; exits when a key is unknown, or one that a classifier needs is missing.
+ */
 data_options read_data_options(char *file);
 
 #endif

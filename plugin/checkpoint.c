@@ -29,7 +29,8 @@ uint64_t hash_cfg(char *file)
 static kd_arrays state_arrays(const deepkd *kd)
 {
     kd_arrays all = network_arrays(kd->net), groups = group_arrays(kd);
-    for (int i = 0; i < groups.n; ++i) kd_append(&all, groups.arrays[i].data, groups.arrays[i].n);
+    for (int i = 0; i < groups.n; ++i)
+        kd_append(&all, groups.arrays[i].data, groups.arrays[i].n);
     kd_free_arrays(groups);
     return all;
 }
@@ -53,15 +54,16 @@ static void check_length(char *file, FILE *fp, kd_arrays arrays)
     for (int i = 0; i < arrays.n; ++i) expected += arrays.arrays[i].n * sizeof(float);
     if (fstat(fileno(fp), &info)) file_error(file);
     if ((size_t)info.st_size != expected)
-        kd_fail("%s: found %ld bytes, expected %zu for this student and its momentum groups", file,
-                (long)info.st_size, expected);
+        kd_fail("%s: found %ld bytes, expected %zu for this student and its momentum groups",
+                file, (long)info.st_size, expected);
 }
 
 static void check_same(char *file, const char *what, uint64_t found, uint64_t expected)
 {
     if (found == expected) return;
     kd_fail("%s: found the state of a run with another %s (%016llx), expected this run's "
-            "(%016llx)", file, what, (unsigned long long)found, (unsigned long long)expected);
+            "(%016llx)",
+            file, what, (unsigned long long)found, (unsigned long long)expected);
 }
 
 void load_checkpoint(char *file, run_state *state, deepkd *kd)
@@ -73,14 +75,16 @@ void load_checkpoint(char *file, run_state *state, deepkd *kd)
     if (!fp) file_error(file);
     if (fread(head, sizeof(head), 1, fp) != 1 || memcmp(head, magic, sizeof(magic)) ||
         fread(&found, sizeof(found), 1, fp) != 1)
-        kd_fail("%s: found another kind of file, expected a state that distill has saved", file);
+        kd_fail("%s: found another kind of file, expected a state that distill has saved",
+                file);
     check_same(file, "student cfg", found.cfg_hash, state->cfg_hash);
     check_length(file, fp, arrays);
     check_same(file, "teacher", found.teacher_hash, state->teacher_hash);
     check_same(file, "number of training images", found.train_images, state->train_images);
     if (state->seed) check_same(file, "seed", found.seed, state->seed);
     for (int i = 0; i < arrays.n; ++i)
-        if (fread(arrays.arrays[i].data, sizeof(float), arrays.arrays[i].n, fp) != arrays.arrays[i].n)
+        if (fread(arrays.arrays[i].data, sizeof(float), arrays.arrays[i].n, fp) !=
+            arrays.arrays[i].n)
             kd_fail("%s: cannot be read to its end", file);
     fclose(fp);
     kd_free_arrays(arrays);

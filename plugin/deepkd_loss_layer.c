@@ -72,8 +72,9 @@ deepkd *find_deepkd(network *net)
 layer parse_deepkd_loss(list *options, network *net, int index, char *cfgfile)
 {
     if (index != net->n - 1)
-        kd_fail("%s: [deepkd_loss] is layer %d of %d: expected it, once, at the end of the file",
-                cfgfile, index, net->n);
+        kd_fail(
+            "%s: [deepkd_loss] is layer %d of %d: expected it, once, at the end of the file",
+            cfgfile, index, net->n);
     if (index < 2 || net->layers[index - 1].forward != forward_teacher_layer)
         kd_fail("%s: found no [teacher] right before [deepkd_loss]", cfgfile);
     deepkd *kd = kd_calloc(1, sizeof(*kd));
@@ -116,8 +117,8 @@ static void check_momenta(const deepkd *kd, const char *cfg)
         double momentum = component_momentum(kd, c);
         if (momentum < 0 || momentum > MOST)
             kd_fail("%s: [deepkd_loss] momentum of %s is %g ([net] momentum=%g and its delta): "
-                    "expected 0 to %g", cfg, kd_component_name[c], momentum, kd->net->momentum,
-                    MOST);
+                    "expected 0 to %g",
+                    cfg, kd_component_name[c], momentum, kd->net->momentum, MOST);
     }
 }
 
@@ -126,8 +127,9 @@ static void check_topk(deepkd *kd, const char *cfg)
     const deepkd_options *o = &kd->options;
     int others = kd->classes - 1, half = others / 2 > 1 ? others / 2 : 1;
     if (o->topk > others)
-        kd_fail("%s: [deepkd_loss] topk=%d: expected at most %d, the classes without the target",
-                cfg, o->topk, others);
+        kd_fail(
+            "%s: [deepkd_loss] topk=%d: expected at most %d, the classes without the target",
+            cfg, o->topk, others);
     kd->topk_config = (kd_topk_config){o->topk_schedule, o->topk ? o->topk : half,
                                        o->topk_phases[0], o->topk_phases[1]};
 }
@@ -143,11 +145,13 @@ void attach_deepkd_loss(deepkd *kd, const char *cfg)
     int activation = o->activation < 0 ? KD_SOFTMAX : o->activation;
     if (activation == KD_SOFTMAX && kd->classes < 2)
         kd_fail("%s: [deepkd_loss] activation=softmax with one class teaches nothing: expected "
-                "activation=logistic", cfg);
+                "activation=logistic",
+                cfg);
+    kd->teacher->idle = !o->teacher_weight;
     check_topk(kd, cfg);
     check_momenta(kd, cfg);
-    kd->loss_config = (kd_loss_config){o->method, activation, o->standardize, o->temperature,
-                                       o->alpha, o->beta};
+    kd->loss_config = (kd_loss_config){o->method,      activation, o->standardize,
+                                       o->temperature, o->alpha,   o->beta};
     for (int c = KD_TCG; c <= KD_NCG; ++c)
         kd->delta[c] = kd_calloc((size_t)kd->net->batch * kd->classes, sizeof(float));
     kd->scratch = kd_calloc(kd->classes, (4 + KD_SCRATCH(1)) * sizeof(double));

@@ -41,11 +41,11 @@ typedef struct deepkd {
     kd_topk_config topk_config;
 
     /* Set by each forward pass in training. */
-    float *delta[KD_COMPONENTS];  /* TCG, NCG: [batch][classes], -dL/dz as Darknet stores it */
-    double loss[KD_COMPONENTS];   /* weighted sums over `rows` rows */
-    long rows;                    /* since the caller last set it to 0 */
-    int keep;                     /* K of this batch */
-    const char *broken;           /* what was not finite first, or NULL; nothing is updated then */
+    float *delta[KD_COMPONENTS]; /* TCG, NCG: [batch][classes], -dL/dz as Darknet stores it */
+    double loss[KD_COMPONENTS];  /* weighted sums over `rows` rows */
+    long rows;                   /* since the caller last set it to 0 */
+    int keep;                    /* K of this batch */
+    const char *broken; /* what was not finite first, or NULL; nothing is updated then */
     double *scratch;
 } deepkd;
 

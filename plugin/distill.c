@@ -34,7 +34,7 @@ typedef struct {
     run_state state;
     run_log log;
     log_entry entry;
-    double logged_at;       /* seconds, and images seen, when a batch was last logged */
+    double logged_at; /* seconds, and images seen, when a batch was last logged */
     uint64_t logged_images;
     char *last, *best, *final, *state_file, *csv, *plain_cfg; /* files in backup= */
 } distill_run;
@@ -51,7 +51,7 @@ static void catch_signals(void)
 {
     struct sigaction action = {0};
     action.sa_handler = on_signal;
-    action.sa_flags = SA_RESETHAND;
+    action.sa_flags = SA_RESETHAND | SA_RESTART;
     sigaction(SIGINT, &action, 0);
     sigaction(SIGTERM, &action, 0);
 }
@@ -61,19 +61,15 @@ static long images_per_batch(const network *net)
     return (long)net->batch * net->subdivisions;
 }
 
-/* Which of several names of one file is given first: command line, cfg, .data file. */
-static char *first_given(char *a, char *b)
-{
-    return a ? a : b;
-}
-
 /* backup/<base><suffix> */
 static char *backup_file(const distill_run *run, const char *suffix)
 {
     char *base = basecfg(run->arguments.cfg);
-    size_t size = strlen(run->data.backup) + strlen(base) + strlen(suffix) + 2;
+    const char *folder = run->data.backup;
+    const char *slash = folder[strlen(folder) - 1] == '/' ? "" : "/";
+    size_t size = strlen(folder) + strlen(base) + strlen(suffix) + 2;
     char *name = kd_calloc(size, 1);
-    snprintf(name, size, "%s/%s%s", run->data.backup, base, suffix);
+    snprintf(name, size, "%s%s%s%s", folder, slash, base, suffix);
     free(base);
     return name;
 }
@@ -113,18 +109,20 @@ static void load_networks(distill_run *run)
     run->kd = find_deepkd(run->net);
     if (!run->kd)
         kd_fail("%s: found no [deepkd_loss] at its end, expected [teacher] and [deepkd_loss]; "
-                "'darknet deepkd wrap' adds them", a->cfg);
+                "'darknet deepkd wrap' adds them",
+                a->cfg);
     check_network(run->net, a->cfg);
 
     teacher *t = run->kd->teacher;
-    char *cfg = first_given(t->cfg, run->data.teacher);
-    char *weights = first_given(a->weights, t->weights);
-    if (!cfg) kd_fail("%s: [teacher] has no cfg=, and %s no teacher=: expected one", a->cfg, a->data);
+    char *weights = a->weights ? a->weights : t->weights;
+    if (!t->cfg && run->data.teacher) t->cfg = kd_copy(run->data.teacher);
+    if (!t->cfg)
+        kd_fail("%s: [teacher] has no cfg=, and %s no teacher=: expected one", a->cfg, a->data);
     if (!weights) kd_fail("%s: [teacher] has no weights=: expected TEACHER.weights", a->cfg);
-    printf("teacher: %s, weights %s\nstudent: %s%s%s\n", cfg, weights, a->cfg,
+    printf("teacher: %s, weights %s\nstudent: %s%s%s\n", t->cfg, weights, a->cfg,
            a->start ? ", starts from " : "", a->start ? a->start : "");
     fflush(stdout);
-    load_teacher(t, cfg, weights);
+    load_teacher(t, t->cfg, weights);
     attach_deepkd_loss(run->kd, a->cfg);
     attach_groups(run->kd, a->cfg);
     run->weights = network_arrays(run->net);
@@ -171,9 +169,11 @@ static void print_schedule(const deepkd *kd)
     if (k->schedule == KD_TOPK_OFF) printf("top-k: off, all %d other classes\n", all);
     if (k->schedule == KD_TOPK_STATIC) printf("top-k: static, K %d of %d\n", k->optimal, all);
     if (k->schedule == KD_TOPK_DYNAMIC)
-        printf("top-k: dynamic, K from %d to %d until batch %ld, %d until batch %ld, to %d at batch "
-               "%ld\n", kd_topk_schedule(k, kd->classes, 0), k->optimal,
-               (long)(k->phase1_end * end), k->optimal, (long)(k->phase2_end * end), all, end);
+        printf("top-k: dynamic, K from %d to %d until batch %ld, %d until batch %ld, to %d at "
+               "batch "
+               "%ld\n",
+               kd_topk_schedule(k, kd->classes, 0), k->optimal, (long)(k->phase1_end * end),
+               k->optimal, (long)(k->phase2_end * end), all, end);
 }
 
 static void print_intent(distill_run *run)
@@ -185,12 +185,14 @@ static void print_intent(distill_run *run)
     describe_groups(kd, groups, sizeof(groups));
     print_size("teacher", kd->teacher->net);
     print_size("student", run->net);
-    printf("method %s, activation %s, temperature %g, task weight %g, teacher weight %g, alpha %g, "
+    printf("method %s, activation %s, temperature %g, task weight %g, teacher weight %g, alpha "
+           "%g, "
            "beta %g%s, standardization %s, warmup %d batches\n",
            o->method == KD_METHOD_KD ? "kd" : "dkd",
            kd->loss_config.activation == KD_SOFTMAX ? "softmax" : "logistic", o->temperature,
            o->task_weight, o->teacher_weight, o->alpha, o->beta,
-           o->method == KD_METHOD_KD ? " (of dkd only)" : "", o->standardize ? "on" : "off", o->warmup);
+           o->method == KD_METHOD_KD ? " (of dkd only)" : "", o->standardize ? "on" : "off",
+           o->warmup);
     printf("trainer %s, momentum groups: %s\n", trainers[o->trainer], groups);
     print_schedule(kd);
     printf("%d training images, %d validation images, batch %ld, %d batches, seed %llu\n",
@@ -237,9 +239,10 @@ static void check_finite(distill_run *run, long batch)
     const char *broken = run->kd->broken;
     if (!broken && !all_finite(run->weights)) broken = "student's weights";
     if (broken)
-        kd_fail("%s: batch %ld: the %s: found a number that is not finite; %s keeps the last good "
-                "weights; try a lower learning_rate or a longer burn_in", run->arguments.cfg, batch,
-                broken, run->last);
+        kd_fail(
+            "%s: batch %ld: the %s: found a number that is not finite; %s keeps the last good "
+            "weights; try a lower learning_rate or a longer burn_in",
+            run->arguments.cfg, batch, broken, run->last);
 }
 
 /* One batch through Darknet's train_network_datum, subdivision by subdivision. */
@@ -308,8 +311,9 @@ static void save_final(distill_run *run)
     export_cfg(run->arguments.cfg, fp);
     close_atomic(fp, run->plain_cfg);
     printf("best top-1 %.2f %% at batch %llu: %s\nlast: %s\nfor stock Darknet and OpenCV, with "
-           "either: %s\n", 100 * run->state.best, (unsigned long long)run->state.best_batch,
-           run->best, run->final, run->plain_cfg);
+           "either: %s\n",
+           100 * run->state.best, (unsigned long long)run->state.best_batch, run->best,
+           run->final, run->plain_cfg);
 }
 
 /* Trains to the end; returns the exit status. */
@@ -322,18 +326,24 @@ static int train(distill_run *run)
     run->logged_at = what_time_is_it_now();
     run->logged_images = *net->seen;
     run->entry.batch = get_current_batch(net);
+    run->entry.images = *net->seen;
+    run->entry.epoch = (double)*net->seen / run->train.n;
     run->entry.max_batches = net->max_batches;
     for (;;) {
         long batch = get_current_batch(net);
         int is_end = batch >= net->max_batches;
-        if (batch && (is_end || batch % eval_interval == 0) && run->state.evaluated != (uint64_t)batch)
+        if (batch && (is_end || batch % eval_interval == 0) &&
+            run->state.evaluated != (uint64_t)batch)
             evaluate_student(run, batch);
-        if ((stop_signal || is_end || batch % d->save_interval == 0) && saved != batch) save_run(run);
+        if ((stop_signal || is_end || batch % d->save_interval == 0) && saved != batch)
+            save_run(run);
         if (stop_signal || is_end) break;
         train_batch(run);
     }
     if (!stop_signal) save_final(run);
-    else printf("stopped at batch %zu; -resume goes on from %s\n", get_current_batch(net), run->state_file);
+    else
+        printf("stopped at batch %zu; -resume goes on from %s\n", get_current_batch(net),
+               run->state_file);
     return stop_signal ? 128 + stop_signal : 0;
 }
 

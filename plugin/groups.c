@@ -27,7 +27,8 @@ static int is_groupable(layer l)
 
 static void check_layers(network *net, const char *cfg)
 {
-    if (net->adam) kd_fail("%s: [net] adam=1: expected 0, distill has momentum of its own", cfg);
+    if (net->adam)
+        kd_fail("%s: [net] adam=1: expected 0, distill has momentum of its own", cfg);
     for (int i = 0; i < net->n; ++i) {
         layer l = net->layers[i];
         if (l.update && !is_groupable(l))
@@ -89,7 +90,8 @@ static void allocate_buffers(network *net, momentum_groups *groups)
     groups->task_delta = kd_calloc(net->n, sizeof(float *));
     for (int i = 0; i < net->n; ++i) {
         layer l = net->layers[i];
-        if (l.cost) groups->task_delta[i] = kd_calloc((size_t)l.batch * l.outputs, sizeof(float));
+        if (l.cost)
+            groups->task_delta[i] = kd_calloc((size_t)l.batch * l.outputs, sizeof(float));
     }
 }
 

@@ -6,7 +6,7 @@
 
 #define STD_EPSILON 1e-7 /* added to a row's standard deviation, as in the official code */
 
-/* The log of a sum of exponentials, in two parts: their sum would lose digits for large logits. */
+/* log(sum of exp) in two parts, whose sum would lose digits for large logits */
 typedef struct {
     double largest, log;
 } log_sum;
@@ -49,7 +49,7 @@ static double difference(double log_p, double log_1p, double log_q, double log_1
     return log_p < log_1p ? exp(log_p) - exp(log_q) : exp(log_1q) - exp(log_1p);
 }
 
-/* x <- u/T, where u is the logits, standardized if asked; returns the row's standard deviation */
+/* x <- u/T, u the logits, standardized if asked; returns the row's standard deviation */
 static double scale_logits(const kd_loss_config *config, int n, const double *logits, double *x)
 {
     double mean = 0, variance = 0, std = 0, scale = 1;
@@ -99,7 +99,8 @@ static double softmax_tcg(const kd_loss_config *config, int n, const double *x, 
 
 /* The kept other classes among themselves, DKD section 3.1, weighted by w as kd_math.h says */
 static double softmax_ncg(const kd_loss_config *config, int n, const double *x, const double *y,
-                          int target, const double *others, const double *kept, double *gradient)
+                          int target, const double *others, const double *kept,
+                          double *gradient)
 {
     double weight = config->beta, loss = 0;
     if (config->method == KD_METHOD_KD)
@@ -209,8 +210,10 @@ int kd_topk_schedule(const kd_topk_config *config, int classes, double progress)
     int first = (int)floor(classes / 20. + .5);
     if (first < 1) first = 1;
     if (first > optimal) first = optimal;
-    if (progress < config->phase1_end) return interpolate(first, optimal, progress / config->phase1_end);
+    if (progress < config->phase1_end)
+        return interpolate(first, optimal, progress / config->phase1_end);
     if (progress < config->phase2_end) return optimal;
     if (progress >= 1) return all;
-    return interpolate(optimal, all, (progress - config->phase2_end) / (1 - config->phase2_end));
+    return interpolate(optimal, all,
+                       (progress - config->phase2_end) / (1 - config->phase2_end));
 }

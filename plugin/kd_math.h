@@ -19,10 +19,10 @@ typedef enum { KD_TOPK_DYNAMIC, KD_TOPK_STATIC, KD_TOPK_OFF } kd_schedule;
 typedef struct {
     kd_method method;
     kd_activation activation;
-    int standardize;     /* 1: logit standardization of student and teacher */
-    double temperature;  /* T > 0 */
-    double alpha;        /* weight of TCG, >= 0 */
-    double beta;         /* weight of NCG for method dkd, >= 0; unused for kd */
+    int standardize;    /* 1: logit standardization of student and teacher */
+    double temperature; /* T > 0 */
+    double alpha;       /* weight of TCG, >= 0 */
+    double beta;        /* weight of NCG for method dkd, >= 0; unused for kd */
 } kd_loss_config;
 
 typedef struct {

@@ -42,8 +42,8 @@ static char **read_labels(char *file, int classes)
 {
     list *lines = get_paths(file);
     if (lines->size != classes)
-        kd_fail("%s: found %d labels, expected %d (classes= of the data file)", file, lines->size,
-                classes);
+        kd_fail("%s: found %d labels, expected %d (classes= of the data file)", file,
+                lines->size, classes);
     char **labels = (char **)list_to_array(lines);
     free_list(lines);
     for (int j = 0; j < classes; ++j)
@@ -151,10 +151,10 @@ static image read_image(const char *path)
 /* As load_image_augment_paths does; draws from this thread's random numbers. */
 static image augment_image(image im, const network *net)
 {
-    image crop = net->center ? center_crop_image(im, net->w, net->h)
-                             : random_augment_image(im, net->angle, net->aspect,
-                                                    net->min_ratio * net->w,
-                                                    net->max_ratio * net->w, net->w, net->h);
+    image crop =
+        net->center ? center_crop_image(im, net->w, net->h)
+                    : random_augment_image(im, net->angle, net->aspect, net->min_ratio * net->w,
+                                           net->max_ratio * net->w, net->w, net->h);
     if (rand() % 2) flip_image(crop);
     random_distort_image(crop, net->hue, net->saturation, net->exposure);
     return crop;
@@ -228,7 +228,8 @@ void finish_loading(loader *l, float **images, int **targets)
     for (int t = 0; t < l->threads; ++t) pthread_join(l->workers[t], 0);
     if (l->failed)
         kd_fail("%s: found no image that can be decoded, expected PNG, JPEG, BMP or another "
-                "format that Darknet reads", l->failed);
+                "format that Darknet reads",
+                l->failed);
     *images = l->buffers[l->filling].images;
     *targets = l->buffers[l->filling].targets;
 }

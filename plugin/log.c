@@ -7,8 +7,9 @@
 #include <string.h>
 #include <unistd.h>
 
-static const char columns[] = "batch,epoch,images,loss,avg_loss,tog,tcg,ncg,k,rate,images_per_s,"
-                              "valid_loss,valid_top1,valid_topk\n";
+static const char columns[] =
+    "batch,epoch,images,loss,avg_loss,tog,tcg,ncg,k,rate,images_per_s,"
+    "valid_loss,valid_top1,valid_topk\n";
 
 /* Copies the rows up to a batch from the old file into the new one. */
 static void copy_rows(FILE *to, char *file, long last_batch)
@@ -17,7 +18,8 @@ static void copy_rows(FILE *to, char *file, long last_batch)
     char *line;
     if (!from) return; /* there was no log to go on with */
     while ((line = fgetl(from))) {
-        if (line[0] >= '0' && line[0] <= '9' && atol(line) <= last_batch) fprintf(to, "%s\n", line);
+        if (line[0] >= '0' && line[0] <= '9' && atol(line) <= last_batch)
+            fprintf(to, "%s\n", line);
         free(line);
     }
     fclose(from);
@@ -69,8 +71,8 @@ static void print_batch(const log_entry *e)
     printf("%ld, %.3f: %f, %f avg, %f rate, %lf seconds, %llu images, tog %.4f, tcg %.4f, "
            "ncg %.4f, K %d, %.0f images/s, %s left\n",
            e->batch, e->epoch, e->loss, e->average, e->rate, e->seconds,
-           (unsigned long long)e->images, e->part[KD_TOG], e->part[KD_TCG], e->part[KD_NCG], e->keep,
-           e->images_per_s, left);
+           (unsigned long long)e->images, e->part[KD_TOG], e->part[KD_TCG], e->part[KD_NCG],
+           e->keep, e->images_per_s, left);
 }
 
 static void clear_line(const run_log *log)
@@ -81,9 +83,9 @@ static void clear_line(const run_log *log)
 void log_batch(run_log *log, const log_entry *e)
 {
     if (!log->is_terminal) print_batch(e);
-    fprintf(log->csv, "%ld,%.4f,%llu,%.6g,%.6g,%.6g,%.6g,%.6g,%d,%.6g,%.1f,,,\n", e->batch, e->epoch,
-            (unsigned long long)e->images, e->loss, e->average, e->part[KD_TOG], e->part[KD_TCG],
-            e->part[KD_NCG], e->keep, e->rate, e->images_per_s);
+    fprintf(log->csv, "%ld,%.4f,%llu,%.6g,%.6g,%.6g,%.6g,%.6g,%d,%.6g,%.1f,,,\n", e->batch,
+            e->epoch, (unsigned long long)e->images, e->loss, e->average, e->part[KD_TOG],
+            e->part[KD_TCG], e->part[KD_NCG], e->keep, e->rate, e->images_per_s);
     flush_csv(log);
 }
 
@@ -98,9 +100,9 @@ void log_progress(run_log *log, const log_entry *e)
     bar[WIDTH] = 0;
     format_left(e, left, sizeof(left));
     clear_line(log);
-    printf("[%s] %ld/%ld  loss %.3f  tog %.3f tcg %.3f ncg %.3f  K %d  %.0f images/s  %s left", bar,
-           e->batch, e->max_batches, e->average, e->part[KD_TOG], e->part[KD_TCG], e->part[KD_NCG],
-           e->keep, e->images_per_s, left);
+    printf("[%s] %ld/%ld  loss %.3f  tog %.3f tcg %.3f ncg %.3f  K %d  %.0f images/s  %s left",
+           bar, e->batch, e->max_batches, e->average, e->part[KD_TOG], e->part[KD_TCG],
+           e->part[KD_NCG], e->keep, e->images_per_s, left);
     fflush(stdout);
 }
 
@@ -108,9 +110,11 @@ void log_evaluation(run_log *log, const log_entry *e, const evaluation *v, doubl
                     long best_batch)
 {
     clear_line(log);
-    printf("%ld, %.3f: validation loss %f, top-1 %.2f %%, top-%d %.2f %%, best top-1 %.2f %% at "
-           "batch %ld\n", e->batch, e->epoch, v->loss, 100 * v->top1, v->k, 100 * v->topk,
-           100 * best, best_batch);
+    printf(
+        "%ld, %.3f: validation loss %f, top-1 %.2f %%, top-%d %.2f %%, best top-1 %.2f %% at "
+        "batch %ld\n",
+        e->batch, e->epoch, v->loss, 100 * v->top1, v->k, 100 * v->topk, 100 * best,
+        best_batch);
     fprintf(log->csv, "%ld,%.4f,%llu,,,,,,,,,%.6g,%.6g,%.6g\n", e->batch, e->epoch,
             (unsigned long long)e->images, v->loss, v->top1, v->topk);
     flush_csv(log);

@@ -13,13 +13,13 @@
 /* One batch. Losses are means an image. */
 typedef struct {
     long batch, max_batches;
-    uint64_t images;  /* seen so far */
-    double epoch;     /* images seen / images of the list */
-    double loss, average;          /* Darknet's own loss and its running average */
-    double part[KD_COMPONENTS];    /* the weighted losses of the components */
-    int keep;                      /* K */
-    double rate;                   /* the learning rate */
-    double seconds, images_per_s;  /* of this batch; since the last logged one */
+    uint64_t images;              /* seen so far */
+    double epoch;                 /* images seen / images of the list */
+    double loss, average;         /* Darknet's own loss and its running average */
+    double part[KD_COMPONENTS];   /* the weighted losses of the components */
+    int keep;                     /* K */
+    double rate;                  /* the learning rate */
+    double seconds, images_per_s; /* of this batch; since the last logged one */
 } log_entry;
 
 typedef struct {

@@ -129,8 +129,8 @@ void read_options(const char *file, const char *section, list *options, const op
 /* Keys of [net] that Darknet reads only for some of its policies. */
 static const char *const conditional_keys[] = {"steps", "scales", "step", "scale", "gamma",
                                                "power", "B1",     "B2",   "eps",   0};
-static const char *const policies[] = {"random", "poly", "constant", "step",
-                                       "exp",    "sigmoid", "steps", 0};
+static const char *const policies[] = {"random", "poly",    "constant", "step",
+                                       "exp",    "sigmoid", "steps",    0};
 
 static int is_one_of(const char *const *names, const char *name)
 {

@@ -36,7 +36,9 @@ static int is_recurrent(layer l)
 /* The array sizes of one layer. Darknet fills nweights and nbiases for convolutions alone. */
 static void layer_sizes(layer l, size_t *weights, size_t *biases)
 {
-    *biases = l.type == BATCHNORM ? 0 : l.type == CONNECTED || l.type == LOCAL ? l.outputs : l.n;
+    *biases = l.type == BATCHNORM                      ? 0
+              : l.type == CONNECTED || l.type == LOCAL ? l.outputs
+                                                       : l.n;
     *weights = l.nweights;
     if (l.type == CONNECTED) *weights = (size_t)l.inputs * l.outputs;
     if (l.type == LOCAL) *weights = (size_t)l.size * l.size * l.c * l.n * l.out_w * l.out_h;
@@ -129,7 +131,8 @@ static long header_bytes(char *file)
     if (!fp) file_error(file);
     int n = fread(version, sizeof(int), 3, fp);
     fclose(fp);
-    if (n != 3) kd_fail("%s: found less than a header of 12 bytes, expected Darknet weights", file);
+    if (n != 3)
+        kd_fail("%s: found less than a header of 12 bytes, expected Darknet weights", file);
     int is_long = version[0] * 10 + version[1] >= 2 && version[0] < 1000 && version[1] < 1000;
     return sizeof(version) + (is_long ? sizeof(size_t) : sizeof(int));
 }
@@ -156,7 +159,8 @@ void load_whole_weights(network *net, char *file, int allow_partial)
 {
     long found = file_bytes(file), header = header_bytes(file), expected = 0;
     int layers = 0;
-    while (layers < net->n && (expected = offset_of_layer(net, header, layers)) < found) ++layers;
+    while (layers < net->n && (expected = offset_of_layer(net, header, layers)) < found)
+        ++layers;
     long whole = offset_of_layer(net, header, net->n);
     if (found != whole && !(allow_partial && found == expected && found > header))
         kd_fail("%s: found %ld bytes, expected %ld for this network%s", file, found, whole,

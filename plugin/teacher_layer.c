@@ -50,6 +50,11 @@ layer make_pass_through_layer(network *net, int index)
     l.update = 0;
     l.delta = 0;
     l.cost = 0;
+#ifdef GPU
+    l.forward_gpu = l.backward_gpu = forward_nothing;
+    l.update_gpu = 0;
+    l.delta_gpu = 0;
+#endif
     l.release = release_nothing;
     l.resize = resize_pass_through;
     l.workspace_size = 0;
@@ -69,8 +74,10 @@ static void release_teacher_layer(layer l)
 layer parse_teacher(list *options, network *net, int index, char *cfgfile)
 {
     if (index < 1 || index != net->n - 2)
-        kd_fail("%s: [teacher] is layer %d of %d: expected it, once, right before [deepkd_loss] "
-                "at the end of the file", cfgfile, index, net->n);
+        kd_fail(
+            "%s: [teacher] is layer %d of %d: expected it, once, right before [deepkd_loss] "
+            "at the end of the file",
+            cfgfile, index, net->n);
     teacher *t = kd_calloc(1, sizeof(*t));
     read_options(cfgfile, "[teacher]", options, teacher_options, t);
     t->student = net;
@@ -88,8 +95,8 @@ int find_softmax(network *net, const char *cfg)
         layer l = net->layers[i];
         if (l.type != SOFTMAX) continue;
         if (l.groups != 1 || l.softmax_tree)
-            kd_fail("%s: [softmax] with groups=%d%s: expected one group and no tree", cfg, l.groups,
-                    l.softmax_tree ? " and a tree" : "");
+            kd_fail("%s: [softmax] with groups=%d%s: expected one group and no tree", cfg,
+                    l.groups, l.softmax_tree ? " and a tree" : "");
         return i;
     }
     kd_fail("%s: found no [softmax] with a layer below it: expected a classifier", cfg);
@@ -127,7 +134,8 @@ void load_teacher(teacher *t, char *cfg, char *weights)
 static void resize_images(network *from, network *to, float *input)
 {
     for (int b = 0; b < from->batch; ++b) {
-        image im = float_to_image(from->w, from->h, from->c, from->input + (size_t)b * from->inputs);
+        image im =
+            float_to_image(from->w, from->h, from->c, from->input + (size_t)b * from->inputs);
         image resized = resize_image(im, to->w, to->h);
         memcpy(input + (size_t)b * to->inputs, resized.data, to->inputs * sizeof(float));
         free_image(resized);
@@ -137,7 +145,7 @@ static void resize_images(network *from, network *to, float *input)
 void forward_teacher_layer(layer l, network net)
 {
     teacher *t = l.plugin;
-    if (!t->net || !net.train) return;
+    if (!t->net || t->idle || !net.train) return;
     if (t->input) resize_images(t->student, t->net, t->input);
     network_predict(t->net, t->input ? t->input : t->student->input);
 }

@@ -15,9 +15,10 @@ typedef struct {
 
     network *net;     /* NULL until load_teacher */
     network *student; /* whose input it sees */
-    float *input;     /* [batch][c][h][w] of the teacher's size, NULL when it is the student's */
-    float *logits;    /* [batch][classes], inside `net`: the input of its last [softmax] */
+    float *input;  /* [batch][c][h][w] of the teacher's size, NULL when it is the student's */
+    float *logits; /* [batch][classes], inside `net`: the input of its last [softmax] */
     int classes;
+    int idle; /* 1: nobody needs the logits, forward does nothing */
 } teacher;
 
 /* A registered layer's parser (patches/0001). */

@@ -14,15 +14,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char sections[] =
-    "\n[teacher]\n"
-    "cfg=%s\n"
-    "\n"
-    "[deepkd_loss]\n"
-    "method=kd\n"
-    "trainer=deepkd\n"
-    "temperature=4\n"
-    "topk_schedule=dynamic\n";
+static const char sections[] = "\n[teacher]\n"
+                               "cfg=%s\n"
+                               "\n"
+                               "[deepkd_loss]\n"
+                               "method=kd\n"
+                               "trainer=deepkd\n"
+                               "temperature=4\n"
+                               "topk_schedule=dynamic\n";
 
 /* Does this line open a section of ours? Darknet allows blanks around it. */
 static int opens_our_section(const char *line)

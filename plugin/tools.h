@@ -4,7 +4,8 @@
 
 #include <stdio.h>
 
-/* Writes a student's cfg without [teacher] and [deepkd_loss] to `to`; exits when it can't be read. */
+/* Writes a student's cfg without [teacher] and [deepkd_loss] to `to`; exits when it can't be
+ * read. */
 void export_cfg(char *file, FILE *to);
 
 /* The command; returns its exit status. */
