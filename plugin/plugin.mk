@@ -9,8 +9,8 @@ DEPS += .switches .patched
 
 # -isystem: no warnings about Darknet's headers
 PLUGIN_CFLAGS := -std=gnu11 -Wall -Wextra -isystem include -isystem src -I$(PLUGIN_DIR) -MMD -MP
-# under Darknet's -Ofast alone, isnan() is always 0
-PLUGIN_CFLAGS += -fno-finite-math-only
+# under Darknet's -Ofast alone, isnan() is always 0 and sums are taken in any order
+PLUGIN_CFLAGS += -fno-fast-math
 
 ifeq ($(PLUGIN),1)
 PLUGIN_OBJ := $(patsubst $(PLUGIN_DIR)/%.c,$(OBJDIR)%.o,$(wildcard $(PLUGIN_DIR)/*.c))
