@@ -1,0 +1,312 @@
+"""What the command-line tests share: TAP, running darknet, networks and images of a few pixels.
+
+A script adds tests with @test and ends with main(). Its docstring is a test's
+name; what it gets is a Folder of its own: a run folder with a .data file, a
+student, a trained teacher and pictures, so small that a run takes a moment.
+The folders are in one temporary folder, which goes when the script ends.
+
+No run may end by a signal that the test did not send, nor print a sanitizer's
+report: both fail the test whatever it looks at.
+"""
+import csv
+import fcntl
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+
+import numpy as np
+from PIL import Image
+
+ROOT = os.environ.get("ROOT") or os.path.dirname(os.path.dirname(os.path.dirname(
+    os.path.abspath(__file__))))
+DARKNET = os.path.abspath(os.environ.get("DARKNET") or os.path.join(ROOT, "build", "darknet"))
+PYTHON = os.environ.get("PYTHON") or "/usr/bin/python3"
+ENVIRONMENT = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
+PATIENCE = 120  # seconds; no run here takes more than a few
+
+SIDE = 12
+CLASSES = 6
+LABELS = [f"class-{letter}" for letter in "abcdef"]  # mkdtemp makes no "-"
+TRAIN, VALID = 44, 18  # pictures; 44 is no multiple of the batch
+BATCH = 8
+
+
+class Skip(Exception):
+    """The test can't run here; the text says why."""
+
+
+# cfg files
+
+NET = {
+    "batch": BATCH, "subdivisions": 1, "width": SIDE, "height": SIDE, "channels": 3,
+    "learning_rate": ".05", "momentum": ".9", "decay": ".0005", "policy": "constant",
+    "max_batches": 6,
+}
+STUDENT_LAYERS = [
+    ("convolutional", {"batch_normalize": 1, "filters": 8, "size": 3, "stride": 2, "pad": 1,
+                       "activation": "leaky"}),
+    ("convolutional", {"batch_normalize": 1, "filters": 8, "size": 1, "stride": 1, "pad": 1,
+                       "activation": "leaky"}),
+    ("convolutional", {"filters": 8, "size": 3, "stride": 1, "pad": 1, "activation": "linear"}),
+    ("shortcut", {"from": -3, "activation": "leaky"}),
+    ("dropout", {"probability": ".2"}),
+    ("avgpool", {}),
+    ("connected", {"output": CLASSES, "activation": "linear"}),
+    ("softmax", {"groups": 1}),
+]
+STUDENT_FLOATS = [4 * 8 + 8 * 27, 4 * 8 + 8 * 8, 8 + 8 * 72, 0, 0, 0, 6 + 8 * 6, 0]
+STUDENT_BYTES = 20 + 4 * sum(STUDENT_FLOATS)
+TEACHER_LAYERS = [
+    ("convolutional", {"batch_normalize": 1, "filters": 12, "size": 3, "stride": 2, "pad": 1,
+                       "activation": "leaky"}),
+    ("avgpool", {}),
+    ("connected", {"output": CLASSES, "activation": "linear"}),
+    ("softmax", {"groups": 1}),
+]
+TEACHER_BYTES = 20 + 4 * (4 * 12 + 12 * 27 + 6 + 12 * 6)
+
+
+def cfg(layers, **net):
+    """A cfg's text: [net] as above but for `net` (None leaves a key out), then the layers."""
+    sections = [("net", {**NET, **net}), *layers]
+    return "\n".join("\n".join([f"[{name}]", *lines(options)]) + "\n"
+                     for name, options in sections)
+
+
+def lines(options):
+    return [f"{key}={value}" for key, value in options.items() if value is not None]
+
+
+def student_cfg(loss=None, teacher=None, layers=None, **net):
+    """The student's cfg, with [teacher] and [deepkd_loss]."""
+    return cfg([*(layers or STUDENT_LAYERS), ("teacher", teacher or {"cfg": "teacher.cfg"}),
+                ("deepkd_loss", loss or {})], **net)
+
+
+def plain_cfg(**net):
+    return cfg(STUDENT_LAYERS, **net)
+
+
+def teacher_cfg(layers=None, **net):
+    return cfg(layers or TEACHER_LAYERS, **net)
+
+
+def data_file(**options):
+    """A .data file's text; None leaves a key out."""
+    return "\n".join(lines({
+        "classes": CLASSES, "train": "train.list", "valid": "valid.list",
+        "labels": "labels.txt", "names": "labels.txt", "backup": "backup", "top": 2,
+        "log_interval": 1, **options})) + "\n"
+
+
+# Pictures
+
+def picture(label, number):
+    """12x12 pixels whose colour tells the class, mostly."""
+    random = np.random.RandomState(100 * label + number)
+    colour = [(label >> bit & 1) * 120 + 60 for bit in range(3)]
+    return np.clip(random.normal(colour, 40, (SIDE, SIDE, 3)), 0, 255).astype(np.uint8)
+
+
+def make_pictures(folder):
+    for split, count in (("train", TRAIN), ("valid", VALID)):
+        os.makedirs(os.path.join(folder, "images", split))
+        paths = []
+        for number in range(count):
+            label = number % CLASSES
+            paths.append(f"images/{split}/{LABELS[label]}-{number}.png")
+            Image.fromarray(picture(label, number)).save(os.path.join(folder, paths[-1]))
+        with open(os.path.join(folder, f"{split}.list"), "w", encoding="ascii") as file:
+            file.write("\n".join(paths) + "\n")
+    with open(os.path.join(folder, "labels.txt"), "w", encoding="ascii") as file:
+        file.write("\n".join(LABELS) + "\n")
+
+
+# Runs
+
+class Result:
+    """What a run left: exit status (negative: a signal), what it printed."""
+
+    def __init__(self, command, status, out, err):
+        self.command, self.status, self.out, self.err = command, status, out, err
+
+    def describe(self):
+        tail = "\n".join(self.err.split("\n")[-6:])
+        return f"{' '.join(self.command)}\nexit {self.status}\n{tail}"
+
+    def check(self, status):
+        assert self.status == status, f"expected exit {status}: {self.describe()}"
+        return self
+
+
+def check_sane(result, sent=0):
+    for word in ("Sanitizer", "runtime error:"):
+        assert word not in result.err, result.command + [result.err]
+    assert result.status >= 0 or result.status == -sent, f"a signal: {result.describe()}"
+    return result
+
+
+class Folder:
+    """A run folder; paths are relative to it."""
+
+    def __init__(self, path, fixture=None):
+        self.path = path
+        os.makedirs(self.at("backup"))
+        self.write("deepkd.data", data_file())
+        self.write("student.cfg", student_cfg())
+        self.write("teacher.cfg", teacher_cfg())
+        if fixture:
+            for name in ("train.list", "valid.list", "labels.txt", "teacher.weights"):
+                shutil.copy(os.path.join(fixture, name), path)
+            os.symlink(os.path.join(fixture, "images"), self.at("images"))
+
+    def at(self, name):
+        return os.path.join(self.path, name)
+
+    def write(self, name, content):
+        if isinstance(content, str):
+            content = content.encode("utf-8")
+        with open(self.at(name), "wb") as file:
+            file.write(content)
+
+    def read(self, name):
+        with open(self.at(name), "rb") as file:
+            return file.read()
+
+    def remove(self, name):
+        os.unlink(self.at(name))
+
+    def names(self, folder="backup"):
+        return sorted(os.listdir(self.at(folder)))
+
+    def snapshot(self, folder="backup"):
+        """{name: content} of backup/."""
+        return {name: self.read(os.path.join(folder, name)) for name in self.names(folder)}
+
+    def command(self, *args, **options):
+        """Popen's arguments for darknet with these arguments, here."""
+        return {"args": [DARKNET, *args], "cwd": self.path, "env": ENVIRONMENT, **options}
+
+    def darknet(self, *args, text=None, sent=0, **options):
+        """Runs darknet to its end; `text` is its standard input."""
+        done = subprocess.run(**self.command(*args, **options), capture_output=True, text=True,
+                              errors="replace", input=text or "", check=False, timeout=PATIENCE)
+        result = Result([os.path.basename(DARKNET), *args], done.returncode, done.stdout,
+                        done.stderr)
+        return check_sane(result, sent)
+
+    def distill(self, *flags, seed="7", threads="2", **options):
+        return self.darknet(*self.distill_words(*flags, seed=seed, threads=threads), **options)
+
+    @staticmethod
+    def distill_words(*flags, seed="7", threads="2"):
+        words = ["distill", "deepkd.data", "student.cfg", "teacher.weights"]
+        words += ["-seed", seed] if seed else []
+        return [*words, "-threads", threads, *flags]
+
+    def distill_until(self, pattern, number, *flags):
+        """Distils, and sends signal `number` when a line of stdout matches the pattern.
+
+        The pipe is a page: a run can't get further ahead of us than some lines.
+        """
+        words = self.distill_words(*flags)
+        with open(self.at("stderr.txt"), "wb") as err, \
+                subprocess.Popen(**self.command(*words), bufsize=0, stdout=subprocess.PIPE,
+                                 stderr=err) as process:
+            fcntl.fcntl(process.stdout, fcntl.F_SETPIPE_SZ, 4096)
+            out = b""
+            for line in iter(process.stdout.readline, b""):
+                out += line
+                if re.match(pattern, line.decode()):
+                    process.send_signal(number)
+                    break
+            else:
+                number = 0
+            out += process.stdout.read()
+            process.wait(PATIENCE)
+        result = check_sane(Result(["darknet", *words], process.returncode, out.decode(),
+                                   self.read("stderr.txt").decode()), number)
+        assert number, f"no line matches {pattern}: {result.describe()}\n{result.out}"
+        return result
+
+    def rows(self, name="backup/student.csv"):
+        """The CSV's rows: [{column: text}]."""
+        with open(self.at(name), encoding="ascii", newline="") as file:
+            return list(csv.DictReader(file))
+
+
+def without_time(rows):
+    """Rows without what no two runs share."""
+    return [{key: value for key, value in row.items() if key != "images_per_s"} for row in rows]
+
+
+# Weights files
+
+def floats(content):
+    """The numbers of a weights file."""
+    return np.frombuffer(content, np.float32, offset=20)
+
+
+def check_weights(content, size=STUDENT_BYTES):
+    """A whole weights file of finite numbers."""
+    assert len(content) == size, f"{len(content)} bytes, expected {size}"
+    assert np.isfinite(floats(content)).all(), "not finite"
+
+
+def make_teacher(folder):
+    """Trains the teacher: its task alone, as a student of a random one."""
+    folder.darknet("partial", "teacher.cfg", "", "teacher.weights", "99").check(0)
+    folder.write("student.cfg", teacher_cfg(
+        [*TEACHER_LAYERS, ("teacher", {"cfg": "teacher.cfg"}),
+         ("deepkd_loss", {"teacher_weight": 0})], max_batches=40))
+    folder.distill().check(0)
+    os.replace(folder.at("backup/student_final.weights"), folder.at("teacher.weights"))
+
+
+# TAP
+
+TESTS = []
+
+
+def test(function, name=None):
+    """Adds a test; usable as a decorator."""
+    TESTS.append((function, name or function.__doc__))
+    return function
+
+
+def run(number, function, name, tmp):
+    """One test, in a folder of its own, and its TAP line; true unless it failed."""
+    path = os.path.join(tmp, str(number))
+    try:
+        function(Folder(path, os.path.join(tmp, "fixture")))
+    except Skip as reason:
+        print(f"ok {number} - {name} # SKIP {reason}", flush=True)
+    except Exception as error:  # one broken test must not hide the others
+        print(f"not ok {number} - {name}")
+        print("# " + f"{type(error).__name__}: {error}".replace("\n", "\n# "), flush=True)
+        return False
+    else:
+        print(f"ok {number} - {name}", flush=True)
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+    return True
+
+
+def main():
+    chosen = [int(word) for word in sys.argv[1:]] # numbers of tests, to look at some alone
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    tmp = tempfile.mkdtemp(prefix="deepkd.")
+    try:
+        print(f"1..{len(TESTS)}", flush=True)
+        fixture = Folder(os.path.join(tmp, "fixture"))
+        make_pictures(fixture.path)
+        make_teacher(fixture)
+        results = [run(i, function, name, tmp) for i, (function, name) in enumerate(TESTS, 1)
+                   if not chosen or i in chosen]
+        sys.exit(not all(results))
+    finally:
+        shutil.rmtree(tmp)
