@@ -200,6 +200,20 @@ static void distil_row(deepkd *kd, int b, const float *student, int target, doub
     }
 }
 
+/* The task's loss over the batch, as Darknet prints it: the mean of the layers that have one.
+ */
+static double task_loss(const network *net)
+{
+    double sum = 0;
+    int count = 0;
+    for (int i = 0; i < net->n; ++i) {
+        if (!net->layers[i].cost) continue;
+        sum += *net->layers[i].cost;
+        ++count;
+    }
+    return sum / count;
+}
+
 /* The name of what is not finite, if anything is; checked before anything is built on it. */
 static const char *find_broken(const deepkd *kd, const float *student)
 {
@@ -215,7 +229,7 @@ void forward_deepkd_loss_layer(layer l, network net)
     deepkd *kd = l.plugin;
     if (!kd->groups || !net.train) return;
     const float *student = net.layers[kd->softmax - 1].output;
-    kd->loss[KD_TOG] += kd->options.task_weight * *net.layers[kd->softmax].cost;
+    kd->loss[KD_TOG] += kd->options.task_weight * task_loss(&net);
     kd->rows += net.batch;
     kd->keep = kd_topk_schedule(&kd->topk_config, kd->classes, training_progress(kd->net));
     if (!kd->broken) kd->broken = find_broken(kd, student);

@@ -4,10 +4,13 @@
 #include "blas.h"
 #include "parser.h"
 
-#include <ctype.h>
 #include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#define SAME 1e-6 /* [net] momentum is a float: .9f - .075 is .825 but for its rounding */
 
 static size_t weight_count(layer l)
 {
@@ -34,6 +37,10 @@ static void check_layers(network *net, const char *cfg)
         if (l.update && !is_groupable(l))
             kd_fail("%s: layer %d: its type can't be trained by distill: expected "
                     "[convolutional], [deconvolutional] or [connected] where there are weights",
+                    cfg, i);
+        if (l.type == BATCHNORM)
+            kd_fail("%s: layer %d: Darknet never trains a [batchnorm] of its own: expected "
+                    "batch_normalize=1 in the layer before it",
                     cfg, i);
     }
 }
@@ -69,7 +76,7 @@ static void add_component(deepkd *kd, momentum_groups *groups, kd_component c)
 {
     double momentum = component_momentum(kd, c);
     int g = 0;
-    while (g < groups->n && fabs(groups->group[g].momentum - momentum) > 1e-9) ++g;
+    while (g < groups->n && fabs(groups->group[g].momentum - momentum) > SAME) ++g;
     if (g == groups->n) {
         groups->group[g].momentum = momentum;
         ++groups->n;
@@ -221,18 +228,27 @@ kd_arrays group_arrays(const deepkd *kd)
     return list;
 }
 
+/* Appends to text[size], cut where it is full. */
+static void append(char *text, size_t size, const char *format, ...)
+{
+    size_t length = strlen(text);
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(text + length, size - length, format, arguments);
+    va_end(arguments);
+}
+
 void describe_groups(const deepkd *kd, char *text, size_t size)
 {
-    size_t at = 0;
+    text[0] = 0;
     for (int g = 0; g < kd->groups->n; ++g) {
         const momentum_group *group = kd->groups->group + g;
         const char *between = g ? ", " : "";
         for (int c = 0; c < KD_COMPONENTS; ++c) {
             if (!group->has[c]) continue;
-            at += snprintf(text + at, size - at, "%s%s", between, kd_component_name[c]);
+            append(text, size, "%s%s", between, kd_component_name[c]);
             between = "+";
         }
-        at += snprintf(text + at, size - at, " %g%s", group->momentum,
-                       group->decays ? " (weight decay)" : "");
+        append(text, size, " %g%s", group->momentum, group->decays ? " (weight decay)" : "");
     }
 }

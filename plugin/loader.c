@@ -139,7 +139,10 @@ static image read_image(const char *path)
 {
     image im = {0};
     unsigned char *bytes = stbi_load(path, &im.w, &im.h, &im.c, CHANNELS);
-    if (!bytes) return im;
+    if (!bytes || im.w < 1 || im.h < 1) {
+        free(bytes);
+        return im;
+    }
     im = make_image(im.w, im.h, CHANNELS);
     for (int k = 0; k < im.c; ++k)
         for (int i = 0; i < im.w * im.h; ++i)

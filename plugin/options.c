@@ -150,6 +150,21 @@ static int is_known_value(const char *section, const char *key, char *value)
     return 1;
 }
 
+/*
+ * At this commit a 1x1 convolution reads its input as if its stride were 1, on the CPU alone:
+ * the same weights would mean something else on a GPU or in OpenCV.
+ */
+static void check_stride(char *file, char *section, list *options)
+{
+    if (strcmp(section, "[convolutional]") && strcmp(section, "[conv]")) return;
+    char *stride = option_find(options, "stride");
+    if (option_find_int_quiet(options, "size", 1) != 1 || !stride || atoi(stride) == 1) return;
+    place at = {file, section, "stride", stride};
+    bad_option(&at,
+               "1 where size=1, for Darknet's CPU ignores it there; a [maxpool] with size=1 "
+               "and this stride before it does the same");
+}
+
 void strict_section(char *file, char *section, list *options)
 {
     int is_net = !strcmp(section, "[net]") || !strcmp(section, "[network]");
@@ -161,4 +176,5 @@ void strict_section(char *file, char *section, list *options)
         if (!is_known_value(section, pair->key, pair->val))
             bad_option(&at, "a value that Darknet knows");
     }
+    check_stride(file, section, options);
 }

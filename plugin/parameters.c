@@ -133,7 +133,7 @@ static long header_bytes(char *file)
     fclose(fp);
     if (n != 3)
         kd_fail("%s: found less than a header of 12 bytes, expected Darknet weights", file);
-    int is_long = version[0] * 10 + version[1] >= 2 && version[0] < 1000 && version[1] < 1000;
+    int is_long = version[0] * 10LL + version[1] >= 2 && version[0] < 1000 && version[1] < 1000;
     return sizeof(version) + (is_long ? sizeof(size_t) : sizeof(int));
 }
 

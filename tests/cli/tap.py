@@ -11,7 +11,6 @@ report: both fail the test whatever it looks at.
 import csv
 import fcntl
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -25,7 +24,7 @@ ROOT = os.environ.get("ROOT") or os.path.dirname(os.path.dirname(os.path.dirname
     os.path.abspath(__file__))))
 DARKNET = os.path.abspath(os.environ.get("DARKNET") or os.path.join(ROOT, "build", "darknet"))
 PYTHON = os.environ.get("PYTHON") or "/usr/bin/python3"
-ENVIRONMENT = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
+ENVIRONMENT = {"ASAN_OPTIONS": "detect_leaks=0", **os.environ, "OPENBLAS_NUM_THREADS": "1"}
 PATIENCE = 120  # seconds; no run here takes more than a few
 
 SIDE = 12
@@ -43,7 +42,7 @@ class Skip(Exception):
 
 NET = {
     "batch": BATCH, "subdivisions": 1, "width": SIDE, "height": SIDE, "channels": 3,
-    "learning_rate": ".05", "momentum": ".9", "decay": ".0005", "policy": "constant",
+    "learning_rate": ".01", "momentum": ".9", "decay": ".0005", "policy": "constant",
     "max_batches": 6,
 }
 STUDENT_LAYERS = [
@@ -112,6 +111,10 @@ def picture(label, number):
     return np.clip(random.normal(colour, 40, (SIDE, SIDE, 3)), 0, 255).astype(np.uint8)
 
 
+def make_folder(path):
+    os.makedirs(path)
+
+
 def make_pictures(folder):
     for split, count in (("train", TRAIN), ("valid", VALID)):
         os.makedirs(os.path.join(folder, "images", split))
@@ -132,7 +135,8 @@ class Result:
     """What a run left: exit status (negative: a signal), what it printed."""
 
     def __init__(self, command, status, out, err):
-        self.command, self.status, self.out, self.err = command, status, out, err
+        self.command, self.status = ["darknet", *command], status
+        self.out, self.err = (text.decode("utf-8", "replace") for text in (out, err))
 
     def describe(self):
         tail = "\n".join(self.err.split("\n")[-6:])
@@ -145,7 +149,7 @@ class Result:
 
 def check_sane(result, sent=0):
     for word in ("Sanitizer", "runtime error:"):
-        assert word not in result.err, result.command + [result.err]
+        assert word not in result.err, f"{word}: {result.err[result.err.find(word):][:2000]}"
     assert result.status >= 0 or result.status == -sent, f"a signal: {result.describe()}"
     return result
 
@@ -191,13 +195,11 @@ class Folder:
         """Popen's arguments for darknet with these arguments, here."""
         return {"args": [DARKNET, *args], "cwd": self.path, "env": ENVIRONMENT, **options}
 
-    def darknet(self, *args, text=None, sent=0, **options):
+    def darknet(self, *args, text="", sent=0, **options):
         """Runs darknet to its end; `text` is its standard input."""
-        done = subprocess.run(**self.command(*args, **options), capture_output=True, text=True,
-                              errors="replace", input=text or "", check=False, timeout=PATIENCE)
-        result = Result([os.path.basename(DARKNET), *args], done.returncode, done.stdout,
-                        done.stderr)
-        return check_sane(result, sent)
+        done = subprocess.run(**self.command(*args, **options), capture_output=True, check=False,
+                              input=text.encode(), timeout=PATIENCE)
+        return check_sane(Result(args, done.returncode, done.stdout, done.stderr), sent)
 
     def distill(self, *flags, seed="7", threads="2", **options):
         return self.darknet(*self.distill_words(*flags, seed=seed, threads=threads), **options)
@@ -208,8 +210,8 @@ class Folder:
         words += ["-seed", seed] if seed else []
         return [*words, "-threads", threads, *flags]
 
-    def distill_until(self, pattern, number, *flags):
-        """Distils, and sends signal `number` when a line of stdout matches the pattern.
+    def distill_until(self, wanted, number, *flags):
+        """Distils, and sends signal `number` after the first line of stdout that is wanted(line).
 
         The pipe is a page: a run can't get further ahead of us than some lines.
         """
@@ -221,16 +223,15 @@ class Folder:
             out = b""
             for line in iter(process.stdout.readline, b""):
                 out += line
-                if re.match(pattern, line.decode()):
+                if wanted(line.decode()):
                     process.send_signal(number)
                     break
             else:
                 number = 0
             out += process.stdout.read()
             process.wait(PATIENCE)
-        result = check_sane(Result(["darknet", *words], process.returncode, out.decode(),
-                                   self.read("stderr.txt").decode()), number)
-        assert number, f"no line matches {pattern}: {result.describe()}\n{result.out}"
+        result = check_sane(Result(words, process.returncode, out, self.read("stderr.txt")), number)
+        assert number, f"no line to stop at: {result.describe()}\n{result.out}"
         return result
 
     def rows(self, name="backup/student.csv"):
@@ -257,12 +258,12 @@ def check_weights(content, size=STUDENT_BYTES):
     assert np.isfinite(floats(content)).all(), "not finite"
 
 
-def make_teacher(folder):
+def make_teacher(folder, layers=None, **net):
     """Trains the teacher: its task alone, as a student of a random one."""
     folder.darknet("partial", "teacher.cfg", "", "teacher.weights", "99").check(0)
-    folder.write("student.cfg", teacher_cfg(
-        [*TEACHER_LAYERS, ("teacher", {"cfg": "teacher.cfg"}),
-         ("deepkd_loss", {"teacher_weight": 0})], max_batches=40))
+    folder.write("student.cfg", student_cfg(
+        {"teacher_weight": 0, "trainer": "sgd"}, layers=layers or TEACHER_LAYERS,
+        **{"max_batches": 150, "learning_rate": ".1", **net}))
     folder.distill().check(0)
     os.replace(folder.at("backup/student_final.weights"), folder.at("teacher.weights"))
 
@@ -297,7 +298,7 @@ def run(number, function, name, tmp):
 
 
 def main():
-    chosen = [int(word) for word in sys.argv[1:]] # numbers of tests, to look at some alone
+    chosen = [int(word) for word in sys.argv[1:]]  # numbers of tests, to look at some alone
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     tmp = tempfile.mkdtemp(prefix="deepkd.")
     try:

@@ -1,0 +1,183 @@
+#!/usr/bin/python3
+"""Draws what `darknet distill` logged, one run or several for comparison.
+
+    scripts/plot.py OUT.png RUN.csv [RUN.csv ...] [--labels a,b,c]
+
+RUN.csv is backup/<student>.csv. Six panels over the batches, one colour a run:
+the validation top-1, the losses of the three components (TOG the task, TCG the
+target class, NCG the other classes), the number K of other classes that teach,
+and the learning rate. Losses are running means (of one run, the logged values
+too, pale); a component that a run does without is left out.
+
+It reads the CSV files' own numbers and computes no others. A run in progress
+can be drawn; its CSV only has fewer rows.
+"""
+import argparse
+import collections
+import csv
+import os
+import sys
+
+import matplotlib
+matplotlib.use("Agg")
+# pylint: disable=wrong-import-position
+from matplotlib import pyplot as plt  # noqa: E402
+from matplotlib.ticker import MaxNLocator  # noqa: E402
+import numpy as np  # noqa: E402
+
+from imagelist import InputError, replace_file  # noqa: E402
+
+# Okabe and Ito's colours, told apart by the colour-blind too
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
+COLUMNS = ("batch", "tog", "tcg", "ncg", "k", "rate", "valid_top1")
+LOSSES = (("tog", "Task loss (TOG)"), ("tcg", "Target-class loss (TCG)"),
+          ("ncg", "Non-target-class loss (NCG)"))
+WINDOWS = 40  # a run's rows / WINDOWS are averaged into one point
+
+# values: {column: (batches, numbers)}, rows without a number left out
+Run = collections.namedtuple("Run", "label colour values")
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", metavar="OUT.png")
+    parser.add_argument("runs", metavar="RUN.csv", nargs="+")
+    parser.add_argument("--labels", type=lambda text: text.split(","),
+                        help="the runs' names (default: the files')")
+    return parser.parse_args()
+
+
+def number(path, line, key, text):
+    try:
+        return float(text)
+    except ValueError:
+        raise InputError(f"{path}: line {line}: {key} is {text!r}, expected a number") from None
+
+
+def read_column(path, lines, key):
+    """Batches and numbers of the lines that have this column."""
+    pairs = [(number(path, i, "batch", line["batch"]), number(path, i, key, line[key]))
+             for i, line in enumerate(lines, 2) if line[key]]
+    return np.array(pairs).reshape(-1, 2).T
+
+
+def read_run(path):
+    with open(path, encoding="utf-8", newline="") as file:
+        reader = csv.DictReader(file)
+        missing = [key for key in COLUMNS if key not in (reader.fieldnames or [])]
+        if missing:
+            raise InputError(f"{path}: found no column {missing[0]}, expected a CSV file of "
+                             "darknet distill")
+        lines = list(reader)
+    if not lines:
+        raise InputError(f"{path}: found no logged batch yet")
+    return {key: read_column(path, lines, key) for key in COLUMNS}
+
+
+def read_runs(args):
+    labels = args.labels or [os.path.splitext(os.path.basename(path))[0] for path in args.runs]
+    if len(labels) != len(args.runs):
+        raise InputError(f"--labels: found {len(labels)} names, expected {len(args.runs)}, one a "
+                         "run")
+    if len(labels) > len(COLOURS):
+        raise InputError(f"found {len(labels)} runs, expected at most {len(COLOURS)}")
+    return [Run(*row) for row in zip(labels, COLOURS, map(read_run, args.runs))]
+
+
+def smooth(values):
+    """The mean of each value and its neighbours, as many on both sides."""
+    half = max(1, len(values) // WINDOWS)
+    total = np.concatenate(([0], np.cumsum(values)))
+    i = np.arange(len(values))
+    reach = np.minimum(half, np.minimum(i, len(values) - 1 - i))
+    return (total[i + reach + 1] - total[i - reach]) / (2 * reach + 1)
+
+
+def is_taught(run):
+    """Does a teacher take part at all?"""
+    return any(run.values[key][1].any() for key in ("tcg", "ncg"))
+
+
+def width(i, runs):
+    """Equal lines lie on each other: the first is the widest, so that all of them show."""
+    return 1.5 + .9 * (len(runs) - 1 - i)
+
+
+def draw_top1(axes, runs):
+    for run in runs:
+        batches, top1 = run.values["valid_top1"]
+        if not len(top1):
+            continue
+        axes.plot(batches, 100 * top1, "o-", color=run.colour, markersize=4,
+                  label=f"{run.label}: {100 * top1[-1]:.2f} %")
+    axes.set(title="Validation top-1 (last value in the legend)", ylabel="images right, %")
+    if axes.lines:
+        axes.legend(loc="best")
+    else:
+        axes.text(.5, .5, "not evaluated yet", ha="center", transform=axes.transAxes)
+
+
+def draw_loss(axes, runs, key, title):
+    for run in runs:
+        batches, loss = run.values[key]
+        if not loss.any():
+            continue
+        if len(runs) == 1:
+            axes.plot(batches, loss, color=run.colour, alpha=.25, linewidth=.8)
+        axes.plot(batches, smooth(loss), color=run.colour)
+    axes.set(title=title, ylabel="mean over the images")
+    axes.set_ylim(bottom=0)
+
+
+def draw_k(axes, runs):
+    for i, run in enumerate(runs):
+        if is_taught(run):
+            axes.plot(*run.values["k"], color=run.colour, drawstyle="steps-post",
+                      linewidth=width(i, runs))
+    axes.set(title="Other classes that teach (K)", ylabel="classes")
+    axes.set_ylim(bottom=0)
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+
+
+def draw_rate(axes, runs):
+    for i, run in enumerate(runs):
+        axes.plot(*run.values["rate"], color=run.colour, linewidth=width(i, runs))
+    axes.set(title="Learning rate", ylabel="rate")
+    axes.set_ylim(bottom=0)
+
+
+def draw(runs):
+    plt.rcParams.update({"axes.grid": True, "grid.alpha": .3, "axes.spines.top": False,
+                         "axes.spines.right": False, "axes.titlesize": 11, "legend.fontsize": 9})
+    figure, axes = plt.subplots(2, 3, figsize=(13, 7), sharex=True)
+    draw_top1(axes[0, 0], runs)
+    draw_k(axes[0, 1], runs)
+    draw_rate(axes[0, 2], runs)
+    for place, (key, title) in zip(axes[1], LOSSES):
+        draw_loss(place, runs, key, title)
+        place.set_xlabel("batch")
+    figure.suptitle("darknet distill" + (f": {runs[0].label}" if len(runs) == 1 else ""))
+    figure.tight_layout(rect=(0, .04 if len(runs) > 1 else 0, 1, 1))
+    if len(runs) > 1:
+        lines = [plt.Line2D([], [], color=run.colour, label=run.label) for run in runs]
+        figure.legend(handles=lines, loc="lower center", ncol=len(runs), frameon=False)
+    return figure
+
+
+def main():
+    args = arguments()
+    end = os.path.splitext(args.out)[1][1:]
+    if end not in ("png", "svg", "pdf"):
+        raise InputError(f"{args.out}: expected a name that ends with .png, .svg or .pdf")
+    figure = draw(read_runs(args))
+    replace_file(args.out, lambda name: figure.savefig(name, format=end, dpi=110))
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (InputError, UnicodeDecodeError) as error:
+        sys.exit(f"plot.py: {error}")
+    except OSError as error:
+        sys.exit(f"plot.py: {error.filename or 'file'}: {error.strerror or error}")

@@ -1,0 +1,22 @@
+#!/bin/bash
+# Builds Darknet a second time with its own matrix products ($BUILD-stock, BLAS=0), then measures
+# training steps of both builds: `make bench`. README.md beside this file says how to read it.
+# Words on the command line go to bench.py: tests/bench/bench.sh --repeat 1 --only gemm
+#
+# It needs the Fashion-MNIST lists (make data) and about six minutes on two idle cores.
+set -eu
+
+ROOT=${ROOT:-$(cd "$(dirname "$0")/../.." && pwd)}
+PYTHON=${PYTHON:-/usr/bin/python3}
+cd "$ROOT"
+BUILD=$(realpath "${BUILD:-build}")
+
+[ -x "$BUILD/darknet" ] || { echo "bench: $BUILD/darknet: not there; make makes it" >&2; exit 1; }
+# Every other switch at its default, whatever the calling make was told
+mkdir -p "$BUILD/bench"
+env -u MAKEFLAGS -u MAKELEVEL make --no-print-directory BUILD="$BUILD-stock" BLAS=0 \
+    >"$BUILD/bench/stock.log" 2>&1 || {
+    echo "bench: $BUILD/bench/stock.log: $(tail -n 1 "$BUILD/bench/stock.log")" >&2
+    exit 1
+}
+exec "$PYTHON" -B tests/bench/bench.py "$BUILD" "$BUILD-stock" "$@"

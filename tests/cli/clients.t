@@ -1,0 +1,148 @@
+#!/usr/bin/python3 -B
+"""What distill writes, in other programs, in TAP.
+
+Proves: Debian's Darknet, which knows nothing of the patches, and OpenCV's DNN
+module load the plain cfg and the distilled weights, and find the same
+probabilities as this build on real pictures: the first 100 of Fashion-MNIST's
+test set, for cfg/fmnist-student.cfg after a few batches. A program that is not
+installed skips its test.
+"""
+import os
+import re
+import subprocess
+
+import numpy as np
+
+import tap
+from tap import DARKNET, ENVIRONMENT, PATIENCE, PYTHON, ROOT, STUDENT_LAYERS, Skip, test
+
+STOCK = "/usr/bin/darknet"
+COUNT = 100
+BATCHES = 150
+CLASSES = 10
+
+
+def cfg_of(name, **net):
+    """A cfg of the repository, with keys of [net] replaced."""
+    with open(os.path.join(ROOT, "cfg", name), encoding="ascii") as file:
+        text = file.read()
+    for key, value in net.items():
+        text, count = re.subn(rf"^{key}=.*$", f"{key}={value}", text, flags=re.M)
+        assert count, f"{name}: no {key}="
+    return text
+
+
+def set_up(folder):
+    """The pictures, made once, and a teacher that has learned a little."""
+    data = os.path.join(os.path.dirname(folder.path), "fashion-mnist")
+    if not os.path.exists(data):
+        script = os.path.join(ROOT, "scripts", "fashion_mnist.py")
+        made = subprocess.run([PYTHON, "-B", script, data, "--limit", str(COUNT), "--prefix",
+                               "data"], capture_output=True, text=True, check=False)
+        if made.returncode:
+            raise Skip(made.stderr.strip())
+    os.symlink(data, folder.at("data"))
+    folder.write("deepkd.data", tap.data_file(
+        classes=CLASSES, train="data/train.list", valid="data/valid.list",
+        labels="data/labels.txt", names="data/labels.txt"))
+    layers = [*tap.TEACHER_LAYERS[:-2], *head()]
+    folder.write("teacher.cfg", tap.teacher_cfg(layers, width=28, height=28))
+    tap.make_teacher(folder, layers, width=28, height=28)
+
+
+def head():
+    return [("connected", {"output": CLASSES, "activation": "linear"}), ("softmax", {})]
+
+
+def distil(folder, student):
+    """Distils a student's cfg text; the names of the plain cfg and the weights."""
+    folder.write("student.cfg", student)
+    folder.distill().check(0)
+    return "backup/student.cfg", "backup/student_final.weights"
+
+
+def small_batches(name):
+    return cfg_of(name, batch=8, max_batches=BATCHES, burn_in=0, learning_rate=".02")
+
+
+def pictures(folder):
+    return folder.read("data/valid.list").decode().split()
+
+
+def predict(program, folder, cfg, weights):
+    """[picture][class]: probabilities that a darknet prints, percents with two decimals."""
+    done = subprocess.run(
+        [program, "classifier", "predict", "deepkd.data", cfg, weights, "-t", str(CLASSES)],
+        cwd=folder.path, env=ENVIRONMENT, input="\n".join(pictures(folder)) + "\n", text=True,
+        capture_output=True, check=False, timeout=PATIENCE)
+    assert done.returncode == 0, f"{program}: exit {done.returncode}: {done.stderr[-500:]}"
+    labels = folder.read("data/labels.txt").decode().split()
+    found = [(float(percent) / 100, labels.index(label)) for percent, label in
+             re.findall(r"([\d.]+)%: (\w+)$", done.stdout, re.M)]
+    assert len(found) == COUNT * CLASSES, f"{program}: {len(found)} lines"
+    result = np.empty((COUNT, CLASSES))
+    for i, (probability, label) in enumerate(found):
+        result[i // CLASSES, label] = probability
+    return result
+
+
+def check_close(found, expected, tolerance):
+    assert np.abs(expected.sum(1) - 1).max() < 1e-3, "no probabilities"
+    spread = expected.std(0).max()
+    assert spread > .05, f"all pictures look the same to this network: {spread}"
+    worst = np.abs(found - expected).max()
+    assert worst <= tolerance + 1e-9, f"differ by {worst}, tolerance {tolerance}"
+
+
+def with_stock(folder, student):
+    if not os.path.exists(STOCK):
+        raise Skip(f"no {STOCK}")
+    set_up(folder)
+    files = distil(folder, student)
+    check_close(predict(STOCK, folder, *files), predict(DARKNET, folder, *files), 1e-4)
+
+
+def with_opencv(folder, student):
+    try:
+        import cv2  # pylint: disable=import-outside-toplevel
+    except ImportError:
+        raise Skip("no python3-opencv") from None
+    set_up(folder)
+    files = distil(folder, student)
+    net = cv2.dnn.readNetFromDarknet(*map(folder.at, files))
+    found = []
+    for path in pictures(folder):
+        blob = cv2.dnn.blobFromImage(cv2.imread(folder.at(path)), 1 / 255, (28, 28), swapRB=True,
+                                     crop=False)
+        net.setInput(blob)
+        found.append(net.forward().reshape(-1))
+    check_close(np.array(found), predict(DARKNET, folder, *files), 1e-3)
+
+
+def residual():
+    """A student with a shortcut, a 1x1 convolution and a dropout."""
+    return tap.student_cfg(layers=[*STUDENT_LAYERS[:-2], *head()], width=28, height=28,
+                           max_batches=BATCHES)
+
+
+STUDENTS = {"cfg/fmnist-student.cfg": lambda: small_batches("fmnist-student.cfg").replace(
+                "cfg/fmnist-teacher.cfg", "teacher.cfg"),
+            "a residual student": residual}
+for name, student in STUDENTS.items():
+    test(lambda folder, student=student: with_stock(folder, student()),
+         f"Debian's Darknet: {name}, probabilities within 1e-4")
+    test(lambda folder, student=student: with_opencv(folder, student()),
+         f"OpenCV's DNN: {name}, probabilities within 1e-3")
+
+
+@test
+def plain_of_fmnist(folder):
+    """the plain cfg that distill leaves for cfg/fmnist-student.cfg is cfg/fmnist-student-plain.cfg"""
+    folder.write("student.cfg", cfg_of("fmnist-student.cfg"))
+    out = folder.darknet("deepkd", "export", "student.cfg").check(0).out
+    found, expected = ([line for line in text.split("\n") if line and line[0] != "#"]
+                       for text in (out, cfg_of("fmnist-student-plain.cfg")))
+    assert found == expected, out
+
+
+tap.main()

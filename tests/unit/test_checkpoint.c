@@ -1,0 +1,780 @@
+/*
+ * Proves what a run keeps in files and takes from them:
+ *   - checkpoint.c: a state comes back bit for bit, and the run goes on as if
+ *     it had not stopped; a state of another run, or a damaged one, is an
+ *     error that changes nothing;
+ *   - parameters.c: a number that is not finite is found wherever it stands
+ *     (under the build's -Ofast); weights files of any wrong length are errors;
+ *   - loader.c: batches follow from seed and position alone;
+ *   - evaluate.c: accuracy and loss are those of one image at a time.
+ *
+ * To add a damaged state: a length in test_damaged_states. To add a wrong
+ * weights file: a line in `lengths` of test_weights_files_of_every_length.
+ */
+#include "nets.h"
+
+#include "checkpoint.h"
+#include "evaluate.h"
+#include "loader.h"
+
+#include <float.h>
+#include <sys/stat.h>
+
+#define NET "[net]\nbatch=4\nheight=8\nwidth=8\nchannels=3\nmax_batches=50\nlearning_rate=.02\n"
+#define LAYERS                                                                                 \
+    "[convolutional]\nfilters=4\nsize=3\npad=1\nbatch_normalize=1\nactivation=leaky\n"         \
+    "[maxpool]\nsize=2\nstride=2\n"                                                            \
+    "[convolutional]\nfilters=3\nsize=3\npad=1\nactivation=leaky\n"                            \
+    "[connected]\noutput=7\nbatch_normalize=1\nactivation=leaky\n"                             \
+    "[connected]\noutput=5\nactivation=linear\n[softmax]\n"
+#define STUDENT NET LAYERS "[teacher]\n[deepkd_loss]\nmethod=dkd\nbeta=1\n"
+
+/* ---- checkpoints ------------------------------------------------------- */
+
+static const run_state a_state = {.cfg_hash = 11,
+                                  .teacher_hash = 22,
+                                  .train_images = 33,
+                                  .seed = 44,
+                                  .seen = 12,
+                                  .evaluated = 2,
+                                  .best_batch = 1,
+                                  .best = .625,
+                                  .average = 1.5};
+
+static void train(deepkd *kd, int from, int to)
+{
+    for (int i = from; i < to; ++i) {
+        fill_batch(kd->net, 500 + i);
+        train_network_datum(kd->net);
+        assert_null(kd->broken);
+    }
+}
+
+static uint64_t hash_run(deepkd *kd)
+{
+    kd_arrays buffers = group_arrays(kd);
+    uint64_t hash = hash_net(kd->net) ^ (hash_arrays(buffers) << 1);
+    kd_free_arrays(buffers);
+    return hash;
+}
+
+static void test_a_run_goes_on_bit_for_bit(void **state)
+{
+    (void)state;
+    char *file = nets_file("run.state");
+    deepkd *first = make_pair(STUDENT, NET LAYERS, 1),
+           *second = make_pair(STUDENT, NET LAYERS, 1);
+    assert_int_equal(first->groups->n, 3);
+    train(first, 0, 3);
+    save_checkpoint(file, &a_state, first);
+    train(second, 40, 45);
+    assert_true(hash_run(first) != hash_run(second));
+
+    run_state found = {.cfg_hash = 11, .teacher_hash = 22, .train_images = 33, .seed = 44};
+    load_checkpoint(file, &found, second);
+    assert_memory_equal(&found, &a_state, sizeof(found));
+    assert_int_equal(*second->net->seen, 12);
+    assert_true(hash_run(first) == hash_run(second));
+    train(first, 3, 6);
+    train(second, 3, 6);
+    assert_true(hash_run(first) == hash_run(second));
+    assert_int_not_equal(access(join(file, ".tmp", ""), F_OK), 0);
+    free_pair(first), free_pair(second), free(file);
+}
+
+/* -resume without -seed takes the state's. */
+static void test_no_seed_is_any_seed(void **state)
+{
+    (void)state;
+    char *file = nets_file("seed.state");
+    deepkd *kd = make_pair(STUDENT, NET LAYERS, 2);
+    save_checkpoint(file, &a_state, kd);
+    run_state found = {.cfg_hash = 11, .teacher_hash = 22, .train_images = 33};
+    load_checkpoint(file, &found, kd);
+    assert_int_equal(found.seed, 44);
+    free_pair(kd), free(file);
+}
+
+typedef struct {
+    char *file;
+    run_state expected;
+    deepkd *kd;
+} loading;
+
+static loading *loaded; /* for the child's last look */
+static uint64_t hash_before;
+
+static void complain_of_changes(void)
+{
+    if (hash_run(loaded->kd) != hash_before || *loaded->kd->net->seen)
+        fprintf(stderr, "something has changed\n");
+}
+
+static void load_in_child(void *argument)
+{
+    loaded = argument;
+    hash_before = hash_run(loaded->kd);
+    atexit(complain_of_changes);
+    load_checkpoint(loaded->file, &loaded->expected, loaded->kd);
+}
+
+static char *read_bytes(const char *file, size_t *n)
+{
+    struct stat info;
+    FILE *fp = fopen(file, "rb");
+    assert_non_null(fp);
+    assert_int_equal(fstat(fileno(fp), &info), 0);
+    *n = info.st_size;
+    char *bytes = kd_calloc(*n + 16, 1);
+    assert_int_equal(fread(bytes, 1, *n, fp), *n);
+    fclose(fp);
+    return bytes;
+}
+
+static void test_states_of_other_runs(void **state)
+{
+    (void)state;
+    run_state own = {.cfg_hash = 11, .teacher_hash = 22, .train_images = 33, .seed = 44};
+    loading l = {nets_file("other.state"), own, make_pair(STUDENT, NET LAYERS, 3)};
+    save_checkpoint(l.file, &a_state, l.kd);
+    l.expected.cfg_hash = 1;
+    ASSERT_FAILS(load_in_child, &l, l.file, "student cfg", "000000000000000b");
+    l.expected = own, l.expected.teacher_hash = 1;
+    ASSERT_FAILS(load_in_child, &l, l.file, "teacher");
+    l.expected = own, l.expected.train_images = 1;
+    ASSERT_FAILS(load_in_child, &l, l.file, "training images");
+    l.expected = own, l.expected.seed = 1;
+    ASSERT_FAILS(load_in_child, &l, l.file, "seed");
+    free_pair(l.kd);
+
+    l.expected = own; /* as many weights, but fewer groups */
+    l.kd = make_pair(join(STUDENT, "trainer=dot\n", ""), NET LAYERS, 3);
+    ASSERT_FAILS(load_in_child, &l, l.file, "bytes", "momentum groups");
+    free_pair(l.kd), free(l.file);
+}
+
+static void test_damaged_states(void **state)
+{
+    (void)state;
+    size_t n;
+    run_state own = {.cfg_hash = 11, .teacher_hash = 22, .train_images = 33, .seed = 44};
+    loading l = {nets_file("whole.state"), own, make_pair(STUDENT, NET LAYERS, 4)};
+    save_checkpoint(l.file, &a_state, l.kd);
+    char *bytes = read_bytes(l.file, &n);
+    free(l.file);
+    const size_t lengths[] = {n - 1, n - 4, n + 1, n / 2, 8 + sizeof(run_state)};
+    for (int i = 0; i < COUNT(lengths); ++i) {
+        l.file = write_bytes("damaged.state", bytes, lengths[i]);
+        ASSERT_FAILS(load_in_child, &l, l.file, "bytes, expected");
+        free(l.file);
+    }
+    const size_t heads[] = {0, 7, 8, 8 + sizeof(run_state) - 1};
+    for (int i = 0; i < COUNT(heads); ++i) {
+        l.file = write_bytes("damaged.state", bytes, heads[i]);
+        ASSERT_FAILS(load_in_child, &l, l.file, "another kind of file");
+        free(l.file);
+    }
+    bytes[7] ^= 1;
+    l.file = write_bytes("damaged.state", bytes, n);
+    ASSERT_FAILS(load_in_child, &l, l.file, "another kind of file");
+    unlink(l.file);
+    ASSERT_FAILS(load_in_child, &l, l.file);
+    free(l.file), free(bytes), free_pair(l.kd);
+}
+
+static void save_in_child(void *argument)
+{
+    loading *l = argument;
+    save_checkpoint(l->file, &a_state, l->kd);
+}
+
+/* A state that can't be written costs none that is there. */
+static void test_a_failed_save(void **state)
+{
+    (void)state;
+    size_t n;
+    loading l = {nets_file("kept.state"), {0}, make_pair(STUDENT, NET LAYERS, 5)};
+    char *temporary = nets_file("kept.state.tmp");
+    save_checkpoint(l.file, &a_state, l.kd);
+    assert_int_equal(symlink("/dev/full", temporary), 0);
+    train(l.kd, 0, 1);
+    ASSERT_FAILS(save_in_child, &l, l.file);
+    char *bytes = read_bytes(l.file, &n);
+    assert_memory_equal(bytes + 8, &a_state, sizeof(a_state));
+    free(bytes), free(temporary), free(l.file), free_pair(l.kd);
+}
+
+static uint64_t hash_text(const char *text)
+{
+    char *file = write_text("hash.cfg", text);
+    uint64_t hash = hash_cfg(file);
+    free(file);
+    return hash;
+}
+
+static void test_hash_of_a_cfg(void **state)
+{
+    (void)state;
+    uint64_t hash = hash_text("[net]\nbatch=4\n[softmax]\n");
+    static const char *const same[] = {
+        "[net]\n\n  batch = 4\n\n[softmax]\n", "# a title\n[net]\nbatch=4\n[softmax]\n",
+        "[net]\nbatch=4 # a word\n[softmax]", "[net]\r\nbatch=4\r\n[softmax]\r\n",
+        "; a\n[net]\n\tbatch=4\n# b\n[softmax]\n"};
+    static const char *const others[] = {"[net]\nbatch=8\n[softmax]\n", "[net]\n[softmax]\n",
+                                         "[net]\nbatch=4\n[softmax]\ngroups=1\n", "",
+                                         "[net]batch=4\n[softmax]\n"};
+    for (int i = 0; i < COUNT(same); ++i)
+        if (hash_text(same[i]) != hash) fail_msg("another hash: %s", same[i]);
+    for (int i = 0; i < COUNT(others); ++i)
+        if (hash_text(others[i]) == hash) fail_msg("the same hash: %s", others[i]);
+}
+
+/* ---- parameters -------------------------------------------------------- */
+
+static void test_all_finite(void **state)
+{
+    (void)state;
+    const float bad[] = {NAN, -NAN, INFINITY, -INFINITY};
+    network *net = make_net(NET LAYERS, 6);
+    kd_arrays list = network_arrays(net);
+    assert_int_equal(list.n, 2 * 5 + 2 * 2);
+    assert_true(all_finite(list));
+    for (int i = 0; i < list.n; ++i) {
+        for (size_t j = 0; j < list.arrays[i].n; ++j) {
+            float *x = list.arrays[i].data + j, before = *x;
+            *x = bad[j % COUNT(bad)];
+            if (all_finite(list)) fail_msg("array %d: [%zu]=%g is not seen", i, j, *x);
+            *x = before;
+        }
+    }
+    for (int i = 0; i < list.n; ++i) list.arrays[i].data[0] = i % 2 ? FLT_MAX : -FLT_MAX;
+    list.arrays[1].data[0] = FLT_MIN / 8;
+    assert_true(all_finite(list));
+    kd_free_arrays(list);
+    free_network(net);
+}
+
+/* By hand, from the cfg. */
+static void test_counts(void **state)
+{
+    (void)state;
+    network *net = make_net(NET LAYERS, 7);
+    size_t weights = 4 * 27 + 3 * 36 + 7 * 48 + 5 * 7, biases = 4 + 3 + 7 + 5, scales = 4 + 7;
+    assert_int_equal(count_parameters(net), weights + biases + scales);
+    double operations = 2. * (4 * 27 * 64 + 3 * 36 * 16 + 7 * 48 + 5 * 7);
+    assert_float_equal(count_bflops(net) * 1e9, operations, 1e-3);
+    free_network(net);
+}
+
+typedef struct {
+    network *net;
+    char *file;
+    int allow_partial;
+} weights_file;
+
+static void load_weights_in_child(void *argument)
+{
+    weights_file *w = argument;
+    dup2(2, 1); /* its lines are looked at too */
+    load_whole_weights(w->net, w->file, w->allow_partial);
+}
+
+/* Floats of the layers' parts: 2 with batch norm, and without. */
+enum { HEADER = 20, LAYER0 = 4 * 4 + 4 * 27, LAYER2 = 3 + 3 * 36, LAYER3 = 7 * 4 + 7 * 48 };
+
+static void test_weights_files_of_every_length(void **state)
+{
+    (void)state;
+    size_t n;
+    char *file = nets_file("saved.weights"), text[1 << 14];
+    network *net = make_net(NET LAYERS, 8), *other = make_net(NET LAYERS, 9);
+    *net->seen = 77;
+    save_net(net, file);
+    silence();
+    load_whole_weights(other, file, 0);
+    speak();
+    assert_true(hash_net(net) == hash_net(other));
+    assert_int_equal(*other->seen, 77);
+
+    char *bytes = read_bytes(file, &n);
+    const struct {
+        long length;
+        int is_end; /* of a layer */
+    } lengths[] = {
+        {n - 1, 0},
+        {n - 4, 0},
+        {n + 1, 0},
+        {n + 4, 0},
+        {HEADER + 4 * LAYER0, 1},
+        {HEADER + 4 * LAYER0 - 4, 0},
+        {HEADER + 4 * LAYER0 + 4, 0},
+        {HEADER + 4 * (LAYER0 + LAYER2), 1},
+        {HEADER + 4 * (LAYER0 + LAYER2 + LAYER3), 1},
+        {HEADER, 0},
+        {HEADER - 1, 0},
+        {11, 0},
+        {0, 0},
+    };
+    for (int i = 0; i < COUNT(lengths); ++i) {
+        weights_file w = {other, write_bytes("cut.weights", bytes, lengths[i].length), 0};
+        ASSERT_FAILS(load_weights_in_child, &w, w.file, "expected");
+        w.allow_partial = 1;
+        if (lengths[i].is_end) {
+            assert_int_equal(run_child(load_weights_in_child, &w, text, sizeof(text)), 0);
+            assert_non_null(strstr(text, "partial"));
+        } else ASSERT_FAILS(load_weights_in_child, &w, w.file, "expected");
+        free(w.file);
+    }
+    free_network(net), free_network(other), free(file), free(bytes);
+}
+
+static void test_partial_weights_fill_the_first_layers(void **state)
+{
+    (void)state;
+    size_t n;
+    char *file = nets_file("saved.weights");
+    network *net = make_net(NET LAYERS, 10), *other = make_net(NET LAYERS, 11),
+            *before = make_net(NET LAYERS, 11);
+    save_net(net, file);
+    char *bytes = read_bytes(file, &n);
+    char *cut = write_bytes("cut.weights", bytes, HEADER + 4 * (LAYER0 + LAYER2));
+    silence();
+    load_whole_weights(other, cut, 1); /* says so on stdout */
+    speak();
+    kd_arrays from = network_arrays(net), to = network_arrays(other),
+              old = network_arrays(before);
+    for (int i = 0; i < to.n; ++i) {
+        const kd_array *want = i < 5 + 2 ? from.arrays + i : old.arrays + i;
+        assert_memory_equal(to.arrays[i].data, want->data, want->n * sizeof(float));
+    }
+    kd_free_arrays(from), kd_free_arrays(to), kd_free_arrays(old);
+    free_network(net), free_network(other), free_network(before);
+    free(file), free(cut), free(bytes);
+}
+
+/* Files that are no weights at all. */
+static void test_strange_weights_files(void **state)
+{
+    (void)state;
+    network *net = make_net(NET LAYERS, 12);
+    weights_file w = {net, write_text("strange", "[net] this is a cfg file and no weights\n"),
+                      1};
+    ASSERT_FAILS(load_weights_in_child, &w, w.file, "expected");
+    free(w.file);
+    w.file = nets_folder;
+    ASSERT_FAILS(load_weights_in_child, &w, w.file);
+    w.file = nets_file("missing.weights");
+    ASSERT_FAILS(load_weights_in_child, &w, w.file);
+    free(w.file);
+    free_network(net);
+}
+
+/* ---- seeds ------------------------------------------------------------- */
+
+static int by_value(const void *a, const void *b)
+{
+    unsigned int x = *(const unsigned int *)a, y = *(const unsigned int *)b;
+    return (x > y) - (x < y);
+}
+
+/* Neighbouring seeds and positions give numbers as if drawn at random. */
+static void test_derived_seeds(void **state)
+{
+    (void)state;
+    enum { SEEDS = 64, NUMBERS = 1024, ALL = SEEDS * NUMBERS };
+    static unsigned int all[ALL];
+    int bits[32] = {0}, same = 0;
+    for (int i = 0; i < ALL; ++i) {
+        all[i] = derive_seed(i / NUMBERS, i % NUMBERS);
+        for (int b = 0; b < 32; ++b) bits[b] += all[i] >> b & 1;
+    }
+    for (int b = 0; b < 32; ++b)
+        assert_true(abs(bits[b] - ALL / 2) < 5 * 128); /* 5 standard deviations */
+    qsort(all, ALL, sizeof(all[0]), by_value);
+    for (int i = 1; i < ALL; ++i) same += all[i] == all[i - 1];
+    assert_true(same < 6); /* half a one is to be expected */
+    assert_true(derive_seed(5, 6) == derive_seed(5, 6));
+}
+
+/* ---- the loader -------------------------------------------------------- */
+
+#define IMAGES 7
+#define AUGMENTED                                                                              \
+    "[net]\nbatch=3\nheight=8\nwidth=8\nchannels=3\nmin_crop=8\nmax_crop=14\nangle=10\n"       \
+    "aspect=.75\nhue=.1\nsaturation=.75\nexposure=.75\n"                                       \
+    "[avgpool]\n[connected]\noutput=7\nactivation=linear\n[softmax]\n"
+
+/* A binary PPM of width x height whose pixels follow from its number. */
+static void write_ppm(const char *name, int number, int width, int height)
+{
+    unsigned char bytes[4096];
+    int n = sprintf((char *)bytes, "P6\n%d %d\n255\n", width, height);
+    srand(number);
+    for (int i = 0; i < width * height * 3; ++i) bytes[n++] = (number * 36 + rand() % 40) % 256;
+    free(write_bytes(name, bytes, n));
+}
+
+/* IMAGES images of several sizes, each of a class of its own; with `classes` lines of labels.
+ */
+static image_list make_images(void)
+{
+    char list[2048] = "", labels[256] = "", name[32];
+    for (int i = 0; i < IMAGES; ++i) {
+        sprintf(name, "image_%d_.ppm", i);
+        write_ppm(name, i, 9 + i, 14 - i);
+        char *path = nets_file(name);
+        strcat(strcat(list, path), "\n");
+        sprintf(name, "_%d_\n", i);
+        strcat(labels, name);
+        free(path);
+    }
+    char *list_file = write_text("images.list", list),
+         *label_file = write_text("labels", labels);
+    image_list images = read_image_list(list_file, label_file, IMAGES);
+    free(list_file), free(label_file);
+    return images;
+}
+
+static void free_list_of(image_list list)
+{
+    for (int i = 0; i < list.n; ++i) free(list.paths[i]);
+    free(list.paths), free(list.targets);
+}
+
+/* `batches` batches from `position` on, one behind the other. */
+static void load(loader *l, int batch, int inputs, uint64_t position, int batches,
+                 float *images, int *targets)
+{
+    float *x;
+    int *t;
+    start_loading(l, position);
+    for (int i = 0; i < batches; ++i) {
+        finish_loading(l, &x, &t);
+        if (i + 1 < batches) start_loading(l, position + (i + 1) * batch);
+        memcpy(images + (size_t)i * batch * inputs, x, (size_t)batch * inputs * sizeof(float));
+        memcpy(targets + i * batch, t, batch * sizeof(int));
+    }
+}
+
+#define INPUTS (3 * 8 * 8)
+#define LOADED (3 * 14) /* 14 batches of 3: 6 epochs */
+
+static void test_threads_change_nothing(void **state)
+{
+    (void)state;
+    static float images[3][LOADED * INPUTS];
+    static int targets[3][LOADED];
+    const int threads[] = {1, 2, 5};
+    image_list list = make_images();
+    network *net = make_net(AUGMENTED, 13);
+    for (int i = 0; i < COUNT(threads); ++i) {
+        loader *l = make_loader(&list, net, 3, 1, threads[i], 99);
+        load(l, 3, INPUTS, 0, LOADED / 3, images[i], targets[i]);
+        free_loader(l);
+        assert_memory_equal(images[i], images[0], sizeof(images[0]));
+        assert_memory_equal(targets[i], targets[0], sizeof(targets[0]));
+    }
+    free_network(net);
+    free_list_of(list);
+}
+
+static void assert_permutation(const int *targets)
+{
+    int seen[IMAGES] = {0};
+    for (int i = 0; i < IMAGES; ++i) ++seen[targets[i]];
+    for (int i = 0; i < IMAGES; ++i) assert_int_equal(seen[i], 1);
+}
+
+/* Batches of 3 and of 10 (more than the list has) straddle the epochs' ends. */
+static void test_each_epoch_is_a_permutation(void **state)
+{
+    (void)state;
+    static float images[70 * INPUTS];
+    int targets[70], differ = 0;
+    const int batches[] = {3, 10};
+    image_list list = make_images();
+    network *net = make_net(AUGMENTED, 14);
+    for (int i = 0; i < COUNT(batches); ++i) {
+        loader *l = make_loader(&list, net, batches[i], 1, 2, 99);
+        load(l, batches[i], INPUTS, 0, 70 / batches[i], images, targets);
+        free_loader(l);
+        for (int e = 0; e < 6; ++e) {
+            assert_permutation(targets + e * IMAGES);
+            differ += !!memcmp(targets, targets + e * IMAGES, sizeof(int) * IMAGES);
+        }
+    }
+    assert_true(differ >= 8); /* of 10 */
+    free_network(net);
+    free_list_of(list);
+}
+
+/* What stands at a position does not depend on where loading began, nor on the batch. */
+static void test_positions_can_be_repeated(void **state)
+{
+    (void)state;
+    static float all[LOADED * INPUTS], some[LOADED * INPUTS];
+    int targets[LOADED], some_targets[LOADED];
+    image_list list = make_images();
+    network *net = make_net(AUGMENTED, 15);
+    loader *l = make_loader(&list, net, 3, 1, 2, 99);
+    load(l, 3, INPUTS, 0, LOADED / 3, all, targets);
+    load(l, 3, INPUTS, 12, 4, some, some_targets); /* back again, with the same loader */
+    assert_memory_equal(some, all + 12 * INPUTS, 12 * INPUTS * sizeof(float));
+    free_loader(l);
+    l = make_loader(&list, net, 5, 1, 1, 99);
+    load(l, 5, INPUTS, 19, 4, some, some_targets);
+    assert_memory_equal(some, all + 19 * INPUTS, 20 * INPUTS * sizeof(float));
+    assert_memory_equal(some_targets, targets + 19, 20 * sizeof(int));
+    free_loader(l);
+    l = make_loader(&list, net, 3, 1, 2, 100);
+    load(l, 3, INPUTS, 0, LOADED / 3, some, some_targets);
+    assert_memory_not_equal(some, all, sizeof(all));
+    assert_memory_not_equal(some_targets, targets, sizeof(targets));
+    free_loader(l);
+    free_network(net);
+    free_list_of(list);
+}
+
+/* The same image is augmented anew each time: all crops differ. */
+static void test_augmentation(void **state)
+{
+    (void)state;
+    static float images[LOADED * INPUTS];
+    int targets[LOADED];
+    image_list list = make_images();
+    network *net = make_net(AUGMENTED, 16);
+    loader *l = make_loader(&list, net, 3, 1, 2, 99);
+    load(l, 3, INPUTS, 0, LOADED / 3, images, targets);
+    for (int i = 0; i < LOADED; ++i)
+        for (int j = 0; j < i; ++j)
+            assert_memory_not_equal(images + i * INPUTS, images + j * INPUTS,
+                                    INPUTS * sizeof(float));
+    free_loader(l);
+    free_network(net);
+    free_list_of(list);
+}
+
+/* Without augmentation: the list's order, and what `classifier valid` shows the network. */
+static void test_images_for_evaluation(void **state)
+{
+    (void)state;
+    static float images[9 * INPUTS];
+    int targets[9];
+    image_list list = make_images();
+    network *net = make_net(AUGMENTED, 17);
+    loader *l = make_loader(&list, net, 3, 0, 2, 99);
+    load(l, 3, INPUTS, 0, 3, images, targets);
+    for (int i = 0; i < 9; ++i) {
+        image im = load_image_color(list.paths[i % IMAGES], 0, 0);
+        image crop = center_crop_image(im, 8, 8);
+        assert_int_equal(targets[i], i % IMAGES);
+        assert_true(distance_of(images + i * INPUTS, crop.data, INPUTS) < 1e-6);
+        free_image(im), free_image(crop);
+    }
+    free_loader(l);
+    free_network(net);
+    free_list_of(list);
+}
+
+/* The next batch loads elsewhere than where this one is trained on. */
+static void test_two_buffers(void **state)
+{
+    (void)state;
+    static float copy[3 * INPUTS];
+    float *images;
+    int *targets;
+    image_list list = make_images();
+    network *net = make_net(AUGMENTED, 18);
+    loader *l = make_loader(&list, net, 3, 1, 2, 99);
+    start_loading(l, 0);
+    finish_loading(l, &images, &targets);
+    memcpy(copy, images, sizeof(copy));
+    start_loading(l, 3);
+    float *next;
+    int *next_targets;
+    finish_loading(l, &next, &next_targets);
+    assert_memory_equal(images, copy, sizeof(copy));
+    assert_ptr_not_equal(images, next);
+    assert_ptr_not_equal(targets, next_targets);
+    free_loader(l);
+    free_network(net);
+    free_list_of(list);
+}
+
+typedef struct {
+    const char *list, *labels;
+    int classes;
+} list_files;
+
+static void read_list_in_child(void *argument)
+{
+    list_files *f = argument;
+    read_image_list((char *)f->list, (char *)f->labels, f->classes);
+}
+
+static void test_wrong_lists(void **state)
+{
+    (void)state;
+    free_list_of(make_images());
+    char *image = nets_file("image_1_.ppm"), *missing = nets_file("image_9_.ppm");
+    char *empty_image = write_text("empty_1_.ppm", "");
+    char *labels = write_text("labels", "_1_\nimage\n_2_\n"),
+         *two = write_text("two", "_1_\n_2_\n");
+    char *blank = write_text("blank", "_1_\n\n"), *empty = write_text("empty", "");
+    char *good = write_text("good.list", join(image, "\n", "")),
+         *other = nets_file("image_3_.ppm");
+    char *absent = write_text("absent.list", join(missing, "\n", ""));
+    char *unlabelled = write_text("none.list", join(other, "\n", ""));
+    char *nothing = write_text("nothing.list", join(empty_image, "\n", ""));
+    ASSERT_FAILS(read_list_in_child, (&(list_files){good, labels, 3}), good, image, "_1_",
+                 "image");
+    ASSERT_FAILS(read_list_in_child, (&(list_files){good, labels, 2}), labels, "3", "2");
+    ASSERT_FAILS(read_list_in_child, (&(list_files){good, blank, 2}), blank, "line 2");
+    ASSERT_FAILS(read_list_in_child, (&(list_files){unlabelled, two, 2}), unlabelled,
+                 "no label");
+    ASSERT_FAILS(read_list_in_child, (&(list_files){absent, two, 2}), absent, missing);
+    ASSERT_FAILS(read_list_in_child, (&(list_files){nothing, two, 2}), nothing, empty_image);
+    ASSERT_FAILS(read_list_in_child, (&(list_files){empty, two, 2}), empty);
+    ASSERT_FAILS(read_list_in_child, (&(list_files){"/nowhere/x.list", two, 2}),
+                 "/nowhere/x.list");
+    free(image), free(missing), free(empty_image), free(labels), free(two), free(blank);
+    free(empty), free(good), free(other), free(absent), free(unlabelled), free(nothing);
+}
+
+static void load_broken_image(void *argument)
+{
+    float *images;
+    int *targets;
+    loader *l = make_loader(argument, make_net(AUGMENTED, 19), 3, 1, 2, 99);
+    for (int i = 0; i < IMAGES; ++i) {
+        start_loading(l, 3 * i);
+        finish_loading(l, &images, &targets);
+    }
+}
+
+/* No image at all; a JPEG that ends; the beginning of a PPM, which stb takes for 0 x 0 pixels.
+ */
+static void test_images_that_are_none(void **state)
+{
+    (void)state;
+    static const char *const texts[] = {"this is no image", "\xff\xd8\xff\xe0",
+                                        "P6\nthis is no image"};
+    image_list list = make_images();
+    for (int i = 0; i < COUNT(texts); ++i) {
+        free(write_text("image_4_.ppm", texts[i]));
+        ASSERT_FAILS(load_broken_image, &list, "image_4_.ppm", "decoded");
+    }
+    free_list_of(list);
+}
+
+/* ---- evaluation -------------------------------------------------------- */
+
+/* The same, image by image. */
+static evaluation evaluate_by_hand(network *net, const image_list *list, int k)
+{
+    evaluation v = {0, 0, 0, k};
+    for (int i = 0; i < list->n; ++i) {
+        int best[IMAGES];
+        image im = load_image_color(list->paths[i], 0, 0), crop = center_crop_image(im, 8, 8);
+        for (int b = 0; b < net->batch; ++b)
+            memcpy(net->input + b * INPUTS, crop.data, INPUTS * sizeof(float));
+        float *p = network_predict(net, net->input);
+        top_k(p, IMAGES, k, best);
+        v.top1 += best[0] == list->targets[i];
+        for (int j = 0; j < k; ++j) v.topk += best[j] == list->targets[i];
+        v.loss -= log(p[list->targets[i]]);
+        free_image(im), free_image(crop);
+    }
+    return (evaluation){v.loss / list->n, v.top1 / list->n, v.topk / list->n, k};
+}
+
+static void assert_same_evaluation(evaluation found, evaluation want)
+{
+    assert_float_equal(found.top1, want.top1, 1e-12);
+    assert_float_equal(found.topk, want.topk, 1e-12);
+    assert_float_equal(found.loss, want.loss, 1e-5);
+    assert_int_equal(found.k, want.k);
+}
+
+/* 7 images in batches of 3: the last batch is not counted to its end. */
+static void test_evaluation(void **state)
+{
+    (void)state;
+    volatile sig_atomic_t no_stop = 0;
+    evaluation found;
+    double sum = 0;
+    image_list list = make_images();
+    for (int seed = 20; seed < 40; ++seed) {
+        network *net = make_net(AUGMENTED, seed);
+        int k = 1 + seed % IMAGES;
+        assert_int_equal(
+            evaluate_classifier(net, net->n - 1, &list, k, 1 + seed % 3, &no_stop, &found), 1);
+        assert_same_evaluation(found, evaluate_by_hand(net, &list, k));
+        sum += found.top1;
+        free_network(net);
+    }
+    assert_true(sum > 0);
+    free_list_of(list);
+}
+
+/* All logits equal: class j has rank j. */
+static void test_ties_in_evaluation(void **state)
+{
+    (void)state;
+    volatile sig_atomic_t no_stop = 0;
+    evaluation found;
+    image_list list = make_images();
+    network *net = make_net(AUGMENTED, 21);
+    layer last = net->layers[net->n - 2];
+    memset(last.weights, 0, last.inputs * last.outputs * sizeof(float));
+    fill_cpu(last.outputs, .5, last.biases, 1);
+    for (int k = 1; k <= IMAGES; ++k) {
+        evaluate_classifier(net, net->n - 1, &list, k, 2, &no_stop, &found);
+        assert_same_evaluation(found, (evaluation){log(IMAGES), 1. / IMAGES, k / 7., k});
+    }
+    free_network(net);
+    free_list_of(list);
+}
+
+static void test_a_stopped_evaluation(void **state)
+{
+    (void)state;
+    volatile sig_atomic_t stop = 1;
+    evaluation untouched = {1, 2, 3, 4}, found = untouched;
+    image_list list = make_images();
+    network *net = make_net(AUGMENTED, 22);
+    assert_int_equal(evaluate_classifier(net, net->n - 1, &list, 2, 2, &stop, &found), 0);
+    assert_memory_equal(&found, &untouched, sizeof(found));
+    free_network(net);
+    free_list_of(list);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_a_run_goes_on_bit_for_bit),
+        cmocka_unit_test(test_no_seed_is_any_seed),
+        cmocka_unit_test(test_states_of_other_runs),
+        cmocka_unit_test(test_damaged_states),
+        cmocka_unit_test(test_a_failed_save),
+        cmocka_unit_test(test_hash_of_a_cfg),
+        cmocka_unit_test(test_all_finite),
+        cmocka_unit_test(test_counts),
+        cmocka_unit_test(test_weights_files_of_every_length),
+        cmocka_unit_test(test_partial_weights_fill_the_first_layers),
+        cmocka_unit_test(test_strange_weights_files),
+        cmocka_unit_test(test_derived_seeds),
+        cmocka_unit_test(test_threads_change_nothing),
+        cmocka_unit_test(test_each_epoch_is_a_permutation),
+        cmocka_unit_test(test_positions_can_be_repeated),
+        cmocka_unit_test(test_augmentation),
+        cmocka_unit_test(test_images_for_evaluation),
+        cmocka_unit_test(test_two_buffers),
+        cmocka_unit_test(test_wrong_lists),
+        cmocka_unit_test(test_images_that_are_none),
+        cmocka_unit_test(test_evaluation),
+        cmocka_unit_test(test_ties_in_evaluation),
+        cmocka_unit_test(test_a_stopped_evaluation),
+    };
+    return cmocka_run_group_tests(tests, nets_setup, nets_teardown);
+}
