@@ -264,10 +264,14 @@ case("-start: has seen all images", "start.weights", "has seen", "expected -clea
 case("-resume without a state", "backup/student.state", "No such file", flags="-resume")
 
 
+NANS = np.full(2, np.nan, np.float32).tobytes()
+case("-start: numbers that are not finite", "start.weights", "not finite", flags=START,
+     edit=lambda f: f.write("start.weights", f.read("teacher.weights")[:12] +
+                            bytes(STUDENT_BYTES - 12 - len(NANS)) + NANS))
+
+
 def nan_teacher(folder):
-    content = bytearray(folder.read("teacher.weights"))
-    content[-8:] = np.array([np.nan] * 2, np.float32).tobytes()
-    folder.write("teacher.weights", bytes(content))
+    folder.write("teacher.weights", folder.read("teacher.weights")[:-len(NANS)] + NANS)
 
 
 case("a teacher whose weights are not finite", "student.cfg", "batch 1", "teacher's logits",

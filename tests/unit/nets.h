@@ -242,19 +242,6 @@ static inline void randomise(network *net)
     }
 }
 
-/* Buffers that Darknet's [batchnorm] uses and has on the GPU only: without them it crashes. */
-static inline void complete_batchnorm(network *net)
-{
-    for (int i = 0; i < net->n; ++i) {
-        layer *l = net->layers + i;
-        if (l->type != BATCHNORM || l->x) continue;
-        l->x = kd_calloc((size_t)l->batch * l->outputs, sizeof(float));
-        l->x_norm = kd_calloc((size_t)l->batch * l->outputs, sizeof(float));
-        l->mean_delta = kd_calloc(l->c, sizeof(float));
-        l->variance_delta = kd_calloc(l->c, sizeof(float));
-    }
-}
-
 /* The network of a cfg file, buffers for `batch` images (0: the cfg's); every weight random. */
 static inline network *parse_net(char *file, int batch, unsigned int seed)
 {
@@ -262,7 +249,6 @@ static inline network *parse_net(char *file, int batch, unsigned int seed)
     srand(seed);
     network *net = parse_network_cfg_batch(file, batch);
     speak();
-    complete_batchnorm(net);
     randomise(net);
     return net;
 }
