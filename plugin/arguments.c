@@ -57,8 +57,8 @@ distill_arguments read_arguments(int argc, char **argv)
     if (files < 2) kd_fail("%s", usage);
     if (a.resume && a.start)
         kd_fail("-resume goes on from the saved state: expected no -start");
-    if (a.clear && !a.start)
-        kd_fail("-clear sets back the images seen of -start: expected -start");
+    if (a.clear && a.resume)
+        kd_fail("-resume goes on from the saved state: expected no -clear");
     return a;
 }
 

@@ -7,9 +7,9 @@
 typedef struct {
     char *data, *cfg, *weights; /* weights: NULL when only [teacher] names them */
     char *start;                /* weights that the student starts from, or NULL */
-    int clear, resume;
-    int threads;   /* that load images */
-    uint64_t seed; /* 0: not given */
+    int clear, resume;          /* clear: begin at image 0, also over a stopped run */
+    int threads;                /* that load images */
+    uint64_t seed;              /* 0: not given */
 } distill_arguments;
 
 /* Reads the command line; exits with the usage on anything unknown. Strings point into argv. */

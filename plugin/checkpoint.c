@@ -66,21 +66,36 @@ static void check_same(char *file, const char *what, uint64_t found, uint64_t ex
             file, what, (unsigned long long)found, (unsigned long long)expected);
 }
 
-void load_checkpoint(char *file, run_state *state, deepkd *kd)
+/* The part before the arrays; 0 when it is something else. */
+static int read_head(FILE *fp, run_state *state)
 {
     char head[sizeof(magic)] = {0};
+    return fread(head, sizeof(head), 1, fp) == 1 && !memcmp(head, magic, sizeof(magic)) &&
+           fread(state, sizeof(*state), 1, fp) == 1;
+}
+
+int find_unfinished(char *file, run_state *state)
+{
+    FILE *fp = fopen(file, "rb");
+    if (!fp) return 0;
+    int found = read_head(fp, state) && state->seen && state->seen < state->planned;
+    fclose(fp);
+    return found;
+}
+
+void load_checkpoint(char *file, run_state *state, deepkd *kd)
+{
     run_state found;
     kd_arrays arrays = state_arrays(kd);
     FILE *fp = fopen(file, "rb");
     if (!fp) file_error(file);
-    if (fread(head, sizeof(head), 1, fp) != 1 || memcmp(head, magic, sizeof(magic)) ||
-        fread(&found, sizeof(found), 1, fp) != 1)
+    if (!read_head(fp, &found))
         kd_fail("%s: found another kind of file, expected a state that distill has saved",
                 file);
     check_same(file, "student cfg", found.cfg_hash, state->cfg_hash);
     check_length(file, fp, arrays);
     check_same(file, "teacher", found.teacher_hash, state->teacher_hash);
-    check_same(file, "number of training images", found.train_images, state->train_images);
+    check_same(file, "list of training images", found.train_hash, state->train_hash);
     if (state->seed) check_same(file, "seed", found.seed, state->seed);
     for (int i = 0; i < arrays.n; ++i)
         if (fread(arrays.arrays[i].data, sizeof(float), arrays.arrays[i].n, fp) !=

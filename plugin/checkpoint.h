@@ -12,11 +12,12 @@
 typedef struct {
     /* What must be the same when the run goes on. */
     uint64_t cfg_hash;     /* of the student's cfg, without comments and blanks */
-    uint64_t teacher_hash; /* of the teacher's weights */
-    uint64_t train_images;
+    uint64_t teacher_hash; /* of the teacher's cfg and weights */
+    uint64_t train_hash;   /* of the training images' paths and classes */
     uint64_t seed;
     /* Where the run was. */
     uint64_t seen;      /* images, as in Darknet's weights files */
+    uint64_t planned;   /* images of the whole run */
     uint64_t evaluated; /* the batch of the last evaluation, 0: none */
     uint64_t best_batch;
     double best;    /* the best evaluation's metric, -1: none */
@@ -33,6 +34,10 @@ void save_checkpoint(char *file, const run_state *state, const deepkd *kd);
  * nothing has been changed then.
  */
 void load_checkpoint(char *file, run_state *state, deepkd *kd);
+
+/* 1 when the file is the state of a run that has not come to its end, then in *state; else 0.
+ */
+int find_unfinished(char *file, run_state *state);
 
 /* The hash of a cfg's lines, comments and blanks left out. */
 uint64_t hash_cfg(char *file);

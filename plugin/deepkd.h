@@ -16,7 +16,7 @@
  *                              │
  *   update         w <- w - rate * (sum of the groups' buffers), once a batch  (groups.c)
  *
- * Files, from the mathematics up; each knows only those above it:
+ * Files, from the mathematics up; each builds on some of those above it:
  *   support.c            errors, memory
  *   kd_math.c            losses, gradients, top-k mask, its schedule: plain arrays
  *   options.c            a cfg section's options: table, types, ranges, errors
@@ -29,8 +29,8 @@
  *   evaluate.c           accuracy on a list of images
  *   arguments.c          command line and .data file of `distill`
  *   log.c                training lines, progress bar, CSV
- *   distill.c            ./darknet distill
  *   tools.c              ./darknet deepkd wrap | export
+ *   distill.c            ./darknet distill
  *   deepkd.c             registers all of it with Darknet
  *
  * Sources: DeepKD, arXiv 2505.15133; DKD, CVPR 2022; DOT, ICCV 2023.

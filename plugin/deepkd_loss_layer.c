@@ -1,12 +1,13 @@
 /* See deepkd_loss_layer.h. */
 #include "deepkd_loss_layer.h"
 #include "options.h"
+#include "parameters.h"
+
+#include "network.h"
 
 #include <limits.h>
 #include <math.h>
 #include <stdlib.h>
-
-const char *const kd_component_name[KD_COMPONENTS] = {"tog", "tcg", "ncg"};
 
 #define TO(field) offsetof(deepkd_options, field)
 #define MOST 0.9999 /* a momentum of 1 never forgets */
@@ -50,11 +51,6 @@ static const deepkd_options defaults = {
     .decay_component = KD_TOG,
 };
 
-static void backward_nothing(layer l, network net)
-{
-    (void)l, (void)net;
-}
-
 static void release_deepkd_loss_layer(layer l)
 {
     deepkd *kd = l.plugin;
@@ -85,9 +81,8 @@ layer parse_deepkd_loss(list *options, network *net, int index, char *cfgfile)
     layer l = make_pass_through_layer(net, index);
     l.plugin = kd;
     l.forward = forward_deepkd_loss_layer;
-    l.backward = backward_nothing;
     l.release = release_deepkd_loss_layer;
-    fprintf(stderr, "deepkd loss                                    %4d\n", l.outputs);
+    fprintf(stderr, "%5d deepkd loss %39d\n", index, l.outputs);
     return l;
 }
 
@@ -109,6 +104,19 @@ int is_active(const deepkd *kd, kd_component c)
     if (c == KD_TOG) return o->task_weight > 0;
     if (c == KD_TCG) return o->teacher_weight * o->alpha > 0;
     return o->teacher_weight > 0 && (o->method == KD_METHOD_KD || o->beta > 0);
+}
+
+/* Only trainer=deepkd takes the momenta from the options; nothing may be ignored. */
+static void check_trainer(const deepkd_options *o, const char *cfg)
+{
+    for (int c = 0; c < KD_COMPONENTS && o->trainer != TRAINER_DEEPKD; ++c)
+        if (!isnan(o->delta[c]) || !isnan(o->momentum[c]))
+            kd_fail("%s: [deepkd_loss] found delta_%s or momentum_%s: expected it with "
+                    "trainer=deepkd alone",
+                    cfg, kd_component_name[c], kd_component_name[c]);
+    if (!o->task_weight && !o->teacher_weight)
+        kd_fail("%s: [deepkd_loss] task_weight=0 and teacher_weight=0: expected one above 0",
+                cfg);
 }
 
 static void check_momenta(const deepkd *kd, const char *cfg)
@@ -149,6 +157,7 @@ void attach_deepkd_loss(deepkd *kd, const char *cfg)
                 cfg);
     kd->teacher->idle = !o->teacher_weight;
     check_topk(kd, cfg);
+    check_trainer(o, cfg);
     check_momenta(kd, cfg);
     kd->loss_config = (kd_loss_config){o->method,      activation, o->standardize,
                                        o->temperature, o->alpha,   o->beta};
@@ -157,9 +166,14 @@ void attach_deepkd_loss(deepkd *kd, const char *cfg)
     kd->scratch = kd_calloc(kd->classes, (4 + KD_SCRATCH(1)) * sizeof(double));
 }
 
+long images_per_batch(const network *net)
+{
+    return (long)net->batch * net->subdivisions;
+}
+
 long training_batch(network *net)
 {
-    long images = (long)net->batch * net->subdivisions;
+    long images = images_per_batch(net);
     return ((long)*net->seen + images - 1) / images;
 }
 
@@ -175,11 +189,10 @@ static double warmup_factor(const deepkd *kd)
     return batch < kd->options.warmup ? batch / kd->options.warmup : 1;
 }
 
-static int all_finite_logits(const float *logits, long n)
+static int finite_logits(const deepkd *kd, float *logits)
 {
-    for (long i = 0; i < n; ++i)
-        if (!isfinite(logits[i])) return 0;
-    return 1;
+    kd_array array = {logits, (size_t)kd->net->batch * kd->classes};
+    return all_finite((kd_arrays){&array, 1});
 }
 
 /* One image: adds its losses, leaves its deltas. weight multiplies both. */
@@ -200,26 +213,12 @@ static void distil_row(deepkd *kd, int b, const float *student, int target, doub
     }
 }
 
-/* The task's loss over the batch, as Darknet prints it: the mean of the layers that have one.
- */
-static double task_loss(const network *net)
-{
-    double sum = 0;
-    int count = 0;
-    for (int i = 0; i < net->n; ++i) {
-        if (!net->layers[i].cost) continue;
-        sum += *net->layers[i].cost;
-        ++count;
-    }
-    return sum / count;
-}
-
 /* The name of what is not finite, if anything is; checked before anything is built on it. */
-static const char *find_broken(const deepkd *kd, const float *student)
+static const char *find_broken(const deepkd *kd, float *student)
 {
-    long n = (long)kd->net->batch * kd->classes;
-    if (!all_finite_logits(kd->teacher->logits, n)) return "teacher's logits";
-    if (!all_finite_logits(student, n)) return "student's logits";
+    if (!kd->teacher->idle && !finite_logits(kd, kd->teacher->logits))
+        return "teacher's logits";
+    if (!finite_logits(kd, student)) return "student's logits";
     if (!isfinite(kd->loss[KD_TOG])) return "task loss (tog)";
     return 0;
 }
@@ -228,8 +227,9 @@ void forward_deepkd_loss_layer(layer l, network net)
 {
     deepkd *kd = l.plugin;
     if (!kd->groups || !net.train) return;
-    const float *student = net.layers[kd->softmax - 1].output;
-    kd->loss[KD_TOG] += kd->options.task_weight * task_loss(&net);
+    float *student = net.layers[kd->softmax - 1].output;
+    calc_network_cost(kd->net);
+    if (kd->options.task_weight) kd->loss[KD_TOG] += kd->options.task_weight * *kd->net->cost;
     kd->rows += net.batch;
     kd->keep = kd_topk_schedule(&kd->topk_config, kd->classes, training_progress(kd->net));
     if (!kd->broken) kd->broken = find_broken(kd, student);

@@ -14,7 +14,7 @@
 
 typedef enum { TRAINER_DEEPKD, TRAINER_DOT, TRAINER_SGD } kd_trainer;
 
-/* The section's options, as design and README list them. */
+/* The section's options, as README lists them. */
 typedef struct {
     int method, activation, trainer; /* kd_method, kd_activation (-1: not given), kd_trainer */
     double temperature, alpha, beta;
@@ -61,11 +61,14 @@ deepkd *find_deepkd(network *net);
  */
 void attach_deepkd_loss(deepkd *kd, const char *cfg);
 
-/* The momentum coefficient of a component: design.md, section 2, Optimizer. */
+/* The momentum coefficient of a component: [net] momentum and the trainer's or user's delta. */
 double component_momentum(const deepkd *kd, kd_component c);
 
 /* 1 when the component has a weight above 0. */
 int is_active(const deepkd *kd, kd_component c);
+
+/* Images between two updates: batch= of the cfg. */
+long images_per_batch(const network *net);
 
 /* The batch that is being trained, from 1, and the share of the run it ends. */
 long training_batch(network *net);

@@ -14,7 +14,6 @@
 #include "options.h"
 #include "tools.h"
 
-#include "parser.h"
 #include "utils.h"
 
 #include <signal.h>
@@ -56,11 +55,6 @@ static void catch_signals(void)
     sigaction(SIGTERM, &action, 0);
 }
 
-static long images_per_batch(const network *net)
-{
-    return (long)net->batch * net->subdivisions;
-}
-
 /* backup/<base><suffix> */
 static char *backup_file(const distill_run *run, const char *suffix)
 {
@@ -93,6 +87,8 @@ static void check_network(const network *net, const char *cfg)
 {
     if (net->max_batches < 1)
         kd_fail("%s: [net] max_batches=%d: expected 1 or more", cfg, net->max_batches);
+    if (net->inputs != net->w * net->h * net->c)
+        kd_fail("%s: [net] inputs=%d: expected width x height x channels", cfg, net->inputs);
     if (net->c != 3) kd_fail("%s: [net] channels=%d: expected 3", cfg, net->c);
     if (net->random)
         kd_fail("%s: [net] random=%d: expected 0, distill trains classifiers at one size", cfg,
@@ -131,27 +127,52 @@ static void load_networks(distill_run *run)
                 run->kd->classes, a->cfg);
 }
 
+static uint64_t hash_list(const image_list *list)
+{
+    uint64_t hash = KD_HASH_START;
+    for (int i = 0; i < list->n; ++i)
+        hash = kd_hash(hash, list->paths[i], strlen(list->paths[i]) + 1);
+    return kd_hash(hash, list->targets, list->n * sizeof(int));
+}
+
+/* What a saved state must agree with, and where a new one begins. */
+static void identify_run(distill_run *run)
+{
+    run_state *state = &run->state;
+    teacher *t = run->kd->teacher;
+    kd_arrays weights = network_arrays(t->net);
+    uint64_t parts[] = {hash_cfg(t->cfg), hash_arrays(weights)};
+    kd_free_arrays(weights);
+    state->teacher_hash = kd_hash(KD_HASH_START, parts, sizeof(parts));
+    state->cfg_hash = hash_cfg(run->arguments.cfg);
+    state->train_hash = hash_list(&run->train);
+    state->planned = images_per_batch(run->net) * run->net->max_batches;
+    state->best = -1;
+    state->average = -1;
+}
+
 /* Where the student begins: at random, at -start, or where the saved state stopped. */
 static void place_student(distill_run *run)
 {
     distill_arguments *a = &run->arguments;
     network *net = run->net;
+    run_state stopped;
     if (a->start) load_whole_weights(net, a->start, 1);
     if (a->clear) *net->seen = 0;
     if (a->start && *net->seen / images_per_batch(net) >= (size_t)net->max_batches)
         kd_fail("%s: has seen %zu images already, %s ends at %ld: expected -clear", a->start,
                 *net->seen, a->cfg, images_per_batch(net) * net->max_batches);
 
-    kd_arrays teacher_weights = network_arrays(run->kd->teacher->net);
-    run->state.teacher_hash = hash_arrays(teacher_weights);
-    kd_free_arrays(teacher_weights);
-    run->state.cfg_hash = hash_cfg(a->cfg);
-    run->state.train_images = run->train.n;
-    run->state.best = -1;
-    run->state.average = -1;
+    identify_run(run);
     if (a->resume) {
         run->state.seed = a->seed;
         load_checkpoint(run->state_file, &run->state, run->kd);
+    } else if (!a->clear && find_unfinished(run->state_file, &stopped)) {
+        kd_fail(
+            "%s: found a run that stopped after %llu of %llu images: expected -resume to go "
+            "on with it, or -clear to begin anew",
+            run->state_file, (unsigned long long)stopped.seen,
+            (unsigned long long)stopped.planned);
     }
 }
 
@@ -213,6 +234,7 @@ static void print_teacher_accuracy(distill_run *run)
 
 static void save_run(distill_run *run)
 {
+    clear_progress(&run->log);
     run->state.seen = *run->net->seen;
     save_weights(run->net, run->last);
     save_checkpoint(run->state_file, &run->state, run->kd);
@@ -237,12 +259,12 @@ static void evaluate_student(distill_run *run, long batch)
 static void check_finite(distill_run *run, long batch)
 {
     const char *broken = run->kd->broken;
-    if (!broken && !all_finite(run->weights)) broken = "student's weights";
+    if (!broken && !all_finite(run->weights)) broken = broken_group(run->kd);
     if (broken)
-        kd_fail(
-            "%s: batch %ld: the %s: found a number that is not finite; %s keeps the last good "
-            "weights; try a lower learning_rate or a longer burn_in",
-            run->arguments.cfg, batch, broken, run->last);
+        kd_fail("%s: batch %ld: found a number that is not finite in the %s; %s keeps the last "
+                "good weights%s",
+                run->arguments.cfg, batch, broken, run->last,
+                strcmp(broken, "teacher's logits") ? "; try a lower learning_rate" : "");
 }
 
 /* One batch through Darknet's train_network_datum, subdivision by subdivision. */
@@ -322,7 +344,7 @@ static int train(distill_run *run)
     network *net = run->net;
     const data_options *d = &run->data;
     long epoch = (run->train.n + images_per_batch(net) - 1) / images_per_batch(net);
-    long eval_interval = d->eval_interval ? d->eval_interval : epoch, saved = -1;
+    long eval_interval = d->eval_interval ? d->eval_interval : epoch;
     run->logged_at = what_time_is_it_now();
     run->logged_images = *net->seen;
     run->entry.batch = get_current_batch(net);
@@ -332,26 +354,26 @@ static int train(distill_run *run)
     for (;;) {
         long batch = get_current_batch(net);
         int is_end = batch >= net->max_batches;
+        double began = what_time_is_it_now();
         if (batch && (is_end || batch % eval_interval == 0) &&
             run->state.evaluated != (uint64_t)batch)
             evaluate_student(run, batch);
-        if ((stop_signal || is_end || batch % d->save_interval == 0) && saved != batch)
-            save_run(run);
+        if (stop_signal || is_end || batch % d->save_interval == 0) save_run(run);
         if (stop_signal || is_end) break;
+        run->logged_at += what_time_is_it_now() - began; /* neither counts as training */
         train_batch(run);
     }
     if (!stop_signal) save_final(run);
-    else
+    else {
+        clear_progress(&run->log);
         printf("stopped at batch %zu; -resume goes on from %s\n", get_current_batch(net),
                run->state_file);
+    }
     return stop_signal ? 128 + stop_signal : 0;
 }
 
 static void release_run(distill_run *run)
 {
-    float *images;
-    int *targets;
-    finish_loading(run->loader, &images, &targets);
     free_loader(run->loader);
     close_log(&run->log);
     release_groups(run->kd);
@@ -365,6 +387,7 @@ int run_distill(int argc, char **argv)
 #ifdef GPU
     if (gpu_index >= 0) kd_fail("distill trains on the CPU so far: expected -nogpu");
 #endif
+    setvbuf(stdout, 0, _IOLBF, 0);
     run.arguments = read_arguments(argc, argv);
     run.data = read_data_options(run.arguments.data);
     run.state.seed = run.arguments.seed ? run.arguments.seed : (uint64_t)time(0);
@@ -374,8 +397,8 @@ int run_distill(int argc, char **argv)
     run.train = read_image_list(run.data.train, run.data.labels, run.data.classes);
     run.valid = read_image_list(run.data.valid, run.data.labels, run.data.classes);
     place_student(&run);
-    print_intent(&run);
     catch_signals();
+    print_intent(&run);
     print_teacher_accuracy(&run);
 
     long batch = get_current_batch(run.net);

@@ -41,7 +41,6 @@ int evaluate_classifier(network *net, int softmax, const image_list *list, int k
             total.loss += cross_entropy(logits, classes, targets[b]);
         }
     }
-    finish_loading(images, &input, &targets);
     free_loader(images);
     if (done < list->n) return 0;
     *result = (evaluation){total.loss / done, total.top1 / done, total.topk / done, k};

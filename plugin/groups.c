@@ -2,7 +2,6 @@
 #include "groups.h"
 
 #include "blas.h"
-#include "parser.h"
 
 #include <math.h>
 #include <stdarg.h>
@@ -11,16 +10,6 @@
 #include <string.h>
 
 #define SAME 1e-6 /* [net] momentum is a float: .9f - .075 is .825 but for its rounding */
-
-static size_t weight_count(layer l)
-{
-    return l.type == CONNECTED ? (size_t)l.inputs * l.outputs : (size_t)l.nweights;
-}
-
-static size_t bias_count(layer l)
-{
-    return l.type == CONNECTED ? l.outputs : l.n;
-}
 
 /* Layers whose update() reads weight_updates, bias_updates and scale_updates, and no more. */
 static int is_groupable(layer l)
@@ -52,9 +41,10 @@ static layer_buffers own_buffers(layer l)
 
 static layer_buffers make_buffers(layer l)
 {
-    return (layer_buffers){kd_calloc(weight_count(l), sizeof(float)),
-                           kd_calloc(bias_count(l), sizeof(float)),
-                           l.scale_updates ? kd_calloc(bias_count(l), sizeof(float)) : 0};
+    size_t weights, biases;
+    layer_sizes(l, &weights, &biases);
+    return (layer_buffers){kd_calloc(weights, sizeof(float)), kd_calloc(biases, sizeof(float)),
+                           l.scale_updates ? kd_calloc(biases, sizeof(float)) : 0};
 }
 
 static void set_buffers(layer *l, layer_buffers b)
@@ -179,7 +169,6 @@ static void update_groups(network *net)
     update_args a = {0};
     a.batch = net->batch * net->subdivisions;
     a.learning_rate = get_current_rate(net);
-    a.t = ++*net->t;
     for (int decays = 1; decays >= 0; --decays)
         for (int g = 0; g < groups->n; ++g)
             if (groups->group[g].decays == decays) update_group(net, groups->group + g, a);
@@ -213,21 +202,6 @@ void release_groups(deepkd *kd)
     kd->groups = 0;
 }
 
-kd_arrays group_arrays(const deepkd *kd)
-{
-    kd_arrays list = {0, 0};
-    for (int g = 0; g < kd->groups->n; ++g) {
-        for (int i = 0; i < kd->net->n; ++i) {
-            layer l = kd->net->layers[i];
-            layer_buffers b = kd->groups->group[g].buffers[i];
-            kd_append(&list, b.weights, weight_count(l));
-            kd_append(&list, b.biases, bias_count(l));
-            kd_append(&list, b.scales, bias_count(l));
-        }
-    }
-    return list;
-}
-
 /* Appends to text[size], cut where it is full. */
 static void append(char *text, size_t size, const char *format, ...)
 {
@@ -236,6 +210,45 @@ static void append(char *text, size_t size, const char *format, ...)
     va_start(arguments, format);
     vsnprintf(text + length, size - length, format, arguments);
     va_end(arguments);
+}
+
+/* One group's buffers, added to a list. */
+static void append_group(kd_arrays *list, const deepkd *kd, const momentum_group *group)
+{
+    for (int i = 0; i < kd->net->n; ++i) {
+        size_t weights, biases;
+        layer_buffers b = group->buffers[i];
+        layer_sizes(kd->net->layers[i], &weights, &biases);
+        kd_append(list, b.weights, weights);
+        kd_append(list, b.biases, biases);
+        kd_append(list, b.scales, biases);
+    }
+}
+
+kd_arrays group_arrays(const deepkd *kd)
+{
+    kd_arrays list = {0, 0};
+    for (int g = 0; g < kd->groups->n; ++g) append_group(&list, kd, kd->groups->group + g);
+    return list;
+}
+
+const char *broken_group(const deepkd *kd)
+{
+    static char text[64];
+    snprintf(text, sizeof(text), "student's weights");
+    for (int g = 0; g < kd->groups->n; ++g) {
+        const momentum_group *group = kd->groups->group + g;
+        kd_arrays list = {0, 0};
+        append_group(&list, kd, group);
+        int is_finite = all_finite(list);
+        kd_free_arrays(list);
+        if (is_finite) continue;
+        snprintf(text, sizeof(text), "gradient of");
+        for (int c = 0; c < KD_COMPONENTS; ++c)
+            if (group->has[c]) append(text, sizeof(text), " %s", kd_component_name[c]);
+        return text;
+    }
+    return text;
 }
 
 void describe_groups(const deepkd *kd, char *text, size_t size)

@@ -39,7 +39,10 @@ void release_groups(deepkd *kd);
 /* The buffers of all groups, as checkpoints save them; free with kd_free_arrays. */
 kd_arrays group_arrays(const deepkd *kd);
 
-/* "TOG+NCG 0.975 (weight decay), TCG 0.825" into text[size]. */
+/* After weights became infinite: the components whose gradient broke first, for a message. */
+const char *broken_group(const deepkd *kd);
+
+/* "tog+ncg 0.975 (weight decay), tcg 0.825" into text[size], cut where it is full. */
 void describe_groups(const deepkd *kd, char *text, size_t size);
 
 #endif

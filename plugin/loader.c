@@ -59,6 +59,8 @@ image_list read_image_list(char *list_file, char *label_file, int classes)
     free_list(lines);
     images.targets = kd_calloc(images.n, sizeof(int));
     for (int i = 0; i < images.n; ++i) {
+        if (!*images.paths[i])
+            kd_fail("%s: line %d: found nothing, expected an image", list_file, i + 1);
         check_image_file(list_file, images.paths[i]);
         images.targets[i] = find_target(list_file, images.paths[i], labels, classes);
     }
@@ -86,6 +88,7 @@ struct loader {
     uint64_t position;  /* of the first image being loaded */
     int *indices;       /* [images], into the list */
     pthread_t *workers; /* [threads] */
+    int is_loading;     /* 1: they are at work */
     const char *failed; /* an image that could not be read */
     pthread_mutex_t mutex;
 };
@@ -121,8 +124,16 @@ loader *make_loader(const image_list *list, network *net, int images, int augmen
     return l;
 }
 
+/* Waits for the threads that are at work, if any. */
+static void join_workers(loader *l)
+{
+    for (int t = 0; t < l->threads && l->is_loading; ++t) pthread_join(l->workers[t], 0);
+    l->is_loading = 0;
+}
+
 void free_loader(loader *l)
 {
+    join_workers(l);
     for (int i = 0; i < 2; ++i) {
         free(l->buffers[i].images);
         free(l->buffers[i].targets);
@@ -134,19 +145,37 @@ void free_loader(loader *l)
     free(l);
 }
 
-/* NULL data when the file is no image that can be decoded. */
+/*
+ * PNG and JPEG say when they end too early; in other formats the decoder makes up what is
+ * missing, so there the file must be as long as its pixels.
+ */
+static int is_whole(const char *path, int w, int h, int channels)
+{
+    unsigned char magic[2] = {0};
+    struct stat info;
+    FILE *fp = fopen(path, "rb");
+    if (!fp) return 0;
+    int is_read = fread(magic, sizeof(magic), 1, fp) == 1 && !fstat(fileno(fp), &info);
+    fclose(fp);
+    int is_png = magic[0] == 0x89 && magic[1] == 'P',
+        is_jpeg = magic[0] == 0xFF && magic[1] == 0xD8;
+    return is_read && (is_png || is_jpeg || info.st_size >= (off_t)w * h * channels);
+}
+
+/* NULL data when the file is no image that can be decoded to its end. */
 static image read_image(const char *path)
 {
-    image im = {0};
-    unsigned char *bytes = stbi_load(path, &im.w, &im.h, &im.c, CHANNELS);
-    if (!bytes || im.w < 1 || im.h < 1) {
+    int w, h, channels;
+    unsigned char *bytes = stbi_load(path, &w, &h, &channels, CHANNELS);
+    if (!bytes || w < 1 || h < 1 || !is_whole(path, w, h, channels)) {
         free(bytes);
-        return im;
+        return (image){0};
     }
-    im = make_image(im.w, im.h, CHANNELS);
-    for (int k = 0; k < im.c; ++k)
-        for (int i = 0; i < im.w * im.h; ++i)
-            im.data[k * im.w * im.h + i] = bytes[i * CHANNELS + k] / 255.f;
+    image im = make_image(w, h, CHANNELS);
+    size_t plane = (size_t)w * h;
+    for (size_t k = 0; k < CHANNELS; ++k)
+        for (size_t i = 0; i < plane; ++i)
+            im.data[k * plane + i] = bytes[i * CHANNELS + k] / 255.f;
     free(bytes);
     return im;
 }
@@ -224,14 +253,15 @@ void start_loading(loader *l, uint64_t position)
         *w = (work){l, t};
         if (pthread_create(l->workers + t, 0, load_share, w)) kd_fail("cannot start a thread");
     }
+    l->is_loading = 1;
 }
 
 void finish_loading(loader *l, float **images, int **targets)
 {
-    for (int t = 0; t < l->threads; ++t) pthread_join(l->workers[t], 0);
+    join_workers(l);
     if (l->failed)
-        kd_fail("%s: found no image that can be decoded, expected PNG, JPEG, BMP or another "
-                "format that Darknet reads",
+        kd_fail("%s: found no image that can be decoded to its end, expected PNG, JPEG or an "
+                "uncompressed format that Darknet reads",
                 l->failed);
     *images = l->buffers[l->filling].images;
     *targets = l->buffers[l->filling].targets;

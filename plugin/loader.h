@@ -35,7 +35,7 @@ typedef struct loader loader;
  */
 loader *make_loader(const image_list *list, network *net, int images, int augment, int threads,
                     uint64_t seed);
-void free_loader(loader *l);
+void free_loader(loader *l); /* waits for its threads first */
 
 /* Begins to load the images from `position` on (0 is the run's first); returns at once. */
 void start_loading(loader *l, uint64_t position);

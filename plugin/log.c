@@ -11,6 +11,15 @@ static const char columns[] =
     "batch,epoch,images,loss,avg_loss,tog,tcg,ncg,k,rate,images_per_s,"
     "valid_loss,valid_top1,valid_topk\n";
 
+/* Has the line as many columns as the first one, and a number first? */
+static int is_row(const char *line)
+{
+    int commas = 0;
+    for (const char *c = columns; *c; ++c) commas += *c == ',';
+    for (const char *c = line; *c; ++c) commas -= *c == ',';
+    return commas == 0 && line[0] >= '0' && line[0] <= '9';
+}
+
 /* Copies the rows up to a batch from the old file into the new one. */
 static void copy_rows(FILE *to, char *file, long last_batch)
 {
@@ -18,8 +27,7 @@ static void copy_rows(FILE *to, char *file, long last_batch)
     char *line;
     if (!from) return; /* there was no log to go on with */
     while ((line = fgetl(from))) {
-        if (line[0] >= '0' && line[0] <= '9' && atol(line) <= last_batch)
-            fprintf(to, "%s\n", line);
+        if (is_row(line) && atol(line) <= last_batch) fprintf(to, "%s\n", line);
         free(line);
     }
     fclose(from);
@@ -34,7 +42,6 @@ run_log open_log(char *csv_file, long resumed_batch)
     close_atomic(fp, csv_file);
     log.csv = fopen(csv_file, "a");
     if (!log.csv) file_error(csv_file);
-    setvbuf(stdout, 0, _IOLBF, 0);
     return log;
 }
 
@@ -75,7 +82,7 @@ static void print_batch(const log_entry *e)
            e->keep, e->images_per_s, left);
 }
 
-static void clear_line(const run_log *log)
+void clear_progress(const run_log *log)
 {
     if (log->is_terminal) printf("\r\033[K");
 }
@@ -99,7 +106,7 @@ void log_progress(run_log *log, const log_entry *e)
     memset(bar, '#', done);
     bar[WIDTH] = 0;
     format_left(e, left, sizeof(left));
-    clear_line(log);
+    clear_progress(log);
     printf("[%s] %ld/%ld  loss %.3f  tog %.3f tcg %.3f ncg %.3f  K %d  %.0f images/s  %s left",
            bar, e->batch, e->max_batches, e->average, e->part[KD_TOG], e->part[KD_TCG],
            e->part[KD_NCG], e->keep, e->images_per_s, left);
@@ -109,7 +116,7 @@ void log_progress(run_log *log, const log_entry *e)
 void log_evaluation(run_log *log, const log_entry *e, const evaluation *v, double best,
                     long best_batch)
 {
-    clear_line(log);
+    clear_progress(log);
     printf(
         "%ld, %.3f: validation loss %f, top-1 %.2f %%, top-%d %.2f %%, best top-1 %.2f %% at "
         "batch %ld\n",

@@ -33,6 +33,9 @@ typedef struct {
  * the old one without the rows behind that batch. Exits when it can't be written.
  */
 run_log open_log(char *csv_file, long resumed_batch);
+/* Takes the live line away, for a last word. */
+void clear_progress(const run_log *log);
+
 void close_log(run_log *log);
 
 /* A line and a CSV row for a batch. */

@@ -30,10 +30,11 @@ void read_options(const char *file, const char *section, list *options, const op
                   void *into);
 
 /*
- * A cfg_section_hook (patches/0006): stops at a key, activation, policy or
- * cost type that Darknet does not know, where stock Darknet goes on with
- * another one.
+ * A cfg_section_hook (patches/0006). Before Darknet parses a section: stops at
+ * a number that is none or out of range, and at a layer that is not there,
+ * where stock Darknet crashes or goes on with 0. After: at a key, activation,
+ * policy or cost type that Darknet does not know.
  */
-void strict_section(char *file, char *section, list *options);
+void strict_section(char *file, char *section, list *options, int layer, int parsed);
 
 #endif

@@ -33,8 +33,8 @@ static int is_recurrent(layer l)
     return l.type == RNN || l.type == GRU || l.type == LSTM || l.type == CRNN;
 }
 
-/* The array sizes of one layer. Darknet fills nweights and nbiases for convolutions alone. */
-static void layer_sizes(layer l, size_t *weights, size_t *biases)
+/* Darknet fills nweights and nbiases for (de)convolutions alone. */
+void layer_sizes(layer l, size_t *weights, size_t *biases)
 {
     *biases = l.type == BATCHNORM                      ? 0
               : l.type == CONNECTED || l.type == LOCAL ? l.outputs
@@ -167,4 +167,7 @@ void load_whole_weights(network *net, char *file, int allow_partial)
                 allow_partial ? " (or an end between two layers)" : "");
     if (found != whole) printf("%s: partial weights, layers 0 to %d\n", file, layers - 1);
     load_weights(net, file);
+    kd_arrays weights = network_arrays(net);
+    if (!all_finite(weights)) kd_fail("%s: found a weight that is not a finite number", file);
+    kd_free_arrays(weights);
 }

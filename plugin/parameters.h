@@ -30,6 +30,9 @@ void kd_append(kd_arrays *list, float *data, size_t n);
 kd_arrays network_arrays(network *net);
 void kd_free_arrays(kd_arrays list);
 
+/* How many weights and biases (as many as scales) a layer has. */
+void layer_sizes(layer l, size_t *weights, size_t *biases);
+
 /* What training changes by gradient (rolling statistics left out), as papers count it. */
 size_t count_parameters(network *net);
 
@@ -48,7 +51,7 @@ uint64_t hash_arrays(kd_arrays list);
  * Loads a weights file after its length has been checked against the network:
  * it must fit exactly or, with allow_partial, end where a layer ends, which is
  * announced on stdout. Exits otherwise, naming the file, the bytes found and
- * the bytes expected.
+ * the bytes expected, and when a weight is not finite.
  */
 void load_whole_weights(network *net, char *file, int allow_partial);
 

@@ -5,15 +5,22 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
+
+const char *const kd_component_name[KD_COMPONENTS] = {"tog", "tcg", "ncg"};
 
 void kd_fail(const char *format, ...)
 {
+    char line[4096];
     va_list arguments;
     va_start(arguments, format);
-    fflush(stdout);
-    vfprintf(stderr, format, arguments);
-    fputc('\n', stderr);
+    vsnprintf(line, sizeof(line), format, arguments);
     va_end(arguments);
+    for (char *c = line; *c; ++c)
+        if ((unsigned char)*c < ' ' || *c == 127) *c = '?'; /* a binary file, shown as text */
+    if (isatty(STDOUT_FILENO)) printf("\r\033[K");          /* a live line */
+    fflush(stdout);
+    fprintf(stderr, "%s\n", line);
     exit(1);
 }
 

@@ -85,21 +85,21 @@ layer parse_teacher(list *options, network *net, int index, char *cfgfile)
     l.plugin = t;
     l.forward = forward_teacher_layer;
     l.release = release_teacher_layer;
-    fprintf(stderr, "teacher                      %s\n", t->cfg ? t->cfg : "");
+    fprintf(stderr, "%5d teacher %s\n", index, t->cfg ? t->cfg : "");
     return l;
 }
 
 int find_softmax(network *net, const char *cfg)
 {
-    for (int i = net->n - 1; i > 0; --i) {
-        layer l = net->layers[i];
-        if (l.type != SOFTMAX) continue;
-        if (l.groups != 1 || l.softmax_tree)
-            kd_fail("%s: [softmax] with groups=%d%s: expected one group and no tree", cfg,
-                    l.groups, l.softmax_tree ? " and a tree" : "");
-        return i;
-    }
-    kd_fail("%s: found no [softmax] with a layer below it: expected a classifier", cfg);
+    int i = net->n - 1;
+    while (i > 0 && (net->layers[i].type == COST || net->layers[i].type == BLANK)) --i;
+    layer l = net->layers[i];
+    if (l.type != SOFTMAX || i == 0)
+        kd_fail("%s: found no [softmax] as the network's output: expected a classifier", cfg);
+    if (l.groups != 1 || l.softmax_tree)
+        kd_fail("%s: [softmax] with groups=%d%s: expected one group and no tree", cfg, l.groups,
+                l.softmax_tree ? " and a tree" : "");
+    return i;
 }
 
 /* Inference needs no gradients; without a delta, forward_network need not clear it either. */
@@ -119,6 +119,8 @@ void load_teacher(teacher *t, char *cfg, char *weights)
 {
     network *student = t->student;
     t->net = parse_network_cfg_batch(cfg, student->batch);
+    if (t->net->inputs != t->net->w * t->net->h * t->net->c)
+        kd_fail("%s: [net] inputs=%d: expected width x height x channels", cfg, t->net->inputs);
     if (t->net->c != student->c)
         kd_fail("%s: channels=%d: expected %d, as the student's", cfg, t->net->c, student->c);
     int softmax = find_softmax(t->net, cfg);

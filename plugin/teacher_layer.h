@@ -36,9 +36,9 @@ void load_teacher(teacher *t, char *cfg, char *weights);
 void forward_teacher_layer(layer l, network net);
 
 /*
- * The index of the last [softmax], of one group and without a tree, with a
- * layer below it; exits naming `cfg` when there is none. Its input is what
- * this project calls logits.
+ * The index of the network's output, a [softmax] of one group and without a
+ * tree; exits naming `cfg` when it is something else. Its input is what this
+ * project calls logits.
  */
 int find_softmax(network *net, const char *cfg);
 

@@ -4,7 +4,7 @@
  *                                         with [teacher] and [deepkd_loss] added
  *   export STUDENT.cfg                    prints it without them, for stock
  *                                         Darknet and OpenCV
- * export undoes wrap to the byte, but for blank lines at the end.
+ * export undoes wrap to the byte, but for blank lines at the end and Windows line ends.
  */
 #include "tools.h"
 #include "deepkd.h"

@@ -137,7 +137,7 @@ for name, student in STUDENTS.items():
 
 @test
 def plain_of_fmnist(folder):
-    """the plain cfg that distill leaves for cfg/fmnist-student.cfg is cfg/fmnist-student-plain.cfg"""
+    """the export of cfg/fmnist-student.cfg is cfg/fmnist-student-plain.cfg, but for comments"""
     folder.write("student.cfg", cfg_of("fmnist-student.cfg"))
     out = folder.darknet("deepkd", "export", "student.cfg").check(0).out
     found, expected = ([line for line in text.split("\n") if line and line[0] != "#"]

@@ -110,8 +110,8 @@ def training_line(folder):
     for batch in range(1, 7):
         assert re.search(
             rf"^{batch}, {number}: {number}, {number} avg, {number} rate, {number} seconds, "
-            rf"{batch * BATCH} images, tog {number}, tcg {number}, ncg {number}, K \d, \d+ images/s, "
-            r"0m\d\ds left$", out, re.M), out
+            rf"{batch * BATCH} images, tog {number}, tcg {number}, ncg {number}, K \d, "
+            r"\d+ images/s, 0m\d\ds left$", out, re.M), out
     assert re.search(r"^6, \S+ validation loss \S+, top-1 \S+ %, top-2 \S+ %, best top-1 \S+ % at "
                      r"batch 6$", out, re.M), out
     for name in ("student_best.weights", "student_final.weights", "student.cfg"):

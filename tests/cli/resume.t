@@ -135,7 +135,8 @@ def during_teacher_evaluation(folder):
     """SIGINT while the teacher is evaluated: nothing is trained, -resume goes on"""
     long_evaluation(folder)
     expected = uninterrupted(folder)
-    result = folder.distill_until(lambda line: " training images, " in line, signal.SIGINT).check(130)
+    result = folder.distill_until(lambda line: " training images, " in line, signal.SIGINT)
+    result.check(130)
     assert "teacher: top-1" not in result.out, "the teacher had been evaluated"
     assert "stopped at batch 0" in result.out, result.out
     folder.distill("-resume").check(0)

@@ -33,7 +33,7 @@
 
 static const run_state a_state = {.cfg_hash = 11,
                                   .teacher_hash = 22,
-                                  .train_images = 33,
+                                  .train_hash = 33,
                                   .seed = 44,
                                   .seen = 12,
                                   .evaluated = 2,
@@ -70,7 +70,7 @@ static void test_a_run_goes_on_bit_for_bit(void **state)
     train(second, 40, 45);
     assert_true(hash_run(first) != hash_run(second));
 
-    run_state found = {.cfg_hash = 11, .teacher_hash = 22, .train_images = 33, .seed = 44};
+    run_state found = {.cfg_hash = 11, .teacher_hash = 22, .train_hash = 33, .seed = 44};
     load_checkpoint(file, &found, second);
     assert_memory_equal(&found, &a_state, sizeof(found));
     assert_int_equal(*second->net->seen, 12);
@@ -89,7 +89,7 @@ static void test_no_seed_is_any_seed(void **state)
     char *file = nets_file("seed.state");
     deepkd *kd = make_pair(STUDENT, NET LAYERS, 2);
     save_checkpoint(file, &a_state, kd);
-    run_state found = {.cfg_hash = 11, .teacher_hash = 22, .train_images = 33};
+    run_state found = {.cfg_hash = 11, .teacher_hash = 22, .train_hash = 33};
     load_checkpoint(file, &found, kd);
     assert_int_equal(found.seed, 44);
     free_pair(kd), free(file);
@@ -134,14 +134,14 @@ static char *read_bytes(const char *file, size_t *n)
 static void test_states_of_other_runs(void **state)
 {
     (void)state;
-    run_state own = {.cfg_hash = 11, .teacher_hash = 22, .train_images = 33, .seed = 44};
+    run_state own = {.cfg_hash = 11, .teacher_hash = 22, .train_hash = 33, .seed = 44};
     loading l = {nets_file("other.state"), own, make_pair(STUDENT, NET LAYERS, 3)};
     save_checkpoint(l.file, &a_state, l.kd);
     l.expected.cfg_hash = 1;
     ASSERT_FAILS(load_in_child, &l, l.file, "student cfg", "000000000000000b");
     l.expected = own, l.expected.teacher_hash = 1;
     ASSERT_FAILS(load_in_child, &l, l.file, "teacher");
-    l.expected = own, l.expected.train_images = 1;
+    l.expected = own, l.expected.train_hash = 1;
     ASSERT_FAILS(load_in_child, &l, l.file, "training images");
     l.expected = own, l.expected.seed = 1;
     ASSERT_FAILS(load_in_child, &l, l.file, "seed");
@@ -157,7 +157,7 @@ static void test_damaged_states(void **state)
 {
     (void)state;
     size_t n;
-    run_state own = {.cfg_hash = 11, .teacher_hash = 22, .train_images = 33, .seed = 44};
+    run_state own = {.cfg_hash = 11, .teacher_hash = 22, .train_hash = 33, .seed = 44};
     loading l = {nets_file("whole.state"), own, make_pair(STUDENT, NET LAYERS, 4)};
     save_checkpoint(l.file, &a_state, l.kd);
     char *bytes = read_bytes(l.file, &n);
