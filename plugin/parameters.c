@@ -168,6 +168,6 @@ void load_whole_weights(network *net, char *file, int allow_partial)
     if (found != whole) printf("%s: partial weights, layers 0 to %d\n", file, layers - 1);
     load_weights(net, file);
     kd_arrays weights = network_arrays(net);
-    if (!all_finite(weights)) kd_fail("%s: found a weight that is not a finite number", file);
+    if (!all_finite(weights)) kd_fail("%s: found weights that are not finite", file);
     kd_free_arrays(weights);
 }

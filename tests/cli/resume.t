@@ -274,8 +274,30 @@ refuse("another student network", "another student cfg", "expected",
 refuse("another teacher", "another teacher", "expected",
        edit=lambda f: f.write("teacher.weights", f.read("teacher.weights")[:-1] + b"\x3e"))
 refuse("another seed", "another seed", "expected", seed="8", edit=lambda f: None)
-refuse("another list", "another number of training images", "expected",
+refuse("another list", "another list of training images", "expected",
        edit=lambda f: f.write("train.list", f.read("train.list") + b"images/valid/class-a-0.png\n"))
+
+
+refuse("a list in another order", "another list of training images", "expected",
+       edit=lambda f: f.write("train.list", b"".join(
+           reversed(f.read("train.list").splitlines(keepends=True)))))
+refuse("another teacher cfg", "another teacher", "expected",
+       edit=lambda f: f.write("teacher.cfg", f.read("teacher.cfg").replace(b"leaky", b"relu")))
+
+
+@test
+def fresh_run_over_a_stopped_one(folder):
+    """a run that stopped is not overwritten without -clear; one that ended is"""
+    set_up(folder)
+    stop(folder, 9)
+    before = folder.snapshot()
+    result = folder.distill().check(1)
+    last = result.err.rstrip("\n").split("\n")[-1]
+    for word in ("backup/student.state", "expected -resume", "or -clear"):
+        assert word in last, f"no {word!r}: {last}"
+    assert folder.snapshot() == before, "backup/ changed"
+    folder.distill("-clear").check(0)
+    folder.distill().check(0)
 
 
 @test
