@@ -25,17 +25,17 @@ SGD_KD = {"trainer": "sgd", "method": "kd", "topk_schedule": "off"}
 DKD = {"method": "dkd", "beta": "8", "warmup": "8%"}
 
 ROWS = {
-    "alone": Row("student alone", .05, {**SGD_KD, "teacher_weight": "0"}),
-    "kd": Row("KD", .05, SGD_KD),
-    "dkd": Row("DKD", .05, {**SGD_KD, **DKD}),
-    "dot": Row("DOT (KD)", .05, {**SGD_KD, "trainer": "dot"}),
-    "deepkd-nomask": Row("DeepKD without top-k (KD)", .05, {**SGD_KD, "trainer": "deepkd"}),
-    "deepkd": Row("DeepKD (KD)", .05,
+    "alone": Row("student alone", .4, {**SGD_KD, "teacher_weight": "0"}),
+    "kd": Row("KD", .2, SGD_KD),
+    "dkd": Row("DKD", .1, {**SGD_KD, **DKD}),
+    "dot": Row("DOT (KD)", .1, {**SGD_KD, "trainer": "dot"}),
+    "deepkd-nomask": Row("DeepKD without top-k (KD)", .1, {**SGD_KD, "trainer": "deepkd"}),
+    "deepkd": Row("DeepKD (KD)", .1,
                   {"trainer": "deepkd", "method": "kd", "topk_schedule": "dynamic"}),
-    "deepkd-dkd": Row("DeepKD (DKD)", .05,
+    "deepkd-dkd": Row("DeepKD (DKD)", .025,
                       {"trainer": "deepkd", "topk_schedule": "dynamic", **DKD}),
     # What the authors' code does, with [net] momentum=0.9: TOG -0.075, TCG -0.075, NCG +0.075
-    "deepkd-official": Row("DeepKD as the official code runs (KD)", .05,
+    "deepkd-official": Row("DeepKD as the official code runs (KD)", .025,
                            {**SGD_KD, "trainer": "deepkd", "momentum_tog": "0.825",
                             "momentum_tcg": "0.825", "momentum_ncg": "0.975",
                             "decay_component": "tcg"}),
