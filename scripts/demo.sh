@@ -25,6 +25,7 @@ fail() {
 
 # prepare ROW: its cfg, data file and folder
 prepare() {
+    rm -rf "demo/$1"
     mkdir -p "demo/$1"
     "$PYTHON" -B "$ROOT/scripts/rows.py" cfg "$1" cfg/fmnist-student.cfg \
         "max_batches=$BATCHES" >"demo/$1.cfg"

@@ -27,6 +27,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import statistics
 import subprocess
@@ -175,7 +176,8 @@ def command(args, run):
 def start(args, run):
     folder = run_folder(args, run)
     backup = os.path.join(folder, "backup")
-    os.makedirs(backup, exist_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)  # what an interrupted run left
+    os.makedirs(backup)
     stem = os.path.join(folder, run.row)
     write_text(stem + ".cfg", run_cfg(args, run))
     write_text(stem + ".data", data_file(args, args.lists[run.split], backup))
