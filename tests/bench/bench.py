@@ -141,8 +141,8 @@ def step_time(build, part, case):
                        f"valid={folder}/valid.list", f"labels={folder}/labels{part.classes}.txt",
                        f"backup={folder}/backup", "log_interval=1"])
     weights = os.path.join(folder, os.path.basename(part.teacher) + ".weights")
-    output = run_darknet(case.build, ["distill", data, cfg, weights, "-clear", "-seed", "1", "-threads",
-                                      "1"]).stdout
+    output = run_darknet(case.build, ["distill", data, cfg, weights, "-clear", "-seed", "1",
+                                      "-threads", "1"]).stdout
     seconds = [float(text) for text in re.findall(r" rate, ([\d.]+) seconds,", output)]
     if len(seconds) != part.batches + part.skip:
         raise InputError(f"{part.title}: found {len(seconds)} timed batches, expected "
