@@ -20,6 +20,7 @@
  *   support.c            errors, memory
  *   kd_math.c            losses, gradients, top-k mask, its schedule: plain arrays
  *   options.c            a cfg section's options: table, types, ranges, errors
+ *   strict.c             Darknet's own sections, without its leniency
  *   parameters.c         a network's weights as a list of arrays: count, hash, check
  *   teacher_layer.c      the [teacher] section
  *   deepkd_loss_layer.c  the [deepkd_loss] section

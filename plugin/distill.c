@@ -11,7 +11,7 @@
 #include "groups.h"
 #include "loader.h"
 #include "log.h"
-#include "options.h"
+#include "strict.h"
 #include "tools.h"
 
 #include "utils.h"

@@ -180,15 +180,21 @@ static image read_image(const char *path)
     return im;
 }
 
+/* Darknet takes a factor of 0 for none. */
+static float factor(float given)
+{
+    return given ? given : 1;
+}
+
 /* As load_image_augment_paths does; draws from this thread's random numbers. */
 static image augment_image(image im, const network *net)
 {
-    image crop =
-        net->center ? center_crop_image(im, net->w, net->h)
-                    : random_augment_image(im, net->angle, net->aspect, net->min_ratio * net->w,
-                                           net->max_ratio * net->w, net->w, net->h);
+    image crop = net->center ? center_crop_image(im, net->w, net->h)
+                             : random_augment_image(im, net->angle, factor(net->aspect),
+                                                    net->min_ratio * net->w,
+                                                    net->max_ratio * net->w, net->w, net->h);
     if (rand() % 2) flip_image(crop);
-    random_distort_image(crop, net->hue, net->saturation, net->exposure);
+    random_distort_image(crop, net->hue, factor(net->saturation), factor(net->exposure));
     return crop;
 }
 

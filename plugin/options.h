@@ -29,12 +29,18 @@ typedef struct {
 void read_options(const char *file, const char *section, list *options, const option *table,
                   void *into);
 
-/*
- * A cfg_section_hook (patches/0006). Before Darknet parses a section: stops at
- * a number that is none or out of range, and at a layer that is not there,
- * where stock Darknet crashes or goes on with 0. After: at a key, activation,
- * policy or cost type that Darknet does not know.
- */
-void strict_section(char *file, char *section, list *options, int layer, int parsed);
+/* Where an option stands, for messages. */
+typedef struct {
+    const char *file, *section, *key, *value;
+} option_place;
+
+/* Exits with one line: where, what was found, what was expected. */
+void bad_option(const option_place *at, const char *expected) __attribute__((noreturn));
+
+/* The table's entry for a key, or NULL. */
+const option *find_option(const option *table, const char *key);
+
+/* Exits unless the value is a number as `o` says, a comment behind it allowed. */
+void check_number(const option_place *at, const option *o);
 
 #endif
