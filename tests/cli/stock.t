@@ -128,4 +128,15 @@ def all_cfgs(folder):
     print(f"# {parsed} of {len(ours) + len(shipped)} in {time.monotonic() - began:.1f} s")
 
 
+@test
+def stock_teachers(folder):
+    """Darknet's classifiers pass the strict reading that distill gives a teacher's cfg"""
+    for name in ("alexnet", "darknet", "darknet19", "extraction", "resnet18", "tiny"):
+        folder.write("student.cfg", tap.student_cfg(
+            teacher={"cfg": os.path.join(BUILD, f"cfg/{name}.cfg")}))
+        result = folder.darknet("distill", "deepkd.data", "student.cfg", "none.weights").check(1)
+        assert result.err.rstrip().endswith("none.weights: No such file or directory"), \
+            f"{name}: {result.describe()}"
+
+
 tap.main()
