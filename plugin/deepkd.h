@@ -1,7 +1,7 @@
 /*
  * DeepKD for Darknet: a small student network learns from a large teacher.
  *
- * How one training step flows (every function named here is in this folder):
+ * How one training step flows (the files named here are in this folder):
  *
  *   images ──┬─> student ──> logits z ──> [softmax], Darknet's own task loss
  *            └─> [teacher] ─> logits y        (teacher_layer.c)
@@ -41,7 +41,7 @@
 
 #include "darknet.h"
 
-/* The three parts of the student's gradient (DeepKD, section 3.2). */
+/* The three parts of the student's gradient (DeepKD). */
 typedef enum { KD_TOG, KD_TCG, KD_NCG, KD_COMPONENTS } kd_component;
 extern const char *const kd_component_name[KD_COMPONENTS]; /* "tog", "tcg", "ncg" */
 

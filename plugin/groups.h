@@ -1,7 +1,8 @@
 /*
  * Momentum groups: components with the same momentum share one buffer and one
  * backward pass. That is exact, because backward is linear in the deltas.
- * DeepKD, section 3.2; DOT, ICCV 2023, section 3.2:
+ * DeepKD, independent momentum updaters; DOT, ICCV 2023, separate
+ * momenta of task and distillation:
  *   v_g <- mu_g v_g + grad_g,   w <- w - rate * sum_g v_g.
  */
 #ifndef KD_GROUPS_H

@@ -83,7 +83,7 @@ static void backward_standardize(int n, const double *x, double temperature, dou
     }
 }
 
-/* Target class against the rest, DKD section 3.1: gradients (times alpha T, see kd_math.h) */
+/* TCG: the target class against the rest (DKD's TCKD); dL/dz as gradient, L returned */
 static double softmax_tcg(const kd_loss_config *config, int n, const double *x, const double *y,
                           int target, const double *others, double *gradient)
 {
@@ -97,7 +97,7 @@ static double softmax_tcg(const kd_loss_config *config, int n, const double *x, 
     return weight * config->temperature * binary_kl(log_q, log_1q, log_p, log_1p);
 }
 
-/* The kept other classes among themselves, DKD section 3.1, weighted by w as kd_math.h says */
+/* NCG: the kept other classes among themselves (DKD's NCKD), times w as kd_math.h says */
 static double softmax_ncg(const kd_loss_config *config, int n, const double *x, const double *y,
                           int target, const double *others, const double *kept,
                           double *gradient)

@@ -6,8 +6,8 @@
  * precision and in log space, so all logits that a finite float can hold give
  * finite results.
  *
- * Sources: DeepKD, arXiv 2505.15133, sections 3.2 (decoupled gradients) and
- * 3.3 (dynamic top-k mask); DKD, CVPR 2022, section 3.1 (TCKD and NCKD).
+ * Sources: DeepKD, arXiv 2505.15133 (the split of the gradient, the dynamic
+ * top-k mask); DKD, CVPR 2022, "Reformulating KD" (TCKD and NCKD).
  */
 #ifndef KD_MATH_H
 #define KD_MATH_H
@@ -59,7 +59,7 @@ kd_losses kd_row(const kd_loss_config *config, int classes, const double *studen
  * Marks the `keep` largest of the non-target logits: mask[j] = 1 for those,
  * else 0; mask[target] = 0. Equal logits: the lower index wins, so exactly
  * `keep` are marked. logits, mask, scratch: [classes]; logits finite;
- * 0 <= keep <= classes - 1. DeepKD, section 3.3.
+ * 0 <= keep <= classes - 1. DeepKD, dynamic top-k mask.
  */
 void kd_topk_mask(int classes, const double *logits, int target, int keep, double *mask,
                   double *scratch);
@@ -75,7 +75,7 @@ typedef struct {
  * K, the number of non-target classes kept at `progress` (0 at the start of
  * the run, 1 at its end). Dynamic: from K0 = max(1, round(classes / 20)), but
  * never above K*, linearly to K*; K*; then linearly to classes - 1.
- * DeepKD, section 3.3.
+ * DeepKD, dynamic top-k mask (easy, transition and hard phase).
  */
 int kd_topk_schedule(const kd_topk_config *config, int classes, double progress);
 
