@@ -55,7 +55,7 @@ image_list read_image_list(char *list_file, char *label_file, int classes)
 {
     char **labels = read_labels(label_file, classes);
     list *lines = get_paths(list_file);
-    image_list images = {(char **)list_to_array(lines), 0, lines->size, classes};
+    image_list images = {(char **)list_to_array(lines), 0, lines->size};
     free_list(lines);
     images.targets = kd_calloc(images.n, sizeof(int));
     for (int i = 0; i < images.n; ++i) {

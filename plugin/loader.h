@@ -15,7 +15,7 @@
 typedef struct {
     char **paths; /* [n] */
     int *targets; /* [n], each 0 .. classes-1 */
-    int n, classes;
+    int n;
 } image_list;
 
 /*
