@@ -178,7 +178,9 @@ static void place_student(distill_run *run)
 
 static void print_size(const char *role, network *net)
 {
-    printf("%s: %d layers, %zu parameters, %.4f BFLOPs, input %d x %d x %d\n", role, net->n,
+    int layers = 0; /* without our two sections */
+    for (int i = 0; i < net->n; ++i) layers += net->layers[i].type != BLANK;
+    printf("%s: %d layers, %zu parameters, %.4f BFLOPs, input %d x %d x %d\n", role, layers,
            count_parameters(net), count_bflops(net), net->w, net->h, net->c);
 }
 

@@ -89,7 +89,7 @@ def intent(folder):
     text = "\n".join(out[:out.index(next(line for line in out if line.startswith("1, ")))])
     parameters = 8 * 2 + 216 + 8 * 2 + 64 + 8 + 576 + 6 + 48  # no rolling statistics
     for pattern in (r"teacher: 4 layers, 426 parameters, \d\.\d+ BFLOPs, input 12 x 12 x 3",
-                    rf"student: 10 layers, {parameters} parameters, .* input 12 x 12 x 3",
+                    rf"student: 8 layers, {parameters} parameters, .* input 12 x 12 x 3",
                     r"method dkd, activation softmax, temperature 4, .*beta 8, .*warmup 3 batches",
                     r"trainer deepkd, .*tog 0\.975 \(weight decay\), tcg 0\.825, ncg 0\.95",
                     r"top-k: dynamic, K from 1 to 2 until batch 6, 2 until batch 14, to 5 at "
