@@ -74,6 +74,11 @@ long images_per_batch(const network *net);
 long training_batch(network *net);
 double training_progress(network *net);
 
+/*
+ * In training, with groups attached: from both networks' logits [batch][classes] and the truth
+ * [batch][classes], adds the weighted losses of the batch to `loss` and leaves the two deltas
+ * in `delta` (formulas: kd_math.h); sets `broken` when something is not finite. Else nothing.
+ */
 void forward_deepkd_loss_layer(layer l, network net);
 
 #endif

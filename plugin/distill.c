@@ -14,8 +14,6 @@
 #include "strict.h"
 #include "tools.h"
 
-#include "utils.h"
-
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -118,7 +116,7 @@ static void load_networks(distill_run *run)
     printf("teacher: %s, weights %s\nstudent: %s%s%s\n", t->cfg, weights, a->cfg,
            a->start ? ", starts from " : "", a->start ? a->start : "");
     fflush(stdout);
-    load_teacher(t, t->cfg, weights);
+    load_teacher(t, weights);
     attach_deepkd_loss(run->kd, a->cfg);
     attach_groups(run->kd, a->cfg);
     run->weights = network_arrays(run->net);
@@ -192,9 +190,8 @@ static void print_schedule(const deepkd *kd)
     if (k->schedule == KD_TOPK_OFF) printf("top-k: off, all %d other classes\n", all);
     if (k->schedule == KD_TOPK_STATIC) printf("top-k: static, K %d of %d\n", k->optimal, all);
     if (k->schedule == KD_TOPK_DYNAMIC)
-        printf("top-k: dynamic, K from %d to %d until batch %ld, %d until batch %ld, to %d at "
-               "batch "
-               "%ld\n",
+        printf("top-k: dynamic, K from %d to %d until batch %ld, %d until batch %ld, "
+               "to %d at batch %ld\n",
                kd_topk_schedule(k, kd->classes, 0), k->optimal, (long)(k->phase1_end * end),
                k->optimal, (long)(k->phase2_end * end), all, end);
 }
@@ -208,9 +205,8 @@ static void print_intent(distill_run *run)
     describe_groups(kd, groups, sizeof(groups));
     print_size("teacher", kd->teacher->net);
     print_size("student", run->net);
-    printf("method %s, activation %s, temperature %g, task weight %g, teacher weight %g, alpha "
-           "%g, "
-           "beta %g%s, standardization %s, warmup %d batches\n",
+    printf("method %s, activation %s, temperature %g, task weight %g, teacher weight %g, "
+           "alpha %g, beta %g%s, standardization %s, warmup %d batches\n",
            o->method == KD_METHOD_KD ? "kd" : "dkd",
            kd->loss_config.activation == KD_SOFTMAX ? "softmax" : "logistic", o->temperature,
            o->task_weight, o->teacher_weight, o->alpha, o->beta,

@@ -1,8 +1,6 @@
 /* See groups.h. */
 #include "groups.h"
 
-#include "blas.h"
-
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>

@@ -35,6 +35,8 @@ typedef struct momentum_groups {
  * parameters that can't be grouped, or with adam=1. `cfg` names the file.
  */
 void attach_groups(deepkd *kd, const char *cfg);
+
+/* Frees what attach_groups allocated; does nothing the second time. */
 void release_groups(deepkd *kd);
 
 /* The buffers of all groups, as checkpoints save them; free with kd_free_arrays. */

@@ -2,10 +2,8 @@
 #include "loader.h"
 #include "deepkd.h"
 
-#include "data.h"
 #include "image.h"
 #include "stb_image.h"
-#include "utils.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -90,7 +88,6 @@ struct loader {
     pthread_t *workers; /* [threads] */
     int is_loading;     /* 1: they are at work */
     const char *failed; /* an image that could not be read */
-    pthread_mutex_t mutex;
 };
 
 /* splitmix64's finalizer: neighbouring numbers give unrelated seeds */
@@ -116,7 +113,6 @@ loader *make_loader(const image_list *list, network *net, int images, int augmen
     l->epoch = (uint64_t)-1; /* none is shuffled yet */
     l->indices = kd_calloc(images, sizeof(int));
     l->workers = kd_calloc(threads, sizeof(pthread_t));
-    pthread_mutex_init(&l->mutex, 0);
     for (int i = 0; i < 2; ++i) {
         l->buffers[i].images = kd_calloc((size_t)images * net->inputs, sizeof(float));
         l->buffers[i].targets = kd_calloc(images, sizeof(int));
@@ -124,10 +120,15 @@ loader *make_loader(const image_list *list, network *net, int images, int augmen
     return l;
 }
 
-/* Waits for the threads that are at work, if any. */
+/* Waits for the threads that are at work, if any; each returns a path that it could not read.
+ */
 static void join_workers(loader *l)
 {
-    for (int t = 0; t < l->threads && l->is_loading; ++t) pthread_join(l->workers[t], 0);
+    for (int t = 0; t < l->threads && l->is_loading; ++t) {
+        void *failed;
+        pthread_join(l->workers[t], &failed);
+        if (failed) l->failed = failed;
+    }
     l->is_loading = 0;
 }
 
@@ -138,7 +139,6 @@ void free_loader(loader *l)
         free(l->buffers[i].images);
         free(l->buffers[i].targets);
     }
-    pthread_mutex_destroy(&l->mutex);
     free(l->order);
     free(l->indices);
     free(l->workers);
@@ -198,23 +198,20 @@ static image augment_image(image im, const network *net)
     return crop;
 }
 
-static void load_one(loader *l, int i)
+/* Returns NULL, or the path when the image can't be read. */
+static char *load_one(loader *l, int i)
 {
     const network *net = l->net;
-    const char *path = l->list->paths[l->indices[i]];
+    char *path = l->list->paths[l->indices[i]];
     image im = read_image(path);
-    if (!im.data) {
-        pthread_mutex_lock(&l->mutex);
-        l->failed = path;
-        pthread_mutex_unlock(&l->mutex);
-        return;
-    }
+    if (!im.data) return path;
     srand(derive_seed(l->seed, l->position + i));
     image ready = l->augment ? augment_image(im, net) : center_crop_image(im, net->w, net->h);
     memcpy(l->buffers[l->filling].images + (size_t)i * net->inputs, ready.data,
            net->inputs * sizeof(float));
     free_image(im);
     free_image(ready);
+    return 0;
 }
 
 typedef struct {
@@ -226,8 +223,10 @@ static void *load_share(void *argument)
 {
     work w = *(work *)argument;
     free(argument);
-    for (int i = w.worker; i < w.loader->images; i += w.loader->threads) load_one(w.loader, i);
-    return 0;
+    char *failed = 0;
+    for (int i = w.worker; i < w.loader->images && !failed; i += w.loader->threads)
+        failed = load_one(w.loader, i);
+    return failed;
 }
 
 /* Fisher and Yates; each epoch starts again from the list's own order. */

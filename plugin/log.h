@@ -33,9 +33,8 @@ typedef struct {
  * the old one without the rows behind that batch. Exits when it can't be written.
  */
 run_log open_log(char *csv_file, long resumed_batch);
-/* Takes the live line away, for a last word. */
-void clear_progress(const run_log *log);
 
+/* Exits when the file can't be written to its end. */
 void close_log(run_log *log);
 
 /* A line and a CSV row for a batch. */
@@ -43,6 +42,9 @@ void log_batch(run_log *log, const log_entry *e);
 
 /* On a terminal: rewrites the live line. Else nothing. */
 void log_progress(run_log *log, const log_entry *e);
+
+/* On a terminal: takes the live line away, so that something else can be said. */
+void clear_progress(const run_log *log);
 
 /* A line and a CSV row for an evaluation of the student after `batch`. */
 void log_evaluation(run_log *log, const log_entry *e, const evaluation *v, double best,

@@ -5,7 +5,6 @@
 #include "option_list.h"
 
 #include <errno.h>
-#include <limits.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -43,7 +42,6 @@ static int read_choice(const option_place *at, const option *o)
         rest += n + (rest[n] == '|');
     }
     bad_option(at, o->choices);
-    return 0;
 }
 
 void check_number(const option_place *at, const option *o)

@@ -4,7 +4,6 @@
 
 #include "utils.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -22,33 +21,35 @@ void kd_free_arrays(kd_arrays list)
     free(list.arrays);
 }
 
-static int has_parameters(layer l)
-{
-    return l.type == CONVOLUTIONAL || l.type == DECONVOLUTIONAL || l.type == CONNECTED ||
-           l.type == LOCAL || l.type == BATCHNORM;
-}
-
 static int is_recurrent(layer l)
 {
     return l.type == RNN || l.type == GRU || l.type == LSTM || l.type == CRNN;
 }
 
-/* Darknet fills nweights and nbiases for (de)convolutions alone. */
 void layer_sizes(layer l, size_t *weights, size_t *biases)
 {
-    *biases = l.type == BATCHNORM                      ? 0
-              : l.type == CONNECTED || l.type == LOCAL ? l.outputs
-                                                       : l.n;
-    *weights = l.nweights;
-    if (l.type == CONNECTED) *weights = (size_t)l.inputs * l.outputs;
-    if (l.type == LOCAL) *weights = (size_t)l.size * l.size * l.c * l.n * l.out_w * l.out_h;
-    if (l.type == BATCHNORM) *weights = 0;
+    *weights = *biases = 0;
+    switch (l.type) {
+    case CONVOLUTIONAL:
+    case DECONVOLUTIONAL:
+        *weights = l.nweights;
+        *biases = l.n;
+        break;
+    case CONNECTED:
+        *weights = (size_t)l.inputs * l.outputs;
+        *biases = l.outputs;
+        break;
+    case LOCAL:
+        *weights = (size_t)l.size * l.size * l.c * l.n * l.out_w * l.out_h;
+        *biases = l.outputs;
+        break;
+    default: break;
+    }
 }
 
 static void append_layer(kd_arrays *list, layer l, int statistics)
 {
     size_t weights, biases;
-    if (!has_parameters(l)) return;
     layer_sizes(l, &weights, &biases);
     kd_append(list, l.weights, weights);
     kd_append(list, l.biases, biases);
@@ -145,27 +146,28 @@ static long file_bytes(char *file)
     return info.st_size;
 }
 
-/* Where layer i's part of a weights file begins; i = net->n: where the file ends. */
-static long offset_of_layer(network *net, long header, int layers)
+/* The bytes that a layer takes in a weights file. */
+static long layer_bytes(layer l)
 {
     kd_arrays list = {0, 0};
-    for (int i = 0; i < layers; ++i) append_layer(&list, net->layers[i], 1);
-    long offset = header + count_numbers(list) * sizeof(float);
+    append_layer(&list, l, 1);
+    long bytes = count_numbers(list) * sizeof(float);
     kd_free_arrays(list);
-    return offset;
+    return bytes;
 }
 
 void load_whole_weights(network *net, char *file, int allow_partial)
 {
-    long found = file_bytes(file), header = header_bytes(file), expected = 0;
-    int layers = 0;
-    while (layers < net->n && (expected = offset_of_layer(net, header, layers)) < found)
-        ++layers;
-    long whole = offset_of_layer(net, header, net->n);
-    if (found != whole && !(allow_partial && found == expected && found > header))
+    long found = file_bytes(file), header = header_bytes(file), whole = header;
+    int read = 0; /* layers, when the file ends between two */
+    for (int i = 0; i < net->n; ++i) {
+        if (!read && found > header && found == whole) read = i;
+        whole += layer_bytes(net->layers[i]);
+    }
+    if (found != whole && !(allow_partial && read))
         kd_fail("%s: found %ld bytes, expected %ld for this network%s", file, found, whole,
                 allow_partial ? " (or an end between two layers)" : "");
-    if (found != whole) printf("%s: partial weights, layers 0 to %d\n", file, layers - 1);
+    if (found != whole) printf("%s: partial weights, layers 0 to %d\n", file, read - 1);
     load_weights(net, file);
     kd_arrays weights = network_arrays(net);
     if (!all_finite(weights)) kd_fail("%s: found weights that are not finite", file);

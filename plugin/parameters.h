@@ -30,7 +30,7 @@ void kd_append(kd_arrays *list, float *data, size_t n);
 kd_arrays network_arrays(network *net);
 void kd_free_arrays(kd_arrays list);
 
-/* How many weights and biases (as many as scales) a layer has. */
+/* How many weights and biases (as many as scales) a layer has; 0 for one that has none. */
 void layer_sizes(layer l, size_t *weights, size_t *biases);
 
 /* What training changes by gradient (rolling statistics left out), as papers count it. */

@@ -6,7 +6,6 @@
 #include "activations.h"
 #include "cost_layer.h"
 #include "option_list.h"
-#include "parser.h"
 #include "plugin.h"
 
 #include <limits.h>

@@ -4,8 +4,6 @@
 #include "options.h"
 #include "parameters.h"
 
-#include "image.h"
-
 #include <stdlib.h>
 #include <string.h>
 
@@ -115,9 +113,10 @@ static void drop_training_buffers(network *net)
     }
 }
 
-void load_teacher(teacher *t, char *cfg, char *weights)
+void load_teacher(teacher *t, char *weights)
 {
     network *student = t->student;
+    char *cfg = t->cfg;
     t->net = parse_network_cfg_batch(cfg, student->batch);
     if (t->net->inputs != t->net->w * t->net->h * t->net->c)
         kd_fail("%s: [net] inputs=%d: expected width x height x channels", cfg, t->net->inputs);

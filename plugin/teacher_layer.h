@@ -25,12 +25,12 @@ typedef struct {
 layer parse_teacher(list *options, network *net, int index, char *cfgfile);
 
 /*
- * Makes the teacher ready for forward_teacher_layer: parses `cfg` with the
+ * Makes the teacher ready for forward_teacher_layer: parses t->cfg with the
  * student's batch and loads `weights`, which must fit it exactly. Exits on bad
  * input, on other input channels than the student's, and when there is no
  * [softmax].
  */
-void load_teacher(teacher *t, char *cfg, char *weights);
+void load_teacher(teacher *t, char *weights);
 
 /* logits <- the teacher's, for the images in net.input of the student; only in training. */
 void forward_teacher_layer(layer l, network net);

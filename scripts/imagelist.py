@@ -158,15 +158,15 @@ def write_dataset(args, splits, labels, names):
     print(f"wrote {' and '.join(lists)}; their paths start with {posixpath.join(prefix, '')}")
 
 
-def run(command):
+def run(command, interrupted="the lists are not complete"):
     """Calls command() and turns what went wrong into one line on stderr and the exit status."""
     program = os.path.basename(sys.argv[0])
     try:
         command()
-    except InputError as error:
+    except (InputError, UnicodeDecodeError) as error:
         sys.exit(f"{program}: {error}")
     except OSError as error:
         sys.exit(f"{program}: {error.filename or 'file'}: {error.strerror or error}")
     except KeyboardInterrupt:
-        print(f"{program}: interrupted, the lists are not complete", file=sys.stderr)
+        print(f"{program}: interrupted, {interrupted}", file=sys.stderr)
         sys.exit(130)

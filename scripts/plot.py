@@ -16,7 +16,6 @@ import argparse
 import collections
 import csv
 import os
-import sys
 
 import matplotlib
 matplotlib.use("Agg")
@@ -25,7 +24,7 @@ from matplotlib import pyplot as plt  # noqa: E402
 from matplotlib.ticker import MaxNLocator  # noqa: E402
 import numpy as np  # noqa: E402
 
-from imagelist import InputError, replace_file  # noqa: E402
+from imagelist import InputError, replace_file, run  # noqa: E402
 
 # Okabe and Ito's colours, told apart by the colour-blind too
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
@@ -175,9 +174,4 @@ def main():
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (InputError, UnicodeDecodeError) as error:
-        sys.exit(f"plot.py: {error}")
-    except OSError as error:
-        sys.exit(f"plot.py: {error.filename or 'file'}: {error.strerror or error}")
+    run(main, "nothing was written")

@@ -13,7 +13,7 @@ import collections
 import re
 import sys
 
-from imagelist import InputError
+from imagelist import InputError, run
 
 BATCHES = 938  # the budget of every row: one epoch of 60,000 images, 64 a batch
 
@@ -96,9 +96,4 @@ def main(words):
 
 
 if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except InputError as error:
-        sys.exit(f"rows.py: {error}")
-    except OSError as error:
-        sys.exit(f"rows.py: {error.filename}: {error.strerror}")
+    run(lambda: main(sys.argv[1:]), "nothing was printed")

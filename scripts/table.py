@@ -34,6 +34,7 @@ import subprocess
 import sys
 import time
 
+import imagelist
 import rows
 from imagelist import InputError, positive, write_lines
 
@@ -400,18 +401,11 @@ def interrupt(*_):
 def main():
     signal.signal(signal.SIGTERM, interrupt)
     args = arguments()
-    try:
-        check_inputs(args)
-        os.makedirs(args.out, exist_ok=True)
-        args.lists = make_lists(args)
-        report(args, search(args))
-    except InputError as error:
-        sys.exit(f"table.py: {error}")
-    except OSError as error:
-        sys.exit(f"table.py: {error.filename or 'file'}: {error.strerror or error}")
-    except KeyboardInterrupt:
-        sys.exit("table.py: interrupted; the same command goes on from here")
+    check_inputs(args)
+    os.makedirs(args.out, exist_ok=True)
+    args.lists = make_lists(args)
+    report(args, search(args))
 
 
 if __name__ == "__main__":
-    main()
+    imagelist.run(main, "the same command goes on from here")

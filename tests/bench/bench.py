@@ -27,7 +27,7 @@ ROOT = os.path.dirname(os.path.dirname(HERE))
 sys.path.insert(0, os.path.join(ROOT, "scripts"))
 # pylint: disable=wrong-import-position
 import rows  # noqa: E402
-from imagelist import InputError, positive, replace_file, write_lines  # noqa: E402
+from imagelist import InputError, positive, replace_file, run, write_lines  # noqa: E402
 from table import cpu_model, first_line, read  # noqa: E402
 
 ALONE = {"trainer": "sgd", "teacher_weight": "0"}
@@ -230,11 +230,4 @@ def main():
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except InputError as error:
-        sys.exit(f"bench.py: {error}")
-    except OSError as error:
-        sys.exit(f"bench.py: {error.filename or 'file'}: {error.strerror or error}")
-    except KeyboardInterrupt:
-        sys.exit("bench.py: interrupted")
+    run(main, "nothing was written")

@@ -335,13 +335,14 @@ static inline deepkd *make_pair(const char *student, const char *teacher, unsign
     network *net = parse_net(cfg, 0, seed);
     deepkd *kd = find_deepkd(net);
     assert_non_null(kd);
-    if (!kd->teacher->cfg) kd->teacher->cfg = kd_copy(teacher_cfg);
+    free(kd->teacher->cfg);
+    kd->teacher->cfg = teacher_cfg; /* which frees it */
     silence();
-    load_teacher(kd->teacher, teacher_cfg, weights);
+    load_teacher(kd->teacher, weights);
     speak();
     attach_deepkd_loss(kd, cfg);
     attach_groups(kd, cfg);
-    free(cfg), free(teacher_cfg), free(weights);
+    free(cfg), free(weights);
     return kd;
 }
 
