@@ -17,6 +17,7 @@ PLUGIN_OBJ := $(patsubst $(PLUGIN_DIR)/%.c,$(OBJDIR)%.o,$(wildcard $(PLUGIN_DIR)
 EXECOBJA   += $(notdir $(PLUGIN_OBJ))
 VPATH      := $(VPATH):$(PLUGIN_DIR)
 COMMON     += -DPLUGIN_INIT=deepkd_init
+$(EXEC) tests/%: LDFLAGS += -lcjson
 
 $(PLUGIN_OBJ): CFLAGS += $(PLUGIN_CFLAGS)
 -include $(PLUGIN_OBJ:.o=.d)
