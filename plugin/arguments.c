@@ -13,9 +13,9 @@
 
 static const char usage[] =
     "usage: darknet distill DATA STUDENT.cfg TEACHER.weights [-start STUDENT.weights] [-clear] "
-    "[-resume] [-seed N] [-threads N]";
+    "[-resume] [-seed N] [-threads N] [-map] [-dont_show] [-verbose]";
 
-static uint64_t read_count(const char *flag, const char *text, uint64_t most)
+uint64_t read_count(const char *flag, const char *text, uint64_t most)
 {
     char *end;
     errno = 0;
@@ -33,6 +33,9 @@ static int read_flag(distill_arguments *a, char **argv, int i)
     char *value = argv[i + 1];
     if (!strcmp(flag, "-clear")) return a->clear = 1;
     if (!strcmp(flag, "-resume")) return a->resume = 1;
+    if (!strcmp(flag, "-map")) return a->map = 1;
+    if (!strcmp(flag, "-verbose")) return a->verbose = 1;
+    if (!strcmp(flag, "-dont_show")) return 1; /* no window is opened anyway */
     if (!strcmp(flag, "-seed")) a->seed = read_count(flag, value, INT64_MAX);
     else if (!strcmp(flag, "-threads")) a->threads = read_count(flag, value, 256);
     else if (!strcmp(flag, "-start") && value) a->start = value;
@@ -68,6 +71,7 @@ static const option data_option_table[] = {
     {"train", OPTION_TEXT, TO(train), 0, 0, 0},
     {"valid", OPTION_TEXT, TO(valid), 0, 0, 0},
     {"labels", OPTION_TEXT, TO(labels), 0, 0, 0},
+    {"annotations", OPTION_TEXT, TO(annotations), 0, 0, 0},
     {"backup", OPTION_TEXT, TO(backup), 0, 0, 0},
     {"teacher", OPTION_TEXT, TO(teacher), 0, 0, 0},
     {"top", OPTION_INT, TO(top), 1, INT_MAX, 0},
@@ -91,19 +95,53 @@ static void check_folder(const char *file, const char *folder)
                 strerror(errno));
 }
 
-data_options read_data_options(char *file)
+data_options read_data_options(char *file, int training)
 {
     data_options d = {.top = 1, .save_interval = 100, .log_interval = 10};
     read_options(file, "", read_data_cfg(file), data_option_table, &d);
     const struct {
         const char *key, *value;
-    } needed[] = {
-        {"train", d.train}, {"valid", d.valid}, {"labels", d.labels}, {"backup", d.backup}};
-    for (size_t i = 0; i < sizeof(needed) / sizeof(*needed); ++i)
+    } needed[] = {{"valid", d.valid}, {"train", d.train}, {"backup", d.backup}};
+    for (size_t i = 0; i < (training ? 3 : 1); ++i)
         if (!needed[i].value) kd_fail("%s: found no %s=, expected it", file, needed[i].key);
     if (!d.classes) kd_fail("%s: found no classes=, expected it", file);
     if (d.top > d.classes)
         kd_fail("%s: top=%d: expected at most classes=%d", file, d.top, d.classes);
-    check_folder(file, d.backup);
+    if (training) check_folder(file, d.backup);
     return d;
+}
+
+void check_task(const distill_arguments *a, const data_options *d, int detector)
+{
+    if (!detector && !d->labels) kd_fail("%s: found no labels=, expected it", a->data);
+    if (!detector && d->annotations)
+        kd_fail("%s: annotations=%s: expected it with a detector alone", a->data,
+                d->annotations);
+    if (!detector && (a->map || a->verbose))
+        kd_fail("%s: expected it with a detector alone", a->map ? "-map" : "-verbose");
+}
+
+/* read_map ends a layer's map with -1 (patches/0025). */
+static void check_map(layer l, const char *cfg, const char *data, int classes)
+{
+    int n = 0;
+    for (; l.map[n] >= 0; ++n)
+        if (l.map[n] >= l.classes)
+            kd_fail("%s: map=: line %d: found %d, expected less than classes=%d", cfg, n + 1,
+                    l.map[n], l.classes);
+    if (n != classes)
+        kd_fail("%s: map=: found %d lines, expected %d, as classes= of %s", cfg, n, classes,
+                data);
+}
+
+void check_classes(network *net, const net_outputs *outputs, const char *cfg, const char *data,
+                   int classes)
+{
+    for (int o = 0; o < outputs->n; ++o) {
+        layer l = net->layers[outputs->layer[o]];
+        if (is_detector(outputs) && l.map) check_map(l, cfg, data, classes);
+        else if (outputs->classes != classes)
+            kd_fail("%s: classes=%d: expected %d, as in %s", data, classes, outputs->classes,
+                    cfg);
+    }
 }

@@ -7,7 +7,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-static const char magic[8] = "DEEPKD01";
+static const char magic[8] = "DEEPKD02";
 
 uint64_t hash_cfg(char *file)
 {
@@ -96,6 +96,9 @@ void load_checkpoint(char *file, run_state *state, deepkd *kd)
     check_length(file, fp, arrays);
     check_same(file, "teacher", found.teacher_hash, state->teacher_hash);
     check_same(file, "list of training images", found.train_hash, state->train_hash);
+    if (found.metric != state->metric)
+        kd_fail("%s: found the state of a run %s -map, expected this one's like that", file,
+                found.metric < state->metric ? "with" : "without");
     if (state->seed) check_same(file, "seed", found.seed, state->seed);
     for (int i = 0; i < arrays.n; ++i)
         if (fread(arrays.arrays[i].data, sizeof(float), arrays.arrays[i].n, fp) !=

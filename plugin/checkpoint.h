@@ -15,22 +15,25 @@ typedef struct {
     uint64_t teacher_hash; /* of the teacher's cfg and weights */
     uint64_t train_hash;   /* of the training images' paths and classes */
     uint64_t seed;
+    uint64_t metric; /* what the best evaluation went by: a `metric` of evaluate.h */
     /* Where the run was. */
     uint64_t seen;      /* images, as in Darknet's weights files */
     uint64_t planned;   /* images of the whole run */
     uint64_t evaluated; /* the batch of the last evaluation, 0: none */
     uint64_t best_batch;
-    double best;    /* the best evaluation's metric, -1: none */
+    double best;    /* the best evaluation's merit, NO_BEST: none */
     double average; /* Darknet's running average of the loss */
 } run_state;
+
+#define NO_BEST (-1e300)
 
 /* Writes the file in place of the last one, or exits and leaves that as it was. */
 void save_checkpoint(char *file, const run_state *state, const deepkd *kd);
 
 /*
- * Reads it into the student, its groups and *state, whose first four fields
+ * Reads it into the student, its groups and *state, whose first five fields
  * say what is expected (seed 0: any). Exits when the file is missing, too
- * short or too long, or belongs to another cfg, teacher, image list or seed;
+ * short or too long, or belongs to another cfg, teacher, image list, metric or seed;
  * nothing has been changed then.
  */
 void load_checkpoint(char *file, run_state *state, deepkd *kd);

@@ -3,11 +3,15 @@
  *
  * How one training step flows (the files named here are in this folder):
  *
- *   images ──┬─> student ──> logits z ──> [softmax], Darknet's own task loss
+ *   images ──┬─> student ──> logits z ──> [softmax], [yolo] or [region]: Darknet's own task loss
  *            └─> [teacher] ─> logits y        (teacher_layer.c)
  *                              │
- *   [deepkd_loss]  for each row (image): losses and deltas of    (deepkd_loss_layer.c,
- *                  TOG  the task, as Darknet computed it          kd_math.c)
+ *   rows           which of the student's predictions learns from which of the teacher's:
+ *                  a classifier's image; a detector's truth box at its cell and anchor, or
+ *                  every cell and anchor that pair                  (outputs.c, rows.c)
+ *                              │
+ *   [deepkd_loss]  for each row: losses and deltas of               (deepkd_loss_layer.c,
+ *                  TOG  the task, as Darknet computed it             kd_math.c)
  *                  TCG  the target class against the rest
  *                  NCG  the teacher's K best other classes among themselves
  *                              │
@@ -19,22 +23,30 @@
  * Files, from the mathematics up; each builds on some of those above it:
  *   support.c            errors, memory
  *   kd_math.c            losses, gradients, top-k mask, its schedule: plain arrays
+ *   average_precision.c  mAP as COCO defines it: plain arrays
  *   options.c            a cfg section's options: table, types, ranges, errors
  *   strict.c             Darknet's own sections, without its leniency
  *   parameters.c         a network's weights as a list of arrays: count, hash, check
+ *   outputs.c            output layers, where a prediction's logits stand, Darknet's assignment
+ *   rows.c               the student's and the teacher's predictions, row by row
  *   teacher_layer.c      the [teacher] section
  *   deepkd_loss_layer.c  the [deepkd_loss] section
  *   groups.c             momentum groups: backward and update by component
- *   loader.c             images and labels of a batch, in threads, repeatable by seed
+ *   annotations.c        COCO's JSON of truth boxes
+ *   labels.c             Darknet's label files
+ *   loader.c             images and truths of a batch, in threads, repeatable by seed
+ *   detect.c             from a detector's output to boxes, and to COCO's JSON of results
+ *   evaluate.c           accuracy, loss or mAP on a list of images
  *   checkpoint.c         what -resume needs, in one file
- *   evaluate.c           accuracy on a list of images
  *   arguments.c          command line and .data file of `distill`
  *   log.c                training lines, progress bar, CSV
- *   tools.c              ./darknet deepkd wrap | export
+ *   map.c                ./darknet deepkd map
+ *   tools.c              ./darknet deepkd wrap | export | map
  *   distill.c            ./darknet distill
  *   deepkd.c             registers all of it with Darknet
  *
- * Sources: DeepKD, arXiv 2505.15133; DKD, CVPR 2022; DOT, ICCV 2023.
+ * Sources: DeepKD, arXiv 2505.15133; DKD, CVPR 2022; DOT, ICCV 2023; for rows=dense, arXiv
+ * 1805.06361.
  */
 #ifndef DEEPKD_H
 #define DEEPKD_H

@@ -1,5 +1,6 @@
 /* See deepkd_loss_layer.h. */
 #include "deepkd_loss_layer.h"
+#include "groups.h"
 #include "options.h"
 #include "parameters.h"
 
@@ -8,6 +9,7 @@
 #include <limits.h>
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define TO(field) offsetof(deepkd_options, field)
 #define MOST 0.9999 /* a momentum of 1 never forgets */
@@ -25,6 +27,9 @@ static const option deepkd_option_table[] = {
     {"topk_schedule", OPTION_CHOICE, TO(topk_schedule), 0, 0, "dynamic|static|off"},
     {"topk", OPTION_INT, TO(topk), 1, INT_MAX, 0},
     {"topk_phases", OPTION_PAIR, TO(topk_phases), 0, 1, 0},
+    {"rows", OPTION_CHOICE, TO(rows), 0, 0, "truth|dense"},
+    {"feature_nms", OPTION_INT, TO(feature_nms), 0, 1, 0},
+    {"objectness_weight", OPTION_REAL, TO(objectness_weight), 0, 1e6, 0},
     {"delta_tog", OPTION_REAL, TO(delta[KD_TOG]), -1, 1, 0},
     {"delta_tcg", OPTION_REAL, TO(delta[KD_TCG]), -1, 1, 0},
     {"delta_ncg", OPTION_REAL, TO(delta[KD_NCG]), -1, 1, 0},
@@ -51,12 +56,45 @@ static const deepkd_options defaults = {
     .decay_component = KD_TOG,
 };
 
+static void free_deltas(deepkd *kd)
+{
+    for (int c = KD_TCG; c <= KD_NCG; ++c) {
+        for (int o = 0; kd->delta[c] && o < kd->outputs.n; ++o) free(kd->delta[c][o]);
+        free(kd->delta[c]);
+    }
+}
+
+/* For the present size of the student. */
+static void allocate_deltas(deepkd *kd)
+{
+    for (int c = KD_TCG; c <= KD_NCG; ++c) {
+        kd->delta[c] = kd_calloc(kd->outputs.n, sizeof(float *));
+        for (int o = 0; o < kd->outputs.n; ++o) {
+            layer l = kd->net->layers[kd->outputs.layer[o]];
+            kd->delta[c][o] = kd_calloc((size_t)l.batch * l.inputs, sizeof(float));
+        }
+    }
+}
+
 static void release_deepkd_loss_layer(layer l)
 {
     deepkd *kd = l.plugin;
-    for (int c = 0; c < KD_COMPONENTS; ++c) free(kd->delta[c]);
+    free_deltas(kd);
+    free_pairs(&kd->source);
+    free(kd->outputs.layer);
+    free(kd->rows.rows);
     free(kd->scratch);
     free(kd);
+}
+
+static void resize_deepkd_loss_layer(layer *l, network *net)
+{
+    deepkd *kd = l->plugin;
+    resize_pass_through(l, net);
+    if (!kd->groups) return;
+    free_deltas(kd);
+    allocate_deltas(kd);
+    resize_groups(kd);
 }
 
 deepkd *find_deepkd(network *net)
@@ -82,6 +120,7 @@ layer parse_deepkd_loss(list *options, network *net, int index, char *cfgfile)
     l.plugin = kd;
     l.forward = forward_deepkd_loss_layer;
     l.release = release_deepkd_loss_layer;
+    l.resize = resize_deepkd_loss_layer;
     fprintf(stderr, "%5d deepkd loss %39d\n", index, l.outputs);
     return l;
 }
@@ -102,7 +141,7 @@ int is_active(const deepkd *kd, kd_component c)
 {
     const deepkd_options *o = &kd->options;
     if (c == KD_TOG) return o->task_weight > 0;
-    if (c == KD_TCG) return o->teacher_weight * o->alpha > 0;
+    if (c == KD_TCG) return o->teacher_weight * (o->alpha + o->objectness_weight) > 0;
     return o->teacher_weight > 0 && (o->method == KD_METHOD_KD || o->beta > 0);
 }
 
@@ -142,27 +181,61 @@ static void check_topk(deepkd *kd, const char *cfg)
                                        o->topk_phases[0], o->topk_phases[1]};
 }
 
+/* What the student's output layer does with its class logits. */
+static kd_activation native_activation(layer l)
+{
+    return l.type == SOFTMAX || (l.type == REGION && l.softmax) ? KD_SOFTMAX : KD_LOGISTIC;
+}
+
+static void check_rows(const deepkd *kd, const char *cfg)
+{
+    const deepkd_options *o = &kd->options;
+    const char *given = o->rows != ROWS_TRUTH  ? "rows=dense"
+                        : o->feature_nms       ? "feature_nms=1"
+                        : o->objectness_weight ? "objectness_weight"
+                                               : 0;
+    if (given && !is_detector(&kd->outputs))
+        kd_fail("%s: [deepkd_loss] found %s: expected it in a detector's cfg alone", cfg,
+                given);
+    if (o->feature_nms && o->rows != ROWS_DENSE)
+        kd_fail("%s: [deepkd_loss] feature_nms=1: expected it with rows=dense alone", cfg);
+}
+
+static void find_both_outputs(deepkd *kd, const char *cfg)
+{
+    teacher *t = kd->teacher;
+    kd->outputs = find_outputs(kd->net, cfg);
+    kd->classes = kd->outputs.classes;
+    if (is_detector(&t->outputs) != is_detector(&kd->outputs))
+        kd_fail("%s: found a %s, expected a %s as %s is", t->cfg,
+                is_detector(&t->outputs) ? "detector" : "classifier",
+                is_detector(&kd->outputs) ? "detector" : "classifier", cfg);
+    if (t->outputs.classes != kd->classes)
+        kd_fail("%s: found %d classes, expected the teacher's %d (%s)", cfg, kd->classes,
+                t->outputs.classes, t->cfg);
+    kd->source = (row_source){
+        kd->net, t->net, kd->outputs, t->outputs, kd->options.rows, kd->options.feature_nms, 0};
+}
+
 void attach_deepkd_loss(deepkd *kd, const char *cfg)
 {
     const deepkd_options *o = &kd->options;
-    kd->softmax = find_softmax(kd->net, cfg);
-    kd->classes = kd->net->layers[kd->softmax].inputs;
-    if (kd->teacher->classes != kd->classes)
-        kd_fail("%s: found %d classes, expected the teacher's %d (%s)", cfg, kd->classes,
-                kd->teacher->classes, kd->teacher->cfg);
-    int activation = o->activation < 0 ? KD_SOFTMAX : o->activation;
+    find_both_outputs(kd, cfg);
+    int activation = o->activation;
+    if (activation < 0) activation = native_activation(kd->net->layers[kd->outputs.layer[0]]);
     if (activation == KD_SOFTMAX && kd->classes < 2)
         kd_fail("%s: [deepkd_loss] activation=softmax with one class teaches nothing: expected "
                 "activation=logistic",
                 cfg);
     kd->teacher->idle = !o->teacher_weight;
+    check_rows(kd, cfg);
     check_topk(kd, cfg);
     check_trainer(o, cfg);
     check_momenta(kd, cfg);
+    if (o->rows == ROWS_DENSE) pair_heads(&kd->source, cfg, kd->teacher->cfg);
     kd->loss_config = (kd_loss_config){o->method,      activation, o->standardize,
                                        o->temperature, o->alpha,   o->beta};
-    for (int c = KD_TCG; c <= KD_NCG; ++c)
-        kd->delta[c] = kd_calloc((size_t)kd->net->batch * kd->classes, sizeof(float));
+    allocate_deltas(kd);
     kd->scratch = kd_calloc(kd->classes, (4 + KD_SCRATCH(1)) * sizeof(double));
 }
 
@@ -189,36 +262,63 @@ static double warmup_factor(const deepkd *kd)
     return batch < kd->options.warmup ? batch / kd->options.warmup : 1;
 }
 
-static int finite_logits(const deepkd *kd, float *logits)
+static int finite_logits(network *net, const net_outputs *outputs)
 {
-    kd_array array = {logits, (size_t)kd->net->batch * kd->classes};
-    return all_finite((kd_arrays){&array, 1});
+    for (int o = 0; o < outputs->n; ++o) {
+        layer l = net->layers[outputs->layer[o]];
+        kd_array array = {output_logits(net, outputs, o), (size_t)l.batch * l.inputs};
+        if (!all_finite((kd_arrays){&array, 1})) return 0;
+    }
+    return 1;
 }
 
-/* One image: adds its losses, leaves its deltas. weight multiplies both. */
-static void distil_row(deepkd *kd, int b, const float *student, int target, double weight)
+/* The classes of a row: adds their losses, and the deltas of both components. */
+static void distil_classes(deepkd *kd, const row *r, double weight)
 {
     int n = kd->classes;
     double *z = kd->scratch, *y = z + n, *tcg = y + n, *ncg = tcg + n;
+    prediction p = r->student, q = r->teacher;
+    const float *student = output_logits(kd->net, &kd->outputs, p.output) + p.classes;
+    const float *teacher =
+        output_logits(kd->teacher->net, &kd->teacher->outputs, q.output) + q.classes;
     for (int j = 0; j < n; ++j) {
-        z[j] = student[(size_t)b * n + j];
-        y[j] = kd->teacher->logits[(size_t)b * n + j];
+        z[j] = student[(size_t)j * p.stride];
+        y[j] = teacher[(size_t)j * q.stride];
     }
-    kd_losses loss = kd_row(&kd->loss_config, n, z, y, target, kd->keep, tcg, ncg, ncg + n);
+    kd_losses loss = kd_row(&kd->loss_config, n, z, y, r->target, kd->keep, tcg, ncg, ncg + n);
     kd->loss[KD_TCG] += weight * loss.tcg;
     kd->loss[KD_NCG] += weight * loss.ncg;
     for (int j = 0; j < n; ++j) {
-        kd->delta[KD_TCG][(size_t)b * n + j] = -weight * tcg[j];
-        kd->delta[KD_NCG][(size_t)b * n + j] = -weight * ncg[j];
+        kd->delta[KD_TCG][p.output][p.classes + (size_t)j * p.stride] -= weight * tcg[j];
+        kd->delta[KD_NCG][p.output][p.classes + (size_t)j * p.stride] -= weight * ncg[j];
     }
 }
 
-/* The name of what is not finite, if anything is; checked before anything is built on it. */
-static const char *find_broken(const deepkd *kd, float *student)
+/* Its objectness, which belongs to the TCG */
+static void distil_objectness(deepkd *kd, const row *r, double weight)
 {
-    if (!kd->teacher->idle && !finite_logits(kd, kd->teacher->logits))
-        return "teacher's logits";
-    if (!finite_logits(kd, student)) return "student's logits";
+    prediction p = r->student, q = r->teacher;
+    double z = output_logits(kd->net, &kd->outputs, p.output)[p.objectness], gradient;
+    double y = output_logits(kd->teacher->net, &kd->teacher->outputs, q.output)[q.objectness];
+    kd->loss[KD_TCG] += kd_yes_or_no(weight, kd->options.temperature, z, y, &gradient);
+    kd->delta[KD_TCG][p.output][p.objectness] -= gradient;
+}
+
+static void clear_component_deltas(deepkd *kd)
+{
+    for (int c = KD_TCG; c <= KD_NCG; ++c)
+        for (int o = 0; o < kd->outputs.n; ++o) {
+            layer l = kd->net->layers[kd->outputs.layer[o]];
+            memset(kd->delta[c][o], 0, (size_t)l.batch * l.inputs * sizeof(float));
+        }
+}
+
+/* The name of what is not finite, if anything is; checked before anything is built on it. */
+static const char *find_broken(const deepkd *kd)
+{
+    const teacher *t = kd->teacher;
+    if (!t->idle && !finite_logits(t->net, &t->outputs)) return "teacher's logits";
+    if (!finite_logits(kd->net, &kd->outputs)) return "student's logits";
     if (!isfinite(kd->loss[KD_TOG])) return "task loss (tog)";
     return 0;
 }
@@ -227,18 +327,22 @@ void forward_deepkd_loss_layer(layer l, network net)
 {
     deepkd *kd = l.plugin;
     if (!kd->groups || !net.train) return;
-    float *student = net.layers[kd->softmax - 1].output;
     calc_network_cost(kd->net);
     if (kd->options.task_weight) kd->loss[KD_TOG] += kd->options.task_weight * *kd->net->cost;
-    kd->rows += net.batch;
+    kd->images += net.batch;
     kd->keep = kd_topk_schedule(&kd->topk_config, kd->classes, training_progress(kd->net));
-    if (!kd->broken) kd->broken = find_broken(kd, student);
+    if (!kd->broken) kd->broken = find_broken(kd);
     if (kd->broken || !kd->options.teacher_weight) return;
 
     double weight = kd->options.teacher_weight * warmup_factor(kd);
-    for (int b = 0; b < net.batch; ++b) {
-        int target = max_index(kd->net->truth + (size_t)b * kd->classes, kd->classes);
-        distil_row(kd, b, student, target, weight);
+    find_rows(&kd->source, &kd->rows);
+    kd->distilled += kd->rows.n;
+    clear_component_deltas(kd);
+    for (int i = 0; i < kd->rows.n; ++i) {
+        const row *r = kd->rows.rows + i;
+        double objectness = weight * kd->options.objectness_weight * r->objectness;
+        if (r->weight) distil_classes(kd, r, weight * r->weight);
+        if (objectness) distil_objectness(kd, r, objectness);
     }
     if (!isfinite(kd->loss[KD_TCG])) kd->broken = "target-class loss (tcg)";
     else if (!isfinite(kd->loss[KD_NCG])) kd->broken = "non-target-class loss (ncg)";

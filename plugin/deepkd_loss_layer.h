@@ -10,6 +10,7 @@
 
 #include "deepkd.h"
 #include "kd_math.h"
+#include "rows.h"
 #include "teacher_layer.h"
 
 typedef enum { TRAINER_DEEPKD, TRAINER_DOT, TRAINER_SGD } kd_trainer;
@@ -22,6 +23,8 @@ typedef struct {
     int warmup; /* batches */
     int standardize;
     int topk_schedule, topk; /* kd_schedule; K*, 0: not given */
+    int rows, feature_nms;   /* kd_rows; detectors only, as objectness_weight */
+    double objectness_weight;
     double topk_phases[2];
     double delta[KD_COMPONENTS];    /* momentum minus [net] momentum; NAN: not given */
     double momentum[KD_COMPONENTS]; /* NAN: not given; else wins over delta */
@@ -35,16 +38,18 @@ typedef struct deepkd {
     teacher *teacher;
     struct momentum_groups *groups; /* groups.h; NULL until attach_groups */
 
-    int softmax; /* index of the student's output layer; its input is the logits */
+    row_source source;   /* both networks' output layers */
+    net_outputs outputs; /* the student's */
     int classes;
     kd_loss_config loss_config;
     kd_topk_config topk_config;
 
     /* Set by each forward pass in training. */
-    float *delta[KD_COMPONENTS]; /* TCG, NCG: [batch][classes], -dL/dz as Darknet stores it */
-    double loss[KD_COMPONENTS];  /* weighted sums over `rows` rows */
-    long rows;                   /* since the caller last set it to 0 */
-    int keep;                    /* K of this batch */
+    row_list rows;
+    float **delta[KD_COMPONENTS]; /* TCG, NCG: of each output layer, -dL/dz, as l.delta */
+    double loss[KD_COMPONENTS];   /* weighted sums over `images` images with `distilled` rows */
+    long images, distilled;       /* since the caller last set them to 0 */
+    int keep;                     /* K of this batch */
     const char *broken; /* what was not finite first, or NULL; nothing is updated then */
     double *scratch;
 } deepkd;
@@ -56,7 +61,7 @@ layer parse_deepkd_loss(list *options, network *net, int index, char *cfgfile);
 deepkd *find_deepkd(network *net);
 
 /*
- * Checks what needs both networks (classes, K, activation, momentum) and
+ * Checks what needs both networks (classes, rows, K, activation, momentum) and
  * allocates; `cfg` names the student's file in messages. After load_teacher.
  */
 void attach_deepkd_loss(deepkd *kd, const char *cfg);
@@ -75,9 +80,9 @@ long training_batch(network *net);
 double training_progress(network *net);
 
 /*
- * In training, with groups attached: from both networks' logits [batch][classes] and the truth
- * [batch][classes], adds the weighted losses of the batch to `loss` and leaves the two deltas
- * in `delta` (formulas: kd_math.h); sets `broken` when something is not finite. Else nothing.
+ * In training, with groups attached: from both networks' logits and the truth, finds the rows
+ * of the batch (rows.h), adds their weighted losses to `loss` and leaves the two deltas in
+ * `delta` (formulas: kd_math.h); sets `broken` when something is not finite. Else nothing.
  */
 void forward_deepkd_loss_layer(layer l, network net);
 

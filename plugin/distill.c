@@ -31,7 +31,11 @@ typedef struct {
     run_state state;
     run_log log;
     log_entry entry;
-    double logged_at; /* seconds, and images seen, when a batch was last logged */
+    int detector;      /* 1: both networks are; 0: both are classifiers */
+    int width, height; /* of the student's input, as its cfg says */
+    annotations annotations;
+    const annotations *known; /* &annotations, or NULL */
+    double logged_at;         /* seconds, and images seen, when a batch was last logged */
     uint64_t logged_images;
     char *last, *best, *final, *state_file, *csv, *plain_cfg; /* files in backup= */
 } distill_run;
@@ -81,7 +85,13 @@ static void name_files(distill_run *run)
                 run->arguments.cfg);
 }
 
-static void check_network(const network *net, const char *cfg)
+/* The layer that Darknet looks at for a network's classes, boxes and jitter */
+static layer last_layer(const network *net)
+{
+    return net->layers[net->n - 1];
+}
+
+static void check_network(network *net, const char *cfg, int detector)
 {
     if (net->max_batches < 1)
         kd_fail("%s: [net] max_batches=%d: expected 1 or more", cfg, net->max_batches);
@@ -93,6 +103,9 @@ static void check_network(const network *net, const char *cfg)
                 net->random);
     if (net->time_steps != 1)
         kd_fail("%s: [net] time_steps=%d: expected 1", cfg, net->time_steps);
+    if (detector && last_layer(net).random && !is_resizable(net))
+        kd_fail("%s: random=1: found a layer that Darknet cannot resize, expected random=0",
+                cfg);
 }
 
 static void load_networks(distill_run *run)
@@ -105,7 +118,6 @@ static void load_networks(distill_run *run)
         kd_fail("%s: found no [deepkd_loss] at its end, expected [teacher] and [deepkd_loss]; "
                 "'darknet deepkd wrap' adds them",
                 a->cfg);
-    check_network(run->net, a->cfg);
 
     teacher *t = run->kd->teacher;
     char *weights = a->weights ? a->weights : t->weights;
@@ -118,11 +130,32 @@ static void load_networks(distill_run *run)
     fflush(stdout);
     load_teacher(t, weights);
     attach_deepkd_loss(run->kd, a->cfg);
+    run->detector = is_detector(&run->kd->outputs);
+    run->width = run->net->w;
+    run->height = run->net->h;
+    check_network(run->net, a->cfg, run->detector);
+    check_task(a, &run->data, run->detector);
     attach_groups(run->kd, a->cfg);
     run->weights = network_arrays(run->net);
-    if (run->kd->classes != run->data.classes)
-        kd_fail("%s: classes=%d: expected %d, as in %s", a->data, run->data.classes,
-                run->kd->classes, a->cfg);
+    check_classes(run->net, &run->kd->outputs, a->cfg, a->data, run->data.classes);
+}
+
+/* Both lists of images, with the classes or boxes that the student learns */
+static void read_lists(distill_run *run)
+{
+    data_options *d = &run->data;
+    if (!run->detector) {
+        run->train = read_image_list(d->train, d->labels, d->classes);
+        run->valid = read_image_list(d->valid, d->labels, d->classes);
+        return;
+    }
+    int most = last_layer(run->net).max_boxes;
+    if (d->annotations) {
+        run->annotations = read_annotations(d->annotations, d->classes);
+        run->known = &run->annotations;
+    }
+    run->train = read_box_list(d->train, d->classes, most, 0);
+    run->valid = read_box_list(d->valid, d->classes, most, run->known);
 }
 
 static uint64_t hash_list(const image_list *list)
@@ -130,7 +163,10 @@ static uint64_t hash_list(const image_list *list)
     uint64_t hash = KD_HASH_START;
     for (int i = 0; i < list->n; ++i)
         hash = kd_hash(hash, list->paths[i], strlen(list->paths[i]) + 1);
-    return kd_hash(hash, list->targets, list->n * sizeof(int));
+    if (list->targets) hash = kd_hash(hash, list->targets, list->n * sizeof(int));
+    for (int i = 0; list->labels && i < list->n; ++i)
+        hash = kd_hash(hash, list->labels[i].boxes, list->labels[i].n * sizeof(labelled_box));
+    return hash;
 }
 
 /* What a saved state must agree with, and where a new one begins. */
@@ -145,7 +181,10 @@ static void identify_run(distill_run *run)
     state->cfg_hash = hash_cfg(run->arguments.cfg);
     state->train_hash = hash_list(&run->train);
     state->planned = images_per_batch(run->net) * run->net->max_batches;
-    state->best = -1;
+    state->metric = !run->detector       ? METRIC_TOP1
+                    : run->arguments.map ? METRIC_MAP
+                                         : METRIC_LOSS;
+    state->best = NO_BEST;
     state->average = -1;
 }
 
@@ -219,15 +258,58 @@ static void print_intent(distill_run *run)
            (unsigned long long)run->state.seed);
 }
 
+/* Returns 0 when a signal has stopped it. */
+static int evaluate(distill_run *run, network *net, const net_outputs *outputs, evaluation *v)
+{
+    int threads = run->arguments.threads, with_map = run->arguments.map;
+    if (!run->detector)
+        return evaluate_classifier(net, outputs, &run->valid, run->data.top, threads,
+                                   &stop_signal, v);
+    found_boxes boxes = {0};
+    int done = evaluate_detector(net, outputs, &run->valid, run->known, threads, &stop_signal,
+                                 v, with_map ? &boxes : 0);
+    free_found_boxes(boxes);
+    return done;
+}
+
+/* A detector's, with -map alone: its loss, with other heads, would not compare. */
 static void print_teacher_accuracy(distill_run *run)
 {
     evaluation v;
-    network *net = run->kd->teacher->net;
-    if (!evaluate_classifier(net, find_softmax(net, ""), &run->valid, run->data.top,
-                             run->arguments.threads, &stop_signal, &v))
-        return;
-    printf("teacher: top-1 %.2f %%, top-%d %.2f %% on %s\n", 100 * v.top1, v.k, 100 * v.topk,
-           run->data.valid);
+    char scores[128];
+    teacher *t = run->kd->teacher;
+    if (run->detector && !run->arguments.map) return;
+    if (!evaluate(run, t->net, &t->outputs, &v)) return;
+    format_scores(&v, scores, sizeof(scores));
+    printf("teacher: %s on %s\n", scores, run->data.valid);
+}
+
+/*
+ * The size at which a batch is trained: the cfg's or, with Darknet's random=1, a square that is
+ * drawn anew every ten batches, and at the end a large one.
+ */
+static void find_training_size(const distill_run *run, long batch, int *width, int *height)
+{
+    *width = run->width;
+    *height = run->height;
+    if (!run->detector || !last_layer(run->net).random) return;
+    long first = batch - batch % 10;
+    *width = *height = first + 200 > run->net->max_batches
+                           ? 608
+                           : (10 + derive_seed(run->state.seed ^ 0x72657369, first) % 10) * 32;
+}
+
+static void resize_student(distill_run *run, int width, int height)
+{
+    if (run->net->w != width || run->net->h != height) resize_network(run->net, width, height);
+}
+
+/* Begins to load the images of a batch, which stand at `position` of the run. */
+static void load_batch(distill_run *run, long batch, uint64_t position)
+{
+    int width, height;
+    find_training_size(run, batch, &width, &height);
+    start_loading(run->loader, position, width, height);
 }
 
 static void save_run(distill_run *run)
@@ -241,12 +323,11 @@ static void save_run(distill_run *run)
 static void evaluate_student(distill_run *run, long batch)
 {
     evaluation v;
-    if (!evaluate_classifier(run->net, run->kd->softmax, &run->valid, run->data.top,
-                             run->arguments.threads, &stop_signal, &v))
-        return;
+    resize_student(run, run->width, run->height);
+    if (!evaluate(run, run->net, &run->kd->outputs, &v)) return;
     run->state.evaluated = batch;
-    if (v.top1 > run->state.best) {
-        run->state.best = v.top1;
+    if (merit(&v) > run->state.best) {
+        run->state.best = merit(&v);
         run->state.best_batch = batch;
         save_weights(run->net, run->best);
     }
@@ -266,16 +347,14 @@ static void check_finite(distill_run *run, long batch)
 }
 
 /* One batch through Darknet's train_network_datum, subdivision by subdivision. */
-static double train_images(distill_run *run, const float *images, const int *targets)
+static double train_images(distill_run *run, const loaded_images *batch)
 {
     network *net = run->net;
+    size_t inputs = (size_t)net->batch * net->inputs, truths = (size_t)net->batch * net->truths;
     double loss = 0;
     for (int s = 0; s < net->subdivisions; ++s) {
-        size_t inputs = (size_t)net->batch * net->inputs;
-        memcpy(net->input, images + s * inputs, inputs * sizeof(float));
-        memset(net->truth, 0, (size_t)net->batch * net->truths * sizeof(float));
-        for (int b = 0; b < net->batch; ++b)
-            net->truth[(size_t)b * net->truths + targets[s * net->batch + b]] = 1;
+        memcpy(net->input, batch->images + s * inputs, inputs * sizeof(float));
+        memcpy(net->truth, batch->truths + s * truths, truths * sizeof(float));
         loss += train_network_datum(net);
     }
     return loss / images_per_batch(net);
@@ -295,8 +374,27 @@ static void fill_entry(distill_run *run, double loss, double seconds)
     e->keep = run->kd->keep;
     e->rate = get_current_rate(net);
     e->seconds = seconds;
-    for (int c = 0; c < KD_COMPONENTS; ++c) e->part[c] = run->kd->loss[c] / run->kd->rows;
+    for (int c = 0; c < KD_COMPONENTS; ++c) e->part[c] = run->kd->loss[c] / run->kd->images;
     e->images_per_s = (*net->seen - run->logged_images) / (now - run->logged_at + 1e-9);
+}
+
+/* Adds up what Darknet's heads say of a batch, in place of their lines. */
+static region_figures batch_figures;
+static int print_figures;
+
+static int add_figures(region_figures f)
+{
+    region_figures *sum = &batch_figures;
+    sum->count += f.count;
+    sum->class_count += f.class_count;
+    sum->cells += f.cells;
+    sum->iou += f.iou;
+    sum->class_prob += f.class_prob;
+    sum->obj += f.obj;
+    sum->anyobj += f.anyobj;
+    sum->recall50 += f.recall50;
+    sum->recall75 += f.recall75;
+    return print_figures;
 }
 
 static void train_batch(distill_run *run)
@@ -305,16 +403,19 @@ static void train_batch(distill_run *run)
     network *net = run->net;
     deepkd *kd = run->kd;
     long batch = get_current_batch(net);
-    float *images;
-    int *targets;
-    finish_loading(run->loader, &images, &targets);
-    start_loading(run->loader, *net->seen + images_per_batch(net));
+    int width, height;
+    loaded_images images = finish_loading(run->loader);
+    load_batch(run, batch + 1, *net->seen + images_per_batch(net));
+    find_training_size(run, batch, &width, &height);
+    resize_student(run, width, height);
     srand(derive_seed(run->state.seed ^ 0x64726F70, batch)); /* for [dropout] and [crop] */
     memset(kd->loss, 0, sizeof(kd->loss));
-    kd->rows = 0;
-    double loss = train_images(run, images, targets);
+    kd->images = kd->distilled = 0;
+    batch_figures = (region_figures){0};
+    double loss = train_images(run, &images);
     check_finite(run, batch + 1);
 
+    run->entry.region = batch_figures;
     fill_entry(run, loss, what_time_is_it_now() - began);
     log_progress(&run->log, &run->entry);
     if ((batch + 1) % run->data.log_interval == 0 || batch + 1 == net->max_batches) {
@@ -330,10 +431,11 @@ static void save_final(distill_run *run)
     FILE *fp = open_atomic(run->plain_cfg);
     export_cfg(run->arguments.cfg, fp);
     close_atomic(fp, run->plain_cfg);
-    printf("best top-1 %.2f %% at batch %llu: %s\nlast: %s\nfor stock Darknet and OpenCV, with "
-           "either: %s\n",
-           100 * run->state.best, (unsigned long long)run->state.best_batch, run->best,
-           run->final, run->plain_cfg);
+    char best[64];
+    format_best(run->state.metric, run->state.best, best, sizeof(best));
+    printf(
+        "best %s at batch %llu: %s\nlast: %s\nfor stock Darknet and OpenCV, with either: %s\n",
+        best, (unsigned long long)run->state.best_batch, run->best, run->final, run->plain_cfg);
 }
 
 /* Trains to the end; returns the exit status. */
@@ -376,6 +478,7 @@ static void release_run(distill_run *run)
     close_log(&run->log);
     release_groups(run->kd);
     kd_free_arrays(run->weights);
+    free_annotations(run->annotations);
     free_network(run->net);
 }
 
@@ -387,23 +490,24 @@ int run_distill(int argc, char **argv)
 #endif
     setvbuf(stdout, 0, _IOLBF, 0);
     run.arguments = read_arguments(argc, argv);
-    run.data = read_data_options(run.arguments.data);
+    run.data = read_data_options(run.arguments.data, 1);
     run.state.seed = run.arguments.seed ? run.arguments.seed : (uint64_t)time(0);
     cfg_section_hook = strict_section;
     name_files(&run);
     load_networks(&run);
-    run.train = read_image_list(run.data.train, run.data.labels, run.data.classes);
-    run.valid = read_image_list(run.data.valid, run.data.labels, run.data.classes);
+    read_lists(&run);
     place_student(&run);
     catch_signals();
     print_intent(&run);
     print_teacher_accuracy(&run);
 
     long batch = get_current_batch(run.net);
-    run.log = open_log(run.csv, run.arguments.resume ? batch : -1);
+    run.log = open_log(run.csv, run.detector, run.arguments.resume ? batch : -1);
     run.loader = make_loader(&run.train, run.net, images_per_batch(run.net), 1,
                              run.arguments.threads, run.state.seed);
-    start_loading(run.loader, *run.net->seen);
+    load_batch(&run, batch, *run.net->seen);
+    print_figures = run.arguments.verbose;
+    region_hook = add_figures;
     int status = train(&run);
     release_run(&run);
     return status;

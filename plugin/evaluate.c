@@ -1,7 +1,16 @@
 /* See evaluate.h. */
 #include "evaluate.h"
+#include "deepkd.h"
+#include "detect.h"
 
 #include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+double merit(const evaluation *e)
+{
+    return e->by == METRIC_LOSS ? -e->loss : e->score[0];
+}
 
 /* How many classes come before the target: 0 is a hit. */
 static int rank_of(const float *logits, int classes, int target)
@@ -20,29 +29,154 @@ static double cross_entropy(const float *logits, int classes, int target)
     return largest - logits[target] + log(sum);
 }
 
-int evaluate_classifier(network *net, int softmax, const image_list *list, int k, int threads,
-                        const volatile sig_atomic_t *stop, evaluation *result)
+int evaluate_classifier(network *net, const net_outputs *outputs, const image_list *list, int k,
+                        int threads, const volatile sig_atomic_t *stop, evaluation *result)
 {
-    int classes = net->layers[softmax].inputs;
-    evaluation total = {0, 0, 0, k};
+    int classes = outputs->classes, done = 0;
+    evaluation total = {METRIC_TOP1, 0, {0, 0}, k};
     loader *images = make_loader(list, net, net->batch, 0, threads, 0);
-    float *input;
-    int *targets, done = 0;
-    start_loading(images, 0);
+    start_loading(images, 0, net->w, net->h);
     while (done < list->n && !*stop) {
-        finish_loading(images, &input, &targets);
-        start_loading(images, done + net->batch);
-        network_predict(net, input);
+        loaded_images input = finish_loading(images);
+        start_loading(images, done + net->batch, net->w, net->h);
+        network_predict(net, input.images);
         for (int b = 0; b < net->batch && done < list->n; ++b, ++done) {
-            const float *logits = net->layers[softmax - 1].output + (size_t)b * classes;
-            int rank = rank_of(logits, classes, targets[b]);
-            total.top1 += rank == 0;
-            total.topk += rank < k;
-            total.loss += cross_entropy(logits, classes, targets[b]);
+            const float *logits = output_logits(net, outputs, 0) + (size_t)b * classes;
+            int target = list->targets[input.indices[b]];
+            int rank = rank_of(logits, classes, target);
+            total.score[0] += rank == 0;
+            total.score[1] += rank < k;
+            total.loss += cross_entropy(logits, classes, target);
         }
     }
     free_loader(images);
     if (done < list->n) return 0;
-    *result = (evaluation){total.loss / done, total.top1 / done, total.topk / done, k};
+    *result = total;
+    result->loss /= done;
+    for (int i = 0; i < 2; ++i) result->score[i] /= done;
+    return 1;
+}
+
+void free_found_boxes(found_boxes f)
+{
+    free(f.truths.boxes);
+    free(f.found.boxes);
+}
+
+/* What Darknet's output layers say of the image that the network has just seen. */
+static double detection_loss(network *net, const net_outputs *outputs, float *truth)
+{
+    network in = *net;
+    size_t seen = (size_t)-1; /* beyond the first images, to which [region] adds a loss */
+    double loss = 0;
+    in.train = 1;
+    in.truth = truth;
+    in.seen = &seen;
+    for (int o = 0; o < outputs->n; ++o) {
+        layer l = net->layers[outputs->layer[o]];
+        in.index = outputs->layer[o];
+        in.input = output_logits(net, outputs, o);
+        l.forward(l, in);
+        loss += *l.cost;
+    }
+    return loss / outputs->n;
+}
+
+/* An image's labels as truths in pixels */
+static void append_labels(ap_boxes *truths, image_labels labels, const int *map, long image,
+                          int width, int height)
+{
+    for (int i = 0; i < labels.n; ++i) {
+        labelled_box b = labels.boxes[i];
+        ap_box truth = {.image = image, .class = map ? map[b.class] : b.class};
+        truth.w = (double)b.w * width;
+        truth.h = (double)b.h * height;
+        truth.x = (double)b.x * width - truth.w / 2;
+        truth.y = (double)b.y * height - truth.h / 2;
+        ap_append(truths, truth);
+    }
+}
+
+static int compare_ids(const void *a, const void *b)
+{
+    long x = *(const long *)a, y = *(const long *)b;
+    return (x > y) - (x < y);
+}
+
+/* The known truths of the list's images: a list may have but some of them. */
+static void append_known(ap_boxes *truths, const annotations *known, const int *map,
+                         const image_list *list)
+{
+    long *ids = kd_calloc(list->n, sizeof(long));
+    for (int i = 0; i < list->n; ++i) {
+        ids[i] = coco_image_id(list->paths[i]);
+        if (!has_image(known, ids[i]))
+            kd_fail("%s: found no image %ld in annotations=, expected it there", list->paths[i],
+                    ids[i]);
+    }
+    qsort(ids, list->n, sizeof(long), compare_ids);
+    for (int i = 0; i < known->truths.n; ++i) {
+        ap_box truth = known->truths.boxes[i];
+        if (map) truth.class = map[truth.class];
+        if (bsearch(&truth.image, ids, list->n, sizeof(long), compare_ids))
+            ap_append(truths, truth);
+    }
+    free(ids);
+}
+
+static int keep_quiet(region_figures f)
+{
+    (void)f;
+    return 0;
+}
+
+/* One image: adds its loss, and its boxes to what has been found. */
+static void evaluate_image(network *net, const net_outputs *outputs, const image_list *list,
+                           const annotations *known, const loaded_images *input, int i,
+                           double *loss, found_boxes *boxes)
+{
+    size_t inputs = (size_t)net->w * net->h * net->c;
+    int index = input->indices[i], width = input->sizes[2 * i],
+        height = input->sizes[2 * i + 1];
+    network_predict(net, input->images + i * inputs);
+    *loss += detection_loss(net, outputs, input->truths + (size_t)i * net->truths);
+    if (!boxes) return;
+    long id = known ? coco_image_id(list->paths[index]) : index;
+    detect_boxes(net, width, height, id, DETECT_THRESHOLD, DETECT_NMS, &boxes->found);
+    if (!known)
+        append_labels(&boxes->truths, list->labels[index], net->layers[outputs->layer[0]].map,
+                      id, width, height);
+}
+
+int evaluate_detector(network *net, const net_outputs *outputs, const image_list *list,
+                      const annotations *known, int threads, const volatile sig_atomic_t *stop,
+                      evaluation *result, found_boxes *boxes)
+{
+    int batch = net->batch, done = 0;
+    int (*hook)(region_figures) = region_hook;
+    double loss = 0;
+    if (boxes && known)
+        append_known(&boxes->truths, known, net->layers[outputs->layer[0]].map, list);
+    region_hook = keep_quiet;
+    set_batch_network(net, 1); /* Darknet reads detections of one image, or of two flipped */
+    loader *images = make_loader(list, net, threads, 0, threads, 0);
+    start_loading(images, 0, net->w, net->h);
+    while (done < list->n && !*stop) {
+        loaded_images input = finish_loading(images);
+        start_loading(images, done + threads, net->w, net->h);
+        for (int i = 0; i < threads && done < list->n; ++i, ++done)
+            evaluate_image(net, outputs, list, known, &input, i, &loss, boxes);
+    }
+    free_loader(images);
+    set_batch_network(net, batch);
+    region_hook = hook;
+    if (done < list->n) return 0;
+    *result = (evaluation){METRIC_LOSS, loss / done, {NAN, NAN}, 0};
+    if (!boxes) return 1;
+    ap_result ap = average_precision(&boxes->truths, &boxes->found, outputs->classes);
+    result->by = METRIC_MAP;
+    result->score[0] = ap.map50;
+    result->score[1] = ap.map;
+    free_ap_result(ap);
     return 1;
 }

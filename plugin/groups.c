@@ -82,11 +82,16 @@ static void allocate_buffers(network *net, momentum_groups *groups)
             if (l.update) groups->group[g].buffers[i] = g ? make_buffers(l) : own_buffers(l);
         }
     }
-    groups->task_delta = kd_calloc(net->n, sizeof(float *));
-    for (int i = 0; i < net->n; ++i) {
-        layer l = net->layers[i];
-        if (l.cost)
-            groups->task_delta[i] = kd_calloc((size_t)l.batch * l.outputs, sizeof(float));
+}
+
+void resize_groups(deepkd *kd)
+{
+    momentum_groups *groups = kd->groups;
+    for (int i = 0; i < kd->net->n; ++i) {
+        layer l = kd->net->layers[i];
+        if (!l.cost) continue;
+        free(groups->task_delta[i]);
+        groups->task_delta[i] = kd_calloc((size_t)l.batch * l.outputs, sizeof(float));
     }
 }
 
@@ -117,9 +122,14 @@ static void seed_deltas(deepkd *kd, const momentum_group *group)
         float *saved = kd->groups->task_delta[i];
         if (saved) axpy_cpu(l.outputs * l.batch, kd->options.task_weight, saved, 1, l.delta, 1);
     }
-    float *delta = net->layers[kd->softmax].delta;
-    for (int c = KD_TCG; c <= KD_NCG; ++c)
-        if (group->has[c]) axpy_cpu(net->batch * kd->classes, 1, kd->delta[c], 1, delta, 1);
+    for (int o = 0; o < kd->outputs.n; ++o) {
+        int i = kd->outputs.layer[o];
+        layer l = net->layers[i];
+        /* a [region]'s backward would take its delta through the logistic of its objectness */
+        float *delta = l.type == REGION ? net->layers[i - 1].delta : l.delta;
+        for (int c = KD_TCG; c <= KD_NCG; ++c)
+            if (group->has[c]) axpy_cpu(l.batch * l.inputs, 1, kd->delta[c][o], 1, delta, 1);
+    }
 }
 
 static int group_is_active(const deepkd *kd, const momentum_group *group)
@@ -179,6 +189,8 @@ void attach_groups(deepkd *kd, const char *cfg)
     kd->groups = kd_calloc(1, sizeof(*kd->groups));
     for (int c = 0; c < KD_COMPONENTS; ++c) add_component(kd, kd->groups, c);
     allocate_buffers(kd->net, kd->groups);
+    kd->groups->task_delta = kd_calloc(kd->net->n, sizeof(float *));
+    resize_groups(kd);
     kd->net->backward = backward_groups;
     kd->net->update = update_groups;
 }

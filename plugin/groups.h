@@ -36,6 +36,9 @@ typedef struct momentum_groups {
  */
 void attach_groups(deepkd *kd, const char *cfg);
 
+/* After the student has been resized. */
+void resize_groups(deepkd *kd);
+
 /* Frees what attach_groups allocated; does nothing the second time. */
 void release_groups(deepkd *kd);
 

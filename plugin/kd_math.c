@@ -116,15 +116,20 @@ static double softmax_ncg(const kd_loss_config *config, int n, const double *x, 
     return weight * config->temperature * loss;
 }
 
-/* Independent classes: T^2 KL of class j's two outcomes and its gradient, times weight */
-static double logistic_class(const kd_loss_config *config, double weight, double x, double y,
-                             double *gradient)
+/* kd_yes_or_no, of logits that have been divided by T */
+static double yes_or_no(double weight, double t, double x, double y, double *gradient)
 {
     double log_p = log_sigmoid(x), log_1p = log_sigmoid(-x);
     double log_q = log_sigmoid(y), log_1q = log_sigmoid(-y);
-    double t = config->temperature;
     *gradient = weight * t * difference(log_p, log_1p, log_q, log_1q);
     return weight * t * t * binary_kl(log_q, log_1q, log_p, log_1p);
+}
+
+double kd_yes_or_no(double weight, double temperature, double student, double teacher,
+                    double *gradient)
+{
+    return yes_or_no(weight, temperature, student / temperature, teacher / temperature,
+                     gradient);
 }
 
 kd_losses kd_row(const kd_loss_config *config, int classes, const double *student,
@@ -146,9 +151,10 @@ kd_losses kd_row(const kd_loss_config *config, int classes, const double *studen
         if (keep > 0) loss.ncg = softmax_ncg(config, classes, x, y, target, others, kept, ncg);
     } else {
         double weight = config->method == KD_METHOD_DKD ? config->beta : 1;
-        loss.tcg = logistic_class(config, config->alpha, x[target], y[target], &tcg[target]);
+        double t = config->temperature;
+        loss.tcg = yes_or_no(config->alpha, t, x[target], y[target], &tcg[target]);
         for (int j = 0; j < classes; ++j)
-            if (kept[j]) loss.ncg += logistic_class(config, weight, x[j], y[j], &ncg[j]);
+            if (kept[j]) loss.ncg += yes_or_no(weight, t, x[j], y[j], &ncg[j]);
     }
     if (config->standardize && classes > 1) {
         backward_standardize(classes, x, config->temperature, std, tcg);

@@ -56,6 +56,14 @@ kd_losses kd_row(const kd_loss_config *config, int classes, const double *studen
                  double *scratch);
 
 /*
+ * One yes-or-no prediction, a detector's objectness, with p = sigmoid(z/T), q = sigmoid(y/T):
+ *   L = weight T^2 KL([q, 1-q] || [p, 1-p]), returned; dL/dz = weight T (p - q), in *gradient.
+ * student, teacher: finite logits z and y. KD, Hinton et al. 2015, for two outcomes.
+ */
+double kd_yes_or_no(double weight, double temperature, double student, double teacher,
+                    double *gradient);
+
+/*
  * Marks the `keep` largest of the non-target logits: mask[j] = 1 for those,
  * else 0; mask[target] = 0. Equal logits: the lower index wins, so exactly
  * `keep` are marked. logits, mask, scratch: [classes]; logits finite;

@@ -4,14 +4,18 @@
 
 #include "image.h"
 #include "stb_image.h"
+#include "utils.h"
 
 #include <errno.h>
+#include <math.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
-#define CHANNELS 3 /* Darknet trains its classifiers on colour images */
+#define CHANNELS 3      /* Darknet trains on colour images */
+#define LEAST_SIDE .001 /* of a box, as in fill_truth_detection */
 
 static int find_target(const char *file, const char *path, char **labels, int classes)
 {
@@ -35,8 +39,7 @@ static void check_image_file(const char *file, const char *path)
         kd_fail("%s: %s: found an empty file, expected an image", file, path);
 }
 
-/* The label file's lines; exactly `classes` of them, none empty. */
-static char **read_labels(char *file, int classes)
+char **read_names(char *file, int classes)
 {
     list *lines = get_paths(file);
     if (lines->size != classes)
@@ -49,28 +52,52 @@ static char **read_labels(char *file, int classes)
     return labels;
 }
 
-image_list read_image_list(char *list_file, char *label_file, int classes)
+/* The paths of a list, all of them files; no targets or labels yet. */
+static image_list read_paths(char *list_file)
 {
-    char **labels = read_labels(label_file, classes);
     list *lines = get_paths(list_file);
-    image_list images = {(char **)list_to_array(lines), 0, lines->size};
+    image_list images = {(char **)list_to_array(lines), 0, 0, lines->size};
     free_list(lines);
-    images.targets = kd_calloc(images.n, sizeof(int));
     for (int i = 0; i < images.n; ++i) {
         if (!*images.paths[i])
             kd_fail("%s: line %d: found nothing, expected an image", list_file, i + 1);
         check_image_file(list_file, images.paths[i]);
-        images.targets[i] = find_target(list_file, images.paths[i], labels, classes);
     }
+    return images;
+}
+
+image_list read_image_list(char *list_file, char *label_file, int classes)
+{
+    char **labels = read_names(label_file, classes);
+    image_list images = read_paths(list_file);
+    images.targets = kd_calloc(images.n, sizeof(int));
+    for (int i = 0; i < images.n; ++i)
+        images.targets[i] = find_target(list_file, images.paths[i], labels, classes);
     free_ptrs((void **)labels, classes);
     return images;
 }
 
-/* One of the loader's two buffers: while one is trained on, the other one fills. */
-typedef struct {
-    float *images; /* [images][inputs] */
-    int *targets;  /* [images] */
-} buffer;
+/* May the image be without a label file? */
+static int needs_no_labels(char *path, const char *label_file, const annotations *known)
+{
+    return access(label_file, F_OK) && known && has_image(known, coco_image_id(path));
+}
+
+image_list read_box_list(char *list_file, int classes, int most, const annotations *known)
+{
+    image_list images = read_paths(list_file);
+    int empty = 0;
+    images.labels = kd_calloc(images.n, sizeof(image_labels));
+    for (int i = 0; i < images.n; ++i) {
+        char *file = label_path(images.paths[i]);
+        if (!needs_no_labels(images.paths[i], file, known))
+            images.labels[i] = read_labels(file, classes, most);
+        empty += !images.labels[i].n;
+        free(file);
+    }
+    if (empty) printf("%s: %d of %d images without objects\n", list_file, empty, images.n);
+    return images;
+}
 
 struct loader {
     const image_list *list;
@@ -81,10 +108,11 @@ struct loader {
     int *order; /* [list->n], shuffled for `epoch` */
     uint64_t epoch;
 
-    buffer buffers[2];
-    int filling;        /* which of them */
+    loaded_images buffers[2]; /* while one is trained on, the other one fills */
+    size_t pixels[2];         /* floats that each has room for */
+    int filling;              /* which of them */
+    int width, height;
     uint64_t position;  /* of the first image being loaded */
-    int *indices;       /* [images], into the list */
     pthread_t *workers; /* [threads] */
     int is_loading;     /* 1: they are at work */
     const char *failed; /* an image that could not be read */
@@ -111,11 +139,11 @@ loader *make_loader(const image_list *list, network *net, int images, int augmen
     l->seed = seed;
     l->order = kd_calloc(list->n, sizeof(int));
     l->epoch = (uint64_t)-1; /* none is shuffled yet */
-    l->indices = kd_calloc(images, sizeof(int));
     l->workers = kd_calloc(threads, sizeof(pthread_t));
     for (int i = 0; i < 2; ++i) {
-        l->buffers[i].images = kd_calloc((size_t)images * net->inputs, sizeof(float));
-        l->buffers[i].targets = kd_calloc(images, sizeof(int));
+        l->buffers[i].truths = kd_calloc((size_t)images * net->truths, sizeof(float));
+        l->buffers[i].indices = kd_calloc(images, sizeof(int));
+        l->buffers[i].sizes = kd_calloc(images, 2 * sizeof(int));
     }
     return l;
 }
@@ -137,10 +165,11 @@ void free_loader(loader *l)
     join_workers(l);
     for (int i = 0; i < 2; ++i) {
         free(l->buffers[i].images);
-        free(l->buffers[i].targets);
+        free(l->buffers[i].truths);
+        free(l->buffers[i].indices);
+        free(l->buffers[i].sizes);
     }
     free(l->order);
-    free(l->indices);
     free(l->workers);
     free(l);
 }
@@ -186,6 +215,11 @@ static float factor(float given)
     return given ? given : 1;
 }
 
+static void distort(image im, const network *net)
+{
+    random_distort_image(im, net->hue, factor(net->saturation), factor(net->exposure));
+}
+
 /* As load_image_augment_paths does; draws from this thread's random numbers. */
 static image augment_image(image im, const network *net)
 {
@@ -194,21 +228,106 @@ static image augment_image(image im, const network *net)
                                                     net->min_ratio * net->w,
                                                     net->max_ratio * net->w, net->w, net->h);
     if (rand() % 2) flip_image(crop);
-    random_distort_image(crop, net->hue, factor(net->saturation), factor(net->exposure));
+    distort(crop, net);
     return crop;
+}
+
+/* Where an image lies on the detector's input, in its pixels; flip: mirrored afterwards. */
+typedef struct {
+    float x, y, w, h;
+    int flip;
+} placement;
+
+/* As load_data_detection places it: whole, its sides jittered, at a random place. */
+static placement jitter_placement(image im, int w, int h, float jitter)
+{
+    float dw = jitter * im.w, dh = jitter * im.h;
+    float ratio = (im.w + rand_uniform(-dw, dw)) / (im.h + rand_uniform(-dh, dh));
+    placement p = {.w = w, .h = h};
+    if (ratio < 1) p.w = h * ratio;
+    else p.h = w / ratio;
+    p.x = rand_uniform(0, w - p.w);
+    p.y = rand_uniform(0, h - p.h);
+    return p;
+}
+
+/* As letterbox_image places it: whole, in its own proportions, in the middle. */
+static placement letterbox_placement(image im, int w, int h)
+{
+    int is_wide = (float)w / im.w < (float)h / im.h;
+    int new_w = is_wide ? w : im.w * h / im.h, new_h = is_wide ? im.h * w / im.w : h;
+    return (placement){(w - new_w) / 2, (h - new_h) / 2, new_w, new_h, 0};
+}
+
+/* One side of a box, from shares of the image to shares of the input, clipped to that. */
+static void place_side(float *centre, float *length, float shift, float scale)
+{
+    float low = fmaxf(0, (*centre - *length / 2) * scale + shift);
+    float high = fminf(1, (*centre + *length / 2) * scale + shift);
+    *centre = (low + high) / 2;
+    *length = fmaxf(0, high - low);
+}
+
+/* The boxes of an image as truths, in a random order when augmented; tiny ones left out */
+static void place_boxes(const loader *l, image_labels labels, placement p, float *truth)
+{
+    labelled_box boxes[labels.n + 1];
+    memcpy(boxes, labels.boxes, labels.n * sizeof(*boxes));
+    if (l->augment && labels.n > 1) shuffle(boxes, labels.n, sizeof(*boxes));
+    for (int i = 0; i < labels.n; ++i) {
+        labelled_box b = boxes[i];
+        place_side(&b.x, &b.w, p.x / l->width, p.w / l->width);
+        place_side(&b.y, &b.h, p.y / l->height, p.h / l->height);
+        if (b.w < LEAST_SIDE || b.h < LEAST_SIDE) continue;
+        if (p.flip) b.x = 1 - b.x;
+        const float numbers[] = {b.x, b.y, b.w, b.h, b.class};
+        memcpy(truth, numbers, sizeof(numbers));
+        truth += 5;
+    }
+}
+
+static image place_detection(const loader *l, image im, image_labels labels, float *truth)
+{
+    placement p = letterbox_placement(im, l->width, l->height);
+    image ready;
+    if (l->augment) {
+        network *net = l->net;
+        p = jitter_placement(im, l->width, l->height, net->layers[net->n - 1].jitter);
+        ready = make_image(l->width, l->height, im.c);
+        fill_image(ready, .5);
+        place_image(im, p.w, p.h, p.x, p.y, ready);
+        distort(ready, net);
+        p.flip = rand() % 2;
+        if (p.flip) flip_image(ready);
+    } else {
+        ready = letterbox_image(im, l->width, l->height);
+    }
+    place_boxes(l, labels, p, truth);
+    return ready;
 }
 
 /* Returns NULL, or the path when the image can't be read. */
 static char *load_one(loader *l, int i)
 {
-    const network *net = l->net;
-    char *path = l->list->paths[l->indices[i]];
-    image im = read_image(path);
+    network *net = l->net;
+    loaded_images *to = l->buffers + l->filling;
+    int index = to->indices[i];
+    char *path = l->list->paths[index];
+    float *truth = to->truths + (size_t)i * net->truths;
+    size_t inputs = (size_t)l->width * l->height * CHANNELS;
+    image im = read_image(path), ready;
     if (!im.data) return path;
     srand(derive_seed(l->seed, l->position + i));
-    image ready = l->augment ? augment_image(im, net) : center_crop_image(im, net->w, net->h);
-    memcpy(l->buffers[l->filling].images + (size_t)i * net->inputs, ready.data,
-           net->inputs * sizeof(float));
+    memset(truth, 0, net->truths * sizeof(float));
+    to->sizes[2 * i] = im.w;
+    to->sizes[2 * i + 1] = im.h;
+    if (l->list->labels) {
+        ready = place_detection(l, im, l->list->labels[index], truth);
+    } else {
+        ready = l->augment ? augment_image(im, net) : center_crop_image(im, net->w, net->h);
+        truth[l->list->targets[index]] = 1;
+    }
+    memcpy(to->images + i * inputs, ready.data, inputs * sizeof(float));
     free_image(im);
     free_image(ready);
     return 0;
@@ -244,14 +363,28 @@ static void shuffle_epoch(loader *l, uint64_t epoch)
     }
 }
 
-void start_loading(loader *l, uint64_t position)
+/* Makes room for the images that are about to be loaded. */
+static void reserve(loader *l)
 {
+    size_t needed = (size_t)l->images * l->width * l->height * CHANNELS;
+    loaded_images *to = l->buffers + l->filling;
+    if (l->pixels[l->filling] >= needed) return;
+    free(to->images);
+    to->images = kd_calloc(needed, sizeof(float));
+    l->pixels[l->filling] = needed;
+}
+
+void start_loading(loader *l, uint64_t position, int width, int height)
+{
+    join_workers(l);
     l->position = position;
+    l->width = width;
+    l->height = height;
     l->filling = !l->filling;
+    reserve(l);
     for (int i = 0; i < l->images; ++i) {
         shuffle_epoch(l, (position + i) / l->list->n);
-        l->indices[i] = l->order[(position + i) % l->list->n];
-        l->buffers[l->filling].targets[i] = l->list->targets[l->indices[i]];
+        l->buffers[l->filling].indices[i] = l->order[(position + i) % l->list->n];
     }
     for (int t = 0; t < l->threads; ++t) {
         work *w = kd_calloc(1, sizeof(*w));
@@ -261,13 +394,12 @@ void start_loading(loader *l, uint64_t position)
     l->is_loading = 1;
 }
 
-void finish_loading(loader *l, float **images, int **targets)
+loaded_images finish_loading(loader *l)
 {
     join_workers(l);
     if (l->failed)
         kd_fail("%s: found no image that can be decoded to its end, expected PNG, JPEG or an "
                 "uncompressed format that Darknet reads",
                 l->failed);
-    *images = l->buffers[l->filling].images;
-    *targets = l->buffers[l->filling].targets;
+    return l->buffers[l->filling];
 }

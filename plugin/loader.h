@@ -1,22 +1,28 @@
 /*
- * Images and labels of a classifier's batches, loaded by threads beside the
- * training. What image stands at which position of a run, and how it is
- * augmented, is a function of the seed and the position alone: there is no
- * state to save, and the number of threads changes nothing.
+ * Images and labels of a batch, loaded by threads beside the training. What image
+ * stands at which position of a run, and how it is augmented, is a function of the
+ * seed and the position alone: there is no state to save, and the number of threads
+ * changes nothing.
  */
 #ifndef KD_LOADER_H
 #define KD_LOADER_H
 
+#include "annotations.h"
 #include "darknet.h"
+#include "labels.h"
 
 #include <stdint.h>
 
-/* A list of images with their classes. */
+/* A list of images with their classes (a classifier's) or their boxes (a detector's). */
 typedef struct {
-    char **paths; /* [n] */
-    int *targets; /* [n], each 0 .. classes-1 */
+    char **paths;         /* [n] */
+    int *targets;         /* [n], each 0 .. classes-1; or NULL */
+    image_labels *labels; /* [n]; or NULL */
     int n;
 } image_list;
+
+/* The lines of a file of names, exactly `classes`, none empty; free_ptrs. Exits otherwise. */
+char **read_names(char *file, int classes);
 
 /*
  * Reads a list of image paths and finds each one's class as Darknet does: the
@@ -25,27 +31,46 @@ typedef struct {
  */
 image_list read_image_list(char *list_file, char *label_file, int classes);
 
+/*
+ * Reads a list of image paths and the boxes of each from its label file (patches/0018 says
+ * where it is), at most `most` an image. Exits as read_image_list and read_labels do, and when
+ * a label file is missing, unless `known`, which may be NULL, has the image: it is one without
+ * objects then. Prints how many images have none.
+ */
+image_list read_box_list(char *list_file, int classes, int most, const annotations *known);
+
+/* The images that a loader has loaded. */
+typedef struct {
+    float *images; /* [images][c][h][w] */
+    float *truths; /* [images][net->truths], as Darknet's output layers want it: one 1 at the
+                      class; or boxes x y w h class, as shares of the input, up to an x of 0 */
+    int *indices;  /* [images], into the list */
+    int *sizes;    /* [images][2], width and height in the file */
+} loaded_images;
+
 typedef struct loader loader;
 
 /*
- * A loader of `images` images at a time for the input of `net`. With `augment`,
- * images come in an order shuffled anew each epoch, cropped, turned, flipped
- * and recoloured as [net] says and as `classifier train` does; without, in the
- * order of the list, cropped at the centre. The list must outlive the loader.
+ * A loader of `images` images at a time for `net`. With `augment`, images come in an order
+ * shuffled anew each epoch, and augmented as [net] (and a detector's jitter) says and as
+ * `classifier train` or `detector train` does; without, in the order of the list, cropped at
+ * the centre (classifier) or letterboxed (detector). The list must outlive the loader.
  */
 loader *make_loader(const image_list *list, network *net, int images, int augment, int threads,
                     uint64_t seed);
 void free_loader(loader *l); /* waits for its threads first */
 
-/* Begins to load the images from `position` on (0 is the run's first); returns at once. */
-void start_loading(loader *l, uint64_t position);
+/*
+ * Begins to load the images from `position` on (0 is the run's first), `width` x `height`
+ * large; returns at once. What was being loaded and has not been fetched is dropped.
+ */
+void start_loading(loader *l, uint64_t position, int width, int height);
 
 /*
- * Waits for what start_loading began. images: [images][c][h][w], targets:
- * [images]; both belong to the loader until the next but one start_loading.
- * Exits when an image can't be read, naming it.
+ * Waits for what start_loading began. The arrays belong to the loader until the next but one
+ * start_loading. Exits when an image can't be read, naming it.
  */
-void finish_loading(loader *l, float **images, int **targets);
+loaded_images finish_loading(loader *l);
 
 /* A seed for one purpose: the hash of a run's seed and a number. */
 unsigned int derive_seed(uint64_t seed, uint64_t number);

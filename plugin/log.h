@@ -1,6 +1,7 @@
 /*
- * What a run tells: Darknet's training line with the components behind it, one
- * live line with a progress bar on a terminal, and a CSV file.
+ * What a run tells: Darknet's training line with the components behind it (and a
+ * detector's region figures), one live line with a progress bar on a terminal,
+ * and a CSV file.
  */
 #ifndef KD_LOG_H
 #define KD_LOG_H
@@ -19,6 +20,7 @@ typedef struct {
     double part[KD_COMPONENTS];   /* the weighted losses of the components */
     int keep;                     /* K */
     double rate;                  /* the learning rate */
+    region_figures region;        /* a detector's sums over the batch and its heads */
     double seconds, images_per_s; /* of this batch; since the last logged one */
 } log_entry;
 
@@ -26,13 +28,15 @@ typedef struct {
     FILE *csv;
     char *csv_file;
     int is_terminal; /* of stdout */
+    int is_detector;
 } run_log;
 
 /*
  * Opens the CSV file: a new one with its header line, or with resumed_batch >= 0
  * the old one without the rows behind that batch. Exits when it can't be written.
+ * A detector's log has the region figures too.
  */
-run_log open_log(char *csv_file, long resumed_batch);
+run_log open_log(char *csv_file, int is_detector, long resumed_batch);
 
 /* Exits when the file can't be written to its end. */
 void close_log(run_log *log);
@@ -46,8 +50,14 @@ void log_progress(run_log *log, const log_entry *e);
 /* On a terminal: takes the live line away, so that something else can be said. */
 void clear_progress(const run_log *log);
 
-/* A line and a CSV row for an evaluation of the student after `batch`. */
+/* A line and a CSV row for an evaluation of the student after `batch`; best: a merit. */
 void log_evaluation(run_log *log, const log_entry *e, const evaluation *v, double best,
                     long best_batch);
+
+/* "top-1 91.89 %, top-2 98.05 %" of an evaluation, without its loss, into text[size] */
+void format_scores(const evaluation *v, char *text, size_t size);
+
+/* "top-1 91.89 %" of the best evaluation's merit, into text[size] */
+void format_best(metric by, double best, char *text, size_t size);
 
 #endif

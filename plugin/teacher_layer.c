@@ -10,6 +10,7 @@
 static const option teacher_options[] = {
     {"cfg", OPTION_TEXT, offsetof(teacher, cfg), 0, 0, 0},
     {"weights", OPTION_TEXT, offsetof(teacher, weights), 0, 0, 0},
+    {"resize", OPTION_INT, offsetof(teacher, resize), 0, 1, 0},
     {0},
 };
 
@@ -23,13 +24,27 @@ static void release_nothing(layer l)
     (void)l;
 }
 
-static void resize_pass_through(layer *l, network *net)
+void resize_pass_through(layer *l, network *net)
 {
     layer resized = make_pass_through_layer(net, l->index);
     resized.plugin = l->plugin;
     resized.forward = l->forward;
     resized.release = l->release;
+    resized.resize = l->resize;
     *l = resized;
+}
+
+int is_resizable(network *net)
+{
+    static const LAYER_TYPE types[] = {CONVOLUTIONAL, CROP,  MAXPOOL,      REGION,
+                                       YOLO,          ROUTE, SHORTCUT,     UPSAMPLE,
+                                       REORG,         BLANK, NORMALIZATION};
+    for (int i = 0; i < net->n; ++i) {
+        size_t k = 0, n = sizeof(types) / sizeof(*types);
+        while (k < n && net->layers[i].type != types[k]) ++k;
+        if (k == n) return 0;
+    }
+    return 1;
 }
 
 /*
@@ -64,9 +79,39 @@ static void release_teacher_layer(layer l)
     teacher *t = l.plugin;
     if (t->net) free_network(t->net);
     free(t->input);
+    free(t->outputs.layer);
     free(t->cfg);
     free(t->weights);
     free(t);
+}
+
+/* Inference needs no gradients; without a delta, forward_network need not clear it either. */
+static void drop_training_buffers(network *net)
+{
+    for (int i = 0; i < net->n; ++i) {
+        layer *l = net->layers + i;
+        if (l->type == YOLO || l->type == REGION) continue; /* their forward clears it */
+        if (l->type != DROPOUT) free(l->delta); /* a [dropout]'s delta is its neighbour's */
+        free(l->weight_updates);
+        free(l->bias_updates);
+        free(l->scale_updates);
+        l->delta = l->weight_updates = l->bias_updates = l->scale_updates = 0;
+    }
+}
+
+/* The teacher follows its student's size, when its cfg says so. */
+static void follow_student(teacher *t)
+{
+    if (!t->resize || (t->net->w == t->student->w && t->net->h == t->student->h)) return;
+    resize_network(t->net, t->student->w, t->student->h);
+    drop_training_buffers(t->net);
+}
+
+static void resize_teacher_layer(layer *l, network *net)
+{
+    teacher *t = l->plugin;
+    resize_pass_through(l, net);
+    if (t->net) follow_student(t);
 }
 
 layer parse_teacher(list *options, network *net, int index, char *cfgfile)
@@ -83,34 +128,9 @@ layer parse_teacher(list *options, network *net, int index, char *cfgfile)
     l.plugin = t;
     l.forward = forward_teacher_layer;
     l.release = release_teacher_layer;
+    l.resize = resize_teacher_layer;
     fprintf(stderr, "%5d teacher %s\n", index, t->cfg ? t->cfg : "");
     return l;
-}
-
-int find_softmax(network *net, const char *cfg)
-{
-    int i = net->n - 1;
-    while (i > 0 && (net->layers[i].type == COST || net->layers[i].type == BLANK)) --i;
-    layer l = net->layers[i];
-    if (l.type != SOFTMAX || i == 0)
-        kd_fail("%s: found no [softmax] as the network's output: expected a classifier", cfg);
-    if (l.groups != 1 || l.softmax_tree)
-        kd_fail("%s: [softmax] with groups=%d%s: expected one group and no tree", cfg, l.groups,
-                l.softmax_tree ? " and a tree" : "");
-    return i;
-}
-
-/* Inference needs no gradients; without a delta, forward_network need not clear it either. */
-static void drop_training_buffers(network *net)
-{
-    for (int i = 0; i < net->n; ++i) {
-        layer *l = net->layers + i;
-        if (l->type != DROPOUT) free(l->delta); /* a [dropout]'s delta is its neighbour's */
-        free(l->weight_updates);
-        free(l->bias_updates);
-        free(l->scale_updates);
-        l->delta = l->weight_updates = l->bias_updates = l->scale_updates = 0;
-    }
 }
 
 void load_teacher(teacher *t, char *weights)
@@ -122,23 +142,25 @@ void load_teacher(teacher *t, char *weights)
         kd_fail("%s: [net] inputs=%d: expected width x height x channels", cfg, t->net->inputs);
     if (t->net->c != student->c)
         kd_fail("%s: channels=%d: expected %d, as the student's", cfg, t->net->c, student->c);
-    int softmax = find_softmax(t->net, cfg);
-    t->classes = t->net->layers[softmax].inputs;
-    t->logits = t->net->layers[softmax - 1].output;
-    if (t->net->w != student->w || t->net->h != student->h)
-        t->input = kd_calloc((size_t)t->net->inputs * student->batch, sizeof(float));
+    t->outputs = find_outputs(t->net, cfg);
+    if (t->resize && !is_resizable(t->net))
+        kd_fail("%s: found a layer that Darknet cannot resize: expected [teacher] resize=0",
+                cfg);
     load_whole_weights(t->net, weights, 0);
     drop_training_buffers(t->net);
+    follow_student(t);
 }
 
-/* to <- from, each image of the batch resized to the teacher's input */
-static void resize_images(network *from, network *to, float *input)
+/* The student's images, each resized to the teacher's input. */
+static void resize_images(teacher *t)
 {
+    network *from = t->student, *to = t->net;
+    if (!t->input) t->input = kd_calloc((size_t)to->inputs * to->batch, sizeof(float));
     for (int b = 0; b < from->batch; ++b) {
         image im =
             float_to_image(from->w, from->h, from->c, from->input + (size_t)b * from->inputs);
         image resized = resize_image(im, to->w, to->h);
-        memcpy(input + (size_t)b * to->inputs, resized.data, to->inputs * sizeof(float));
+        memcpy(t->input + (size_t)b * to->inputs, resized.data, to->inputs * sizeof(float));
         free_image(resized);
     }
 }
@@ -147,6 +169,7 @@ void forward_teacher_layer(layer l, network net)
 {
     teacher *t = l.plugin;
     if (!t->net || t->idle || !net.train) return;
-    if (t->input) resize_images(t->student, t->net, t->input);
-    network_predict(t->net, t->input ? t->input : t->student->input);
+    int same = t->net->w == t->student->w && t->net->h == t->student->h;
+    if (!same) resize_images(t);
+    network_predict(t->net, same ? t->student->input : t->input);
 }

@@ -4,10 +4,12 @@
  *                                         with [teacher] and [deepkd_loss] added
  *   export STUDENT.cfg                    prints it without them, for stock
  *                                         Darknet and OpenCV
+ *   map DATA CFG WEIGHTS                  a detector's mAP (map.h)
  * export undoes wrap to the byte, but for blank lines at the end and Windows line ends.
  */
 #include "tools.h"
 #include "deepkd.h"
+#include "map.h"
 
 #include "utils.h"
 
@@ -85,13 +87,15 @@ static void wrap_cfg(char *file, char *teacher_cfg)
 
 int run_deepkd(int argc, char **argv)
 {
+    if (argc > 2 && argv[2] && !strcmp(argv[2], "map")) return run_map(argc, argv);
     char *teacher_cfg = find_char_arg(argc, argv, "-teacher", 0);
     char *verb = argc > 2 ? argv[2] : 0, *file = argc > 3 ? argv[3] : 0;
     int is_wrap = verb && !strcmp(verb, "wrap"), is_export = verb && !strcmp(verb, "export");
     int extra = argc > 4 && argv[4];
     if (!file || extra || !(is_wrap ? teacher_cfg != 0 : is_export && !teacher_cfg))
         kd_fail("usage: darknet deepkd wrap STOCK.cfg -teacher TEACHER.cfg | "
-                "darknet deepkd export STUDENT.cfg");
+                "darknet deepkd export STUDENT.cfg | darknet deepkd map DATA CFG WEIGHTS "
+                "[-per_class] [-out DETECTIONS.json]");
     if (is_wrap) wrap_cfg(file, teacher_cfg);
     else export_cfg(file, stdout);
     if (fflush(stdout)) kd_fail("standard output cannot be written");

@@ -1,4 +1,4 @@
-/* ./darknet deepkd wrap | export: cfg files with and without our sections. */
+/* ./darknet deepkd wrap | export | map: cfg files with and without our sections; mAP. */
 #ifndef KD_TOOLS_H
 #define KD_TOOLS_H
 

@@ -1,0 +1,78 @@
+/* See map.h. */
+#include "map.h"
+#include "arguments.h"
+#include "deepkd.h"
+#include "detect.h"
+#include "evaluate.h"
+#include "parameters.h"
+#include "strict.h"
+
+#include "plugin.h"
+
+#include <stdlib.h>
+
+static const char usage[] = "usage: darknet deepkd map DATA CFG WEIGHTS [-per_class] "
+                            "[-out DETECTIONS.json] [-threads N]";
+
+/* AP in percent, and the class's truths, a line each; names may be NULL. */
+static void print_classes(const ap_result *ap, char **names)
+{
+    for (int j = 0; j < ap->classes; ++j) {
+        printf("class_id = %d, name = %s, ", j, names ? names[j] : "");
+        if (ap->truths[j])
+            printf("ap = %.2f %%, ap@[.50:.95] = %.2f %%, truths = %d\n", 100 * ap->ap50[j],
+                   100 * ap->ap[j], ap->truths[j]);
+        else printf("no truths\n");
+    }
+}
+
+static void print_result(const found_boxes *boxes, int classes, char **names, int per_class)
+{
+    ap_result ap = average_precision(&boxes->truths, &boxes->found, classes);
+    if (per_class) print_classes(&ap, names);
+    printf("mean average precision (mAP@0.50) = %f, or %.2f %%\n", ap.map50, 100 * ap.map50);
+    printf("mean average precision (mAP@[.50:.95]) = %f, or %.2f %%\n", ap.map, 100 * ap.map);
+    free_ap_result(ap);
+}
+
+static void measure(char *data_file, char *cfg, char *weights, int per_class, char *out,
+                    int threads)
+{
+    static const volatile sig_atomic_t never = 0;
+    data_options d = read_data_options(data_file, 0);
+    annotations a = {0};
+    const annotations *known = d.annotations ? &a : 0;
+    found_boxes boxes = {0};
+    evaluation v;
+    cfg_section_hook = strict_section;
+    network *net = parse_network_cfg(cfg);
+    net_outputs outputs = find_outputs(net, cfg);
+    if (!is_detector(&outputs)) kd_fail("%s: found a classifier, expected a detector", cfg);
+    check_classes(net, &outputs, cfg, data_file, d.classes);
+    load_whole_weights(net, weights, 0);
+    if (known) a = read_annotations(d.annotations, d.classes);
+    image_list list =
+        read_box_list(d.valid, d.classes, net->layers[outputs.layer[0]].max_boxes, known);
+    char **names = d.names ? read_names(d.names, d.classes) : 0;
+    evaluate_detector(net, &outputs, &list, known, threads, &never, &v, &boxes);
+    if (out) write_detections(&boxes.found, known ? a.categories : 0, out);
+    printf("%d images, %d truths, %d detections, loss %f\n", list.n, boxes.truths.n,
+           boxes.found.n, v.loss);
+    print_result(&boxes, outputs.classes, names, per_class);
+    free_found_boxes(boxes);
+    free(outputs.layer);
+    free_annotations(a);
+    free_network(net);
+}
+
+int run_map(int argc, char **argv)
+{
+    int per_class = find_arg(argc, argv, "-per_class");
+    char *out = find_char_arg(argc, argv, "-out", 0);
+    char *threads = find_char_arg(argc, argv, "-threads", "2");
+    int n = read_count("-threads", threads, 256), files = 0;
+    while (3 + files < argc && argv[3 + files] && argv[3 + files][0] != '-') ++files;
+    if (files != 3 || (argc > 6 && argv[6])) kd_fail("%s", usage);
+    measure(argv[3], argv[4], argv[5], per_class, out, n);
+    return 0;
+}

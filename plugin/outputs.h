@@ -1,0 +1,57 @@
+/*
+ * A network's output layers: what makes it a classifier or a detector, and where
+ * one prediction's logits stand. The input of an output layer is what this
+ * project calls logits.
+ */
+#ifndef KD_OUTPUTS_H
+#define KD_OUTPUTS_H
+
+#include "darknet.h"
+
+typedef struct {
+    LAYER_TYPE type; /* SOFTMAX, YOLO or REGION, of all of them */
+    int n;           /* 1 unless YOLO */
+    int *layer;      /* [n] indices in the network, in its order; from find_outputs */
+    int classes;
+} net_outputs;
+
+/*
+ * Exits naming `cfg` unless the network ends in a [softmax] of one group without a tree, or in
+ * a [yolo] or a [region]; several [yolo] must agree in their classes, anchors, max, jitter and
+ * random. A [region] has four coordinates, and neither a tree nor a background class.
+ */
+net_outputs find_outputs(network *net, const char *cfg);
+
+int is_detector(const net_outputs *outputs);
+
+/* The logits of output o: [batch][inputs of its layer], raw, as the layer before left them. */
+float *output_logits(network *net, const net_outputs *outputs, int o);
+
+/*
+ * One prediction: an image, an output layer and, of a detector, a cell and an anchor. Its
+ * numbers stand in arrays that are laid out as output_logits.
+ */
+typedef struct {
+    int output;        /* which of the network's outputs */
+    int image, i, j;   /* of the batch; the cell's column and row */
+    size_t objectness; /* where its logit stands; detectors only */
+    size_t classes;    /* where class 0 stands */
+    int stride;        /* from one class to the next */
+} prediction;
+
+/* Image b; of a detector also anchor n of the layer's own and cell (i, j); else 0. */
+prediction find_prediction(network *net, const net_outputs *outputs, int o, int b, int n, int i,
+                           int j);
+
+/* Width and height of the layer's anchor n, in pixels of the network's input. */
+box anchor_in_pixels(network *net, const net_outputs *outputs, int o, int n);
+
+/*
+ * The prediction of output o that Darknet's own rule assigns to a box of image b: in the cell
+ * of its centre, of all anchors the one with the best shape IoU. Returns 0 when that anchor
+ * belongs to another [yolo], else 1.
+ */
+int assign_box(network *net, const net_outputs *outputs, int o, int b, box truth,
+               prediction *p);
+
+#endif
