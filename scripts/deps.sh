@@ -5,7 +5,14 @@
 #   deps.sh install GROUP...   installs the missing ones (root or sudo), else says what to type
 #
 # Where there is no dpkg-query, nothing is known to be missing, and both exit 0.
+#
+# pycocotools is not in Debian 12. `install coco` puts it into build/python, by pip, unless Python
+# finds it already; only scripts/evaluate_coco.py and its test use it, so failing is no error.
 set -eu
+
+PYCOCOTOOLS=2.0.11
+root=$(cd "$(dirname "$0")/.." && pwd)
+python=${PYTHON:-/usr/bin/python3}
 
 # group package: what it is for
 table() {
@@ -29,12 +36,46 @@ demo   python3-numpy: reads the data set, computes the tables
 demo   python3-pil: writes images
 demo   python3-matplotlib: draws the figures
 demo   dataset-fashion-mnist: the data set
+coco   python3-pip: fetches pycocotools
 END
+}
+
+has_pycocotools() {
+    PYTHONPATH=$root/build/python "$python" -c 'import pycocotools.cocoeval' 2>/dev/null
+}
+
+install_pycocotools() {
+    echo "installing pycocotools into build/python"
+    "$python" -m pip --quiet --disable-pip-version-check install --root-user-action=ignore \
+        --retries 1 --timeout 15 --only-binary :all: --no-deps --upgrade \
+        --target "$root/build/python" pycocotools==$PYCOCOTOOLS ||
+        echo "note: no pycocotools (pip says why above); scripts/evaluate_coco.py needs it" >&2
+}
+
+install_packages() { # those in $missing
+    sudo=
+    if [ "$(id -u)" != 0 ]; then
+        sudo=sudo
+        if ! command -v sudo >/dev/null || ! { [ -t 0 ] || sudo -n true 2>/dev/null; }; then
+            echo "missing: $missing; to install, type as root:" \
+                "apt-get install --no-install-recommends $missing" >&2
+            exit 1
+        fi
+    fi
+    echo "installing $missing"
+    export DEBIAN_FRONTEND=noninteractive
+    $sudo apt-get -qq update || true # a broken third-party entry need not stop us
+    # shellcheck disable=SC2086
+    $sudo apt-get -qq -o Dpkg::Use-Pty=0 install -y --no-install-recommends $missing || {
+        echo "could not install $missing; apt-get says why above" >&2
+        exit 1
+    }
 }
 
 action=$1
 shift
 wanted=$(for group in "$@"; do
+    [ "$group" != coco ] || ! has_pycocotools || continue
     table | sed -n "s/^$group  *\([^:]*\):.*/\1/p"
 done)
 
@@ -46,26 +87,11 @@ missing=$(for package in $wanted; do
     echo "$present" | grep -qx -- "$package" || echo "$package"
 done | tr '\n' ' ' | sed 's/ $//')
 
-[ -n "$missing" ] || exit 0
 if [ "$action" = check ]; then
-    echo "missing: $missing; to install, type: make deps" >&2
-    exit 1
+    [ -z "$missing" ] || { echo "missing: $missing; to install, type: make deps" >&2 && exit 1; }
+    exit 0
 fi
-
-sudo=
-if [ "$(id -u)" != 0 ]; then
-    sudo=sudo
-    if ! command -v sudo >/dev/null || ! { [ -t 0 ] || sudo -n true 2>/dev/null; }; then
-        echo "missing: $missing; to install, type as root:" \
-            "apt-get install --no-install-recommends $missing" >&2
-        exit 1
-    fi
-fi
-echo "installing $missing"
-export DEBIAN_FRONTEND=noninteractive
-$sudo apt-get -qq update || true # a broken third-party entry need not stop us
-# shellcheck disable=SC2086
-$sudo apt-get -qq -o Dpkg::Use-Pty=0 install -y --no-install-recommends $missing || {
-    echo "could not install $missing; apt-get says why above" >&2
-    exit 1
-}
+[ -z "$missing" ] || install_packages
+case " $* " in
+*" coco "*) has_pycocotools || install_pycocotools ;;
+esac

@@ -106,10 +106,14 @@ def split_paths(split, labels):
     return [f"{split.name}/{labels[c]}_{i:05d}.png" for i, c in enumerate(split.labels, 1)]
 
 
-def check_paths(prefix, paths, classes, labels):
-    """Raises InputError unless every path, as listed, contains its own label and no other."""
+def check_prefix(prefix):
     if "\n" in prefix:
         raise InputError(f"--prefix {prefix!r}: a line break, expected a folder's name")
+
+
+def check_paths(prefix, paths, classes, labels):
+    """Raises InputError unless every path, as listed, contains its own label and no other."""
+    check_prefix(prefix)
     for path, c in zip(paths, classes):
         listed = posixpath.join(prefix, path)
         found = [label for label in labels if label in listed]
