@@ -91,7 +91,7 @@ static layer last_layer(const network *net)
     return net->layers[net->n - 1];
 }
 
-static void check_network(network *net, const char *cfg, int detector)
+static void check_network(network *net, const char *cfg)
 {
     if (net->max_batches < 1)
         kd_fail("%s: [net] max_batches=%d: expected 1 or more", cfg, net->max_batches);
@@ -103,7 +103,7 @@ static void check_network(network *net, const char *cfg, int detector)
                 net->random);
     if (net->time_steps != 1)
         kd_fail("%s: [net] time_steps=%d: expected 1", cfg, net->time_steps);
-    if (detector && last_layer(net).random && !is_resizable(net))
+    if (last_layer(net).random && !is_resizable(net))
         kd_fail("%s: random=1: found a layer that Darknet cannot resize, expected random=0",
                 cfg);
 }
@@ -118,6 +118,7 @@ static void load_networks(distill_run *run)
         kd_fail("%s: found no [deepkd_loss] at its end, expected [teacher] and [deepkd_loss]; "
                 "'darknet deepkd wrap' adds them",
                 a->cfg);
+    check_network(run->net, a->cfg);
 
     teacher *t = run->kd->teacher;
     char *weights = a->weights ? a->weights : t->weights;
@@ -133,7 +134,6 @@ static void load_networks(distill_run *run)
     run->detector = is_detector(&run->kd->outputs);
     run->width = run->net->w;
     run->height = run->net->h;
-    check_network(run->net, a->cfg, run->detector);
     check_task(a, &run->data, run->detector);
     attach_groups(run->kd, a->cfg);
     run->weights = network_arrays(run->net);
