@@ -21,6 +21,7 @@ build  gcc: compiles Darknet and the plugin
 build  g++: compiles Darknet's image_opencv.cpp
 build  make: runs the Makefiles
 build  patch: applies patches/
+build  libcjson-dev: reads COCO's annotations
 blas   libopenblas-dev: matrix products (not needed with BLAS=0)
 opencv libopencv-dev: images and video windows (OPENCV=1 only)
 opencv pkg-config: finds OpenCV's flags (OPENCV=1 only)
