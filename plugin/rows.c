@@ -61,50 +61,36 @@ static int best_truth(const network *net, int b, box guess, float threshold)
     return best;
 }
 
-/* Where a truth is learnt by the student. */
-typedef struct {
-    prediction at;
-    int truth;
-} positive;
-
-typedef struct {
-    positive *list;
-    int n, size;
-} positives;
-
-static void append_positive(positives *p, prediction at, int truth)
+static void append_truth(const row_source *s, prediction p, int truth, row_list *list)
 {
-    if (p->n == p->size) {
-        p->size = p->size ? 2 * p->size : 64;
-        p->list = realloc(p->list, p->size * sizeof(positive));
-        if (!p->list) kd_fail("out of memory");
-    }
-    p->list[p->n++] = (positive){at, truth};
+    layer l = s->student->layers[s->student_outputs.layer[p.output]];
+    int target = truth_class(s->student, l, p.image, truth);
+    append_row(list, (row){p, {0}, target, 1, 1, truth});
 }
 
 /*
- * The predictions of output o that Darknet trains on image b's truths: those that a truth is
- * assigned to, and in [yolo] those that overlap one by more than truth_thresh.
+ * A row, still without its teacher, for each truth of image b that Darknet trains in output o:
+ * where it is assigned, and in [yolo] where a prediction overlaps it by more than truth_thresh.
  */
-static void find_positives(const row_source *s, int o, int b, positives *found)
+static void find_truths(const row_source *s, int o, int b, row_list *found)
 {
     network *net = s->student;
     const net_outputs *outputs = &s->student_outputs;
     layer l = net->layers[outputs->layer[o]];
     prediction p;
     box truth;
-    int first = found->n;
+    found->n = 0;
     for (int t = 0; get_truth(net, b, t, &truth); ++t)
-        if (assign_box(net, outputs, o, b, truth, &p)) append_positive(found, p, t);
+        if (assign_box(net, outputs, o, b, truth, &p)) append_truth(s, p, t, found);
     int assigned = found->n;
     if (l.type != YOLO || l.truth_thresh >= 1) return;
     for (int k = 0; k < l.n * l.h * l.w; ++k) {
         int n = k / (l.w * l.h), j = k / l.w % l.h, i = k % l.w, known = 0;
         p = find_prediction(net, outputs, o, b, n, i, j);
         int t = best_truth(net, b, predicted_box(net, l, p, n, i, j), l.truth_thresh);
-        for (int a = first; a < assigned; ++a)
-            known |= found->list[a].truth == t && found->list[a].at.classes == p.classes;
-        if (t >= 0 && !known) append_positive(found, p, t);
+        for (int a = 0; a < assigned; ++a)
+            known |= found->rows[a].truth == t && found->rows[a].student.classes == p.classes;
+        if (t >= 0 && !known) append_truth(s, p, t, found);
     }
 }
 
@@ -116,16 +102,13 @@ static int find_teachers(const row_source *s, int b, box truth, prediction *p)
     return 0;
 }
 
-/* rows=truth, of output o and image b */
-static void add_truth_rows(const row_source *s, int o, int b, const positives *found,
-                           row_list *list)
+/* rows=truth */
+static void add_truth_rows(const row_source *s, int b, const row_list *found, row_list *list)
 {
-    layer l = s->student->layers[s->student_outputs.layer[o]];
     for (int k = 0; k < found->n; ++k) {
-        positive p = found->list[k];
-        row r = {p.at, {0}, truth_class(s->student, l, b, p.truth), 1, 1};
+        row r = found->rows[k];
         box truth;
-        get_truth(s->student, b, p.truth, &truth);
+        get_truth(s->student, b, r.truth, &truth);
         if (find_teachers(s, b, truth, &r.teacher)) append_row(list, r);
     }
 }
@@ -168,13 +151,13 @@ static int is_suppressed(const row_source *s, prediction p, int class)
 
 /* rows=dense, one of the student's predictions: a row for each of its truths, else one */
 static void add_dense_rows(const row_source *s, prediction student, prediction teacher,
-                           const positives *found, row_list *list)
+                           const row_list *found, row_list *list)
 {
-    layer l = s->student->layers[s->student_outputs.layer[student.output]];
-    row r = {student, teacher, 0, teachers_objectness(s, teacher), 1};
+    row r = {student, teacher, 0, teachers_objectness(s, teacher), 1, -1};
     for (int k = 0; k < found->n; ++k) {
-        if (found->list[k].at.classes != student.classes) continue;
-        r.target = truth_class(s->student, l, student.image, found->list[k].truth);
+        if (found->rows[k].student.classes != student.classes) continue;
+        r.target = found->rows[k].target;
+        r.truth = found->rows[k].truth;
         append_row(list, r);
         r.objectness = 0;
     }
@@ -190,7 +173,7 @@ static int same_place(int cell, int from, int to)
     return (2 * cell + 1) * to / (2 * from);
 }
 
-static void add_paired_rows(const row_source *s, int o, int b, const positives *found,
+static void add_paired_rows(const row_source *s, int o, int b, const row_list *found,
                             row_list *list)
 {
     const head_pair *pair = s->pairs + o;
@@ -214,23 +197,22 @@ static void add_classifier_row(const row_source *s, int b, row_list *list)
     int target = max_index(net->truth + (size_t)b * net->truths, s->student_outputs.classes);
     append_row(list, (row){find_prediction(s->student, &s->student_outputs, 0, b, 0, 0, 0),
                            find_prediction(s->teacher, &s->teacher_outputs, 0, b, 0, 0, 0),
-                           target, 1, 0});
+                           target, 1, 0, -1});
 }
 
 void find_rows(const row_source *s, row_list *list)
 {
-    positives found = {0};
+    row_list found = {0};
     list->n = 0;
     for (int b = 0; b < s->student->batch; ++b) {
         if (!is_detector(&s->student_outputs)) add_classifier_row(s, b, list);
         for (int o = 0; is_detector(&s->student_outputs) && o < s->student_outputs.n; ++o) {
-            found.n = 0;
-            find_positives(s, o, b, &found);
+            find_truths(s, o, b, &found);
             if (s->kind == ROWS_DENSE) add_paired_rows(s, o, b, &found, list);
-            else add_truth_rows(s, o, b, &found, list);
+            else add_truth_rows(s, b, &found, list);
         }
     }
-    free(found.list);
+    free(found.rows);
 }
 
 static double stride_of(const network *net, const net_outputs *outputs, int o)

@@ -18,6 +18,7 @@ typedef struct {
     int target;
     double weight;  /* of TCG and NCG */
     int objectness; /* 1: the objectness is distilled here, once for a prediction */
+    int truth;      /* its box's place in the image's list, -1: none */
 } row;
 
 /* The teacher's partner of one of the student's heads, for rows=dense. */

@@ -81,7 +81,7 @@ next_steps() {
     echo
     echo "the lists call the folder data/coco, as seen from build/. Next, type:"
     [ "$folder" = "$root/build/data/coco" ] || echo "  ln -sfn '$folder' build/data/coco"
-    echo "  cd build && ./darknet distill cfg/coco-deepkd.data STUDENT.cfg TEACHER.weights"
+    echo "  cd build && ./darknet distill cfg/coco-deepkd.data cfg/yolov3-tiny-deepkd.cfg yolov3.weights -map"
 }
 
 [ $# = 1 ] || die "expected one argument, the folder to fill, such as build/data/coco"

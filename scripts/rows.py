@@ -1,10 +1,11 @@
 #!/usr/bin/python3
-"""The rows that scripts/table.py compares and scripts/demo.sh shows: what each
-one changes in cfg/fmnist-student.cfg, and the learning rate it is given.
+"""The tasks and rows that scripts/table.py compares and scripts/demo.sh shows: where a task's
+files are, what each row changes in its student's cfg, and the learning rate it is given.
 
-    rows.py names                               one row's name a line
-    rows.py title ROW                           what the row is called in a table
-    rows.py cfg ROW STUDENT.cfg [KEY=VALUE ...] prints the row's cfg; KEY=VALUE goes to [net]
+    rows.py TASK names                               one row's name a line
+    rows.py TASK title ROW                           what the row is called in a table
+    rows.py TASK cfg ROW STUDENT.cfg [KEY=VALUE ...] prints the row's cfg; KEY=VALUE goes to [net]
+    rows.py TASK get FIELD                           student, teacher, weights, data or suffix
 
 A rate is the outcome of table.py's search, which never looks at test images;
 table.py says so when the two differ. This file trains nothing.
@@ -15,23 +16,29 @@ import sys
 
 from imagelist import InputError, run
 
-BATCHES = 938  # the budget of every row: one epoch of 60,000 images, 64 a batch
-
+# student, teacher, weights, data: files as seen from BUILD; suffix: of the folders demo and table;
+# maker: what makes the weights; grid: the learning rates that the search begins with; seeds: final
+# runs a row; flags: of `darknet distill`; metrics: {name: column of its CSV}, the first one chooses
+Task = collections.namedtuple(
+    "Task", "student teacher weights data suffix maker grid seeds flags metrics rows")
 # title: in tables; rate: [net] learning_rate; options: of [deepkd_loss]
 Row = collections.namedtuple("Row", "title rate options")
 
 SGD_KD = {"trainer": "sgd", "method": "kd", "topk_schedule": "off"}
+ALONE = {**SGD_KD, "teacher_weight": "0"}
+DEEPKD = {"trainer": "deepkd", "method": "kd", "topk_schedule": "dynamic"}
 # Above zero after 8 % of the run, as DKD's 20 of 240 epochs
 DKD = {"method": "dkd", "beta": "8", "warmup": "8%"}
+DENSE = {"rows": "dense"}
+OBJECTNESS = {"objectness_weight": "1"}
 
-ROWS = {
-    "alone": Row("student alone", .4, {**SGD_KD, "teacher_weight": "0"}),
+FMNIST = {
+    "alone": Row("student alone", .4, ALONE),
     "kd": Row("KD", .2, SGD_KD),
     "dkd": Row("DKD", .1, {**SGD_KD, **DKD}),
     "dot": Row("DOT (KD)", .1, {**SGD_KD, "trainer": "dot"}),
     "deepkd-nomask": Row("DeepKD without top-k (KD)", .1, {**SGD_KD, "trainer": "deepkd"}),
-    "deepkd": Row("DeepKD (KD)", .1,
-                  {"trainer": "deepkd", "method": "kd", "topk_schedule": "dynamic"}),
+    "deepkd": Row("DeepKD (KD)", .1, DEEPKD),
     "deepkd-dkd": Row("DeepKD (DKD)", .025,
                       {"trainer": "deepkd", "topk_schedule": "dynamic", **DKD}),
     # What the authors' code does, with [net] momentum=0.9: TOG -0.075, TCG -0.075, NCG +0.075
@@ -41,11 +48,64 @@ ROWS = {
                             "decay_component": "tcg"}),
 }
 
+SCENES = {
+    "alone": Row("student alone", .005, ALONE),
+    "kd": Row("KD", .005, SGD_KD),
+    "deepkd": Row("DeepKD", .005, DEEPKD),
+    "deepkd-dense": Row("DeepKD on dense rows", .005, {**DEEPKD, **DENSE}),
+    "deepkd-objectness": Row("DeepKD + objectness", .005, {**DEEPKD, **OBJECTNESS}),
+    "deepkd-dense-objectness": Row("DeepKD on dense rows + objectness", .005,
+                                   {**DEEPKD, **DENSE, **OBJECTNESS}),
+}
 
-def find_row(name):
-    if name not in ROWS:
-        raise InputError(f"{name}: no such row, expected one of {', '.join(ROWS)}")
-    return ROWS[name]
+# One class has no others: NCG is 0, and TCG is the class's own yes or no, or the objectness
+ONE_CLASS = {
+    "alone": Row("student alone", .005, ALONE),
+    "kd": Row("KD", .005, SGD_KD),
+    "kd-objectness": Row("KD + objectness", .005, {**SGD_KD, **OBJECTNESS}),
+    "deepkd": Row("DeepKD", .005, DEEPKD),
+    "deepkd-objectness": Row("DeepKD + objectness", .005, {**DEEPKD, **OBJECTNESS}),
+    "deepkd-dense-objectness": Row("DeepKD on dense rows + objectness", .005,
+                                   {**DEEPKD, **DENSE, **OBJECTNESS}),
+}
+
+DETECTOR = {"grid": (.0025, .005, .01), "seeds": 3, "flags": ["-map"],
+            "metrics": {"mAP@0.50": "valid_map50", "mAP@[.50:.95]": "valid_map"}}
+
+TASKS = {
+    "fmnist": Task("cfg/fmnist-student.cfg", "cfg/fmnist-teacher.cfg",
+                   "cfg/fmnist-teacher.weights", "cfg/deepkd.data", "",
+                   "scripts/train-teacher.sh, then make,", (.0125, .025, .05, .1), 5, [],
+                   {"top-1": "valid_top1"}, FMNIST),
+    "scenes": Task("cfg/scenes-student.cfg", "cfg/scenes-teacher.cfg",
+                   "cfg/scenes-teacher.weights", "cfg/scenes.data", "-yolo",
+                   "scripts/train-teacher.sh scenes, then make,", rows=SCENES, **DETECTOR),
+    "one-class": Task("data/one-class/student.cfg", "data/one-class/teacher.cfg",
+                      "data/one-class/teacher.weights", "data/one-class/one-class.data",
+                      "-one-class", "scripts/train-teacher.sh one-class", rows=ONE_CLASS,
+                      **DETECTOR),
+}
+FIELDS = ("student", "teacher", "weights", "data", "suffix")
+
+
+def find(kind, table, name):
+    if name not in table:
+        raise InputError(f"{name}: no such {kind}, expected one of {', '.join(table)}")
+    return table[name]
+
+
+def find_task(name):
+    return find("task", TASKS, name)
+
+
+def find_row(task, name):
+    return find("row", task.rows, name)
+
+
+def get_option(text, key):
+    """The value of the first key= in a cfg's or .data file's text, or None."""
+    found = re.search(rf"^[ \t]*{re.escape(key)}[ \t]*=[ \t]*(\S+)", text, re.MULTILINE)
+    return found and found[1]
 
 
 def set_option(text, section, key, value):
@@ -63,15 +123,26 @@ def set_option(text, section, key, value):
     return head + (body if found else line + body) + rest
 
 
-def row_cfg(name, text, net):
+def set_batches(text, batches):
+    """The cfg's text with that max_batches, and [net] steps= moved along."""
+    steps, old = get_option(text, "steps"), get_option(text, "max_batches")
+    if steps and old:
+        moved = (max(1, round(int(step) * batches / int(old))) for step in steps.split(","))
+        text = set_option(text, "net", "steps", ",".join(map(str, moved)))
+    return set_option(text, "net", "max_batches", batches)
+
+
+def row_cfg(task, name, text, net):
     """The row's cfg, from the student's; net: options of [net], such as max_batches."""
-    row = find_row(name)
-    net = {"learning_rate": row.rate, "max_batches": BATCHES, **net}
+    row = find_row(task, name)
+    net = {"learning_rate": row.rate, **net}
+    batches = int(net.pop("max_batches", None) or get_option(text, "max_batches"))
+    text = set_batches(text, batches)
     for key, value in net.items():
         text = set_option(text, "net", key, value)
     for key, value in row.options.items():
         if value.endswith("%"):
-            value = round(int(net["max_batches"]) * int(value[:-1]) / 100)
+            value = round(batches * int(value[:-1]) / 100)
         text = set_option(text, "deepkd_loss", key, value)
     return text
 
@@ -84,15 +155,20 @@ def parse_net(words):
 
 
 def main(words):
-    if words == ["names"]:
-        print("\n".join(ROWS))
-    elif len(words) == 2 and words[0] == "title":
-        print(find_row(words[1]).title)
-    elif len(words) >= 3 and words[0] == "cfg":
-        with open(words[2], encoding="utf-8") as file:
-            sys.stdout.write(row_cfg(words[1], file.read(), parse_net(words[3:])))
+    command = words[1:2]
+    if len(words) == 2 and command == ["names"]:
+        print("\n".join(find_task(words[0]).rows))
+    elif len(words) == 3 and command == ["title"]:
+        print(find_row(find_task(words[0]), words[2]).title)
+    elif len(words) == 3 and command == ["get"] and words[2] in FIELDS:
+        print(getattr(find_task(words[0]), words[2]))
+    elif len(words) >= 4 and command == ["cfg"]:
+        with open(words[3], encoding="utf-8") as file:
+            sys.stdout.write(row_cfg(find_task(words[0]), words[2], file.read(),
+                                     parse_net(words[4:])))
     else:
-        raise InputError("usage: rows.py names | title ROW | cfg ROW STUDENT.cfg [KEY=VALUE ...]")
+        raise InputError("usage: rows.py TASK names | title ROW | get FIELD | cfg ROW STUDENT.cfg "
+                         "[KEY=VALUE ...]")
 
 
 if __name__ == "__main__":

@@ -1,20 +1,23 @@
 #!/usr/bin/python3
-"""Trains and compares the rows of scripts/rows.py on Fashion-MNIST: `make table`.
+"""Trains and compares the rows of scripts/rows.py: `make table`, `make table-yolo`.
 
-    scripts/table.py [--jobs 2] [--seeds 5] [--out DIR] [--search-only | --report]
+    scripts/table.py [--task fmnist] [--jobs 2] [--seeds 5] [--out DIR] [--search-only | --report]
 
-1. The learning rate of each row, by the same rule for all: the rates of GRID,
-   one seed, 55,000 of the training images; the best top-1 on the other 5,000
-   wins, the lower rate if two are equal. If it is at an edge, the grid grows by
-   a factor 2 beyond it, twice at most. A run that diverges counts as 0 %.
-2. With that rate, --seeds other seeds on all 60,000 images. What counts is the
-   top-1 of the last weights on the 10,000 test images, which nothing looked at
-   before: no best of several epochs, no choice among runs.
+Tasks: fmnist, classifiers; scenes, detectors; one-class, detectors of the same scenes whose
+garments are all of one class.
+
+1. The learning rate of each row, by the same rule for all: the rates of the task's
+   grid, one seed, 11 of 12 training images; the best top-1 (a detector: mAP@0.50)
+   on the others wins, the lower rate if two are equal. If it is at an edge, the grid
+   grows by a factor 2 beyond it, twice at most. A run that diverges loses to any other.
+2. With that rate, --seeds other seeds on all training images. What counts is the
+   accuracy of the last weights on the test images (of the scenes: val), at which
+   nothing looked before: no best of several epochs, no choice among runs.
 
 Every run is a process `darknet distill` with one thread. Its outcome is kept in
 DIR/results, under a hash of its cfg, lists, teacher and seed, so a stopped table
-goes on where it was. The hash knows neither the program nor the pictures: after
-a change of those, remove DIR (the report says if the program changed).
+goes on where it was. The hash knows neither the program nor the pictures and their
+boxes: after a change of those, remove DIR (the report says if the program changed).
 
 It tunes nothing but the learning rate: temperature, loss weights and momenta
 are each method's own defaults.
@@ -42,11 +45,10 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.environ.get("ROOT") or os.path.dirname(HERE)
 BUILD = os.path.abspath(os.path.join(ROOT, os.environ.get("BUILD") or "build"))
 
-GRID = (.0125, .025, .05, .1)
 EXTENSIONS = 2
 SEARCH_SEED = 1000
-HELD_OUT = 12  # one training image in 12: 5,000 of 60,000
-BATCH = 64
+HELD_OUT = 12  # one training image in 12
+DIVERGED = -1  # the scores of such a run
 
 # split: "search" (training images only) or "test"
 Run = collections.namedtuple("Run", "row rate seed split")
@@ -58,22 +60,29 @@ Active = collections.namedtuple("Active", "run process log began program")
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--task", choices=rows.TASKS, default="fmnist", help="default: fmnist")
     parser.add_argument("--jobs", type=positive, default=2, help="runs at once (default: 2)")
-    parser.add_argument("--seeds", type=positive, default=5, help="final runs a row (default: 5)")
-    parser.add_argument("--out", metavar="DIR", default=os.path.join(BUILD, "table"),
-                        help="default: <BUILD>/table")
+    parser.add_argument("--seeds", type=positive, help="final runs a row (default: "
+                        + ", ".join(f"{name} {task.seeds}" for name, task in rows.TASKS.items())
+                        + ")")
+    parser.add_argument("--out", metavar="DIR", help="default: <BUILD>/table, with "
+                        + " or ".join(filter(None, (t.suffix for t in rows.TASKS.values()))))
     parser.add_argument("--rows", metavar="A,B", type=lambda text: text.split(","),
-                        default=list(rows.ROWS), help="only these rows of rows.py")
-    parser.add_argument("--batches", type=positive, default=rows.BATCHES,
-                        help=f"budget of every run (default: {rows.BATCHES})")
+                        help="only these rows of rows.py")
+    parser.add_argument("--batches", type=positive,
+                        help="budget of every run (default: max_batches of the student's cfg)")
     parser.add_argument("--limit", type=positive, metavar="N",
                         help="only the first N images of each list, for trying things out")
-    parser.add_argument("--teacher",
-                        default=os.path.join(BUILD, "cfg/fmnist-teacher.weights"))
+    parser.add_argument("--teacher", metavar="WEIGHTS", help="default: the task's")
     only = parser.add_mutually_exclusive_group()
     only.add_argument("--search-only", action="store_true", help="stop after the rates")
     only.add_argument("--report", action="store_true", help="run nothing, print what is there")
     args = parser.parse_args()
+    args.task = rows.find_task(args.task)
+    args.rows = args.rows or list(args.task.rows)
+    args.seeds = args.seeds or args.task.seeds
+    args.out = os.path.abspath(args.out or os.path.join(BUILD, "table" + args.task.suffix))
+    args.teacher = os.path.abspath(args.teacher or os.path.join(BUILD, args.task.weights))
     if args.seeds >= SEARCH_SEED:
         parser.error(f"--seeds {args.seeds}: expected less than {SEARCH_SEED}, the search's seed")
     return args
@@ -126,31 +135,41 @@ def make_split(args, name, train, valid):
                  digest("\n".join(train), "\n".join(valid)))
 
 
+def listed(args, key):
+    """The image list that the task's .data file names."""
+    return os.path.join(BUILD, rows.get_option(args.data, key))
+
+
 def make_lists(args):
     """The two splits' lists of images. The search's come from the training list alone."""
-    train, valid = (read(os.path.join(BUILD, f"data/fashion-mnist/{name}.list")).split()
-                    for name in ("train", "valid"))
+    train, valid = (read(listed(args, key)).split() for key in ("train", "valid"))
     return {"search": make_split(args, "search", *hold_out(train[:args.limit])),
             "test": make_split(args, "test", train[:args.limit], valid[:args.limit])}
 
 
-def data_file(args, lists, backup):
-    return (f"classes=10\ntrain={lists.train}\nvalid={lists.valid}\n"
-            "labels=data/fashion-mnist/labels.txt\n"
-            f"backup={seen_from_build(backup)}\ntop=2\n"
-            f"eval_interval={args.batches}\nsave_interval={args.batches}\nlog_interval=50\n")
+def data_file(args, split, backup):
+    """The task's .data file with this split. The annotations are of the test images alone: the
+    truths of others come from their label files, as in training."""
+    lists = args.lists[split]
+    new = {"train": lists.train, "valid": lists.valid, "backup": seen_from_build(backup),
+           "eval_interval": args.batches, "save_interval": args.batches, "log_interval": 50}
+    dropped = [*new, "annotations"] if split == "search" else [*new]
+    old = [line for line in args.data.split("\n")
+           if line and not line.startswith("#") and line.split("=")[0].strip() not in dropped]
+    return "\n".join([*old, *(f"{key}={value}" for key, value in new.items())])
 
 
 # One run
 
 def run_cfg(args, run):
-    return rows.row_cfg(run.row, read(os.path.join(ROOT, "cfg/fmnist-student.cfg")),
+    return rows.row_cfg(args.task, run.row, args.student,
                         {"learning_rate": f"{run.rate:g}", "max_batches": args.batches})
 
 
 def run_key(args, run):
-    teacher = read(os.path.join(ROOT, "cfg/fmnist-teacher.cfg")), read(args.teacher, "rb")
-    return digest(run_cfg(args, run), args.lists[run.split].digest, *teacher, run.seed)
+    teacher = read(os.path.join(BUILD, args.task.teacher)), read(args.teacher, "rb")
+    return digest(*args.task.metrics, run_cfg(args, run), args.lists[run.split].digest, *teacher,
+                  run.seed)
 
 
 def result_file(args, run):
@@ -171,7 +190,7 @@ def run_folder(args, run):
 def command(args, run):
     files = [os.path.join(run_folder(args, run), f"{run.row}.{end}") for end in ("data", "cfg")]
     return ["./darknet", "distill", *map(seen_from_build, [*files, args.teacher]),
-            "-seed", str(run.seed), "-threads", "1"]
+            "-seed", str(run.seed), "-threads", "1", *args.task.flags]
 
 
 def start(args, run):
@@ -181,7 +200,7 @@ def start(args, run):
     os.makedirs(backup)
     stem = os.path.join(folder, run.row)
     write_text(stem + ".cfg", run_cfg(args, run))
-    write_text(stem + ".data", data_file(args, args.lists[run.split], backup))
+    write_text(stem + ".data", data_file(args, run.split, backup))
     log = stem + ".log"
     with open(log, "wb") as file:
         process = subprocess.Popen(  # pylint: disable=consider-using-with
@@ -190,27 +209,34 @@ def start(args, run):
     return Active(run, process, log, time.monotonic(), program_digest())
 
 
-def last_top1(path, batches):
-    """The accuracy, 0 to 1, in the last line of a run's CSV file."""
+def last_scores(args, path):
+    """The accuracies, 0 to 1, in the last line of a run's CSV file."""
     with open(path, encoding="utf-8", newline="") as file:
         line = list(csv.DictReader(file))[-1]
-    if int(line["batch"]) != batches or not line["valid_top1"]:
-        raise InputError(f"{path}: ends without an evaluation at batch {batches}")
-    return float(line["valid_top1"])
+    scores = [line[column] for column in args.task.metrics.values()]
+    if int(line["batch"]) != args.batches or not all(scores):
+        raise InputError(f"{path}: ends without an evaluation at batch {args.batches}")
+    return list(map(float, scores))
+
+
+def teacher_scores(args, log):
+    """What the log says of the teacher, 0 to 1."""
+    line = re.search(r"^teacher: (.* %) on ", log, re.MULTILINE)[1]
+    scores = [float(text) / 100 for text in re.findall(r" ([\d.]+) %", line)]
+    return scores[:len(args.task.metrics)]
 
 
 def read_outcome(args, active):
-    """top-1 of the student and the teacher, of a run that has ended; else InputError."""
+    """The scores of the student and the teacher, of a run that has ended; else InputError."""
     log = read(active.log)
     status = active.process.returncode
     if status and active.run.split == "search" and "not finite" in log:
-        return {"top1": 0.0, "diverged": True}
+        return {"scores": [DIVERGED] * len(args.task.metrics)}
     if status:
         last = (log.strip().split("\n") or [""])[-1]
         raise InputError(f"{active.log}: exit status {status}: {last}")
-    teacher = re.search(r"^teacher: top-1 ([\d.]+) %", log, re.MULTILINE)
     csv_file = os.path.join(run_folder(args, active.run), "backup", active.run.row + ".csv")
-    return {"top1": last_top1(csv_file, args.batches), "teacher": float(teacher[1]) / 100}
+    return {"scores": last_scores(args, csv_file), "teacher": teacher_scores(args, log)}
 
 
 def finish(args, active):
@@ -224,9 +250,12 @@ def finish(args, active):
 
 # Many runs
 
-def show(run, outcome, done, total):
-    top1 = "diverged" if outcome.get("diverged") else f"top-1 {100 * outcome['top1']:.2f} %"
-    print(f"[{done}/{total}] {run.row}, {run.split}, rate {run.rate:g}, seed {run.seed}: {top1}, "
+def show(args, run, outcome, done, total):
+    scores = ", ".join(f"{name} {percent(value)} %" for name, value in
+                       zip(args.task.metrics, outcome["scores"]))
+    if DIVERGED in outcome["scores"]:
+        scores = "diverged"
+    print(f"[{done}/{total}] {run.row}, {run.split}, rate {run.rate:g}, seed {run.seed}: {scores}, "
           f"{outcome['seconds']:.0f} s", flush=True)
 
 
@@ -251,7 +280,7 @@ def run_all(args, runs):
             for a in [a for a in active if a.process.poll() is not None]:
                 active.remove(a)
                 done += 1
-                show(a.run, finish(args, a), done, len(runs))
+                show(args, a.run, finish(args, a), done, len(runs))
             time.sleep(.05)
     finally:
         stop(active)
@@ -259,7 +288,7 @@ def run_all(args, runs):
 
 
 def best_rate(tried):
-    """Of {rate: top-1}: the rate with the highest, the lowest such rate."""
+    """Of {rate: score}: the rate with the highest, the lowest such rate."""
     return max(sorted(tried), key=lambda rate: tried[rate])
 
 
@@ -272,12 +301,12 @@ def beyond(tried):
 
 
 def search(args):
-    """{row: {rate: top-1 on the held-out images}}"""
-    grids = {row: list(GRID) for row in args.rows}
+    """{row: {rate: first score on the held-out images}}"""
+    grids = {row: list(args.task.grid) for row in args.rows}
     for extension in range(EXTENSIONS + 1):
         found = run_all(args, [Run(row, rate, SEARCH_SEED, "search")
                                for row, grid in grids.items() for rate in grid])
-        tried = {row: {rate: found[Run(row, rate, SEARCH_SEED, "search")]["top1"]
+        tried = {row: {rate: found[Run(row, rate, SEARCH_SEED, "search")]["scores"][0]
                        for rate in grid} for row, grid in grids.items()}
         if extension < EXTENSIONS:
             for row, grid in grids.items():
@@ -291,29 +320,44 @@ def percent(value):
     return f"{100 * value:.2f}"
 
 
-def search_table(tried):
+def title(args, row):
+    return args.task.rows[row].title
+
+
+def search_table(args, tried):
     rates = sorted({rate for row in tried.values() for rate in row})
-    lines = ["| held-out top-1, % | " + " | ".join(f"{rate:g}" for rate in rates) + " |",
-             "|---|" + "---:|" * len(rates)]
+    lines = [f"| held-out {next(iter(args.task.metrics))}, % | "
+             + " | ".join(f"{rate:g}" for rate in rates) + " |", "|---|" + "---:|" * len(rates)]
     for row, values in tried.items():
-        cells = ["" if rate not in values else percent(values[rate]) if values[rate] else
-                 "diverged" for rate in rates]
+        cells = ["" if rate not in values else "diverged" if values[rate] == DIVERGED else
+                 percent(values[rate]) for rate in rates]
         best = rates.index(best_rate(values))
         cells[best] = f"**{cells[best]}**"
-        lines.append(f"| {rows.ROWS[row].title} | " + " | ".join(cells) + " |")
+        lines.append(f"| {title(args, row)} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
-def final_table(chosen, found, teacher):
-    lines = ["| test top-1, % | learning rate | mean | standard deviation | min | max |",
-             "|---|---:|---:|---:|---:|---:|",
-             f"| the teacher | | {percent(teacher)} | | | |"]
+def spread(values):
+    """Cells: mean, standard deviation, least and greatest."""
+    deviation = percent(statistics.stdev(values)) if len(values) > 1 else ""
+    return [percent(statistics.mean(values)), deviation, percent(min(values)),
+            percent(max(values))]
+
+
+def final_table(args, chosen, found):
+    names = list(args.task.metrics)
+    head = [f"test {names[0]}, %", "learning rate", "mean", "standard deviation", "min", "max"]
+    for name in names[1:]:
+        head += [f"{name}, mean", "standard deviation", "min", "max"]
+    body = [["the teacher", ""]]
+    for value in next(iter(found.values()))["teacher"]:
+        body[0] += [percent(value), "", "", ""]
     for row, rate in chosen.items():
-        values = [result["top1"] for run, result in found.items() if run.row == row]
-        deviation = percent(statistics.stdev(values)) if len(values) > 1 else ""
-        lines.append(f"| {rows.ROWS[row].title} | {rate:g} | {percent(statistics.mean(values))} | "
-                     f"{deviation} | {percent(min(values))} | {percent(max(values))} |")
-    return "\n".join(lines)
+        runs = [result["scores"] for run, result in found.items() if run.row == row]
+        body.append([title(args, row), f"{rate:g}"]
+                    + [cell for values in zip(*runs) for cell in spread(values)])
+    lines = ["| " + " | ".join(cells) + " |" for cells in (head, *body)]
+    return "\n".join([lines[0], "|---|" + "---:|" * (len(head) - 1), *lines[1:]])
 
 
 def first_line(*words):
@@ -340,7 +384,7 @@ def describe(args, tried, found):
         f"command: {shlex.join(['scripts/table.py', *sys.argv[1:]])}",
         f"a run of it: cd {os.path.relpath(BUILD, ROOT)} && OPENBLAS_NUM_THREADS=1 "
         + shlex.join(command(args, example)),
-        f"budget: {args.batches} batches of {BATCH} images a run; search: seed {SEARCH_SEED}, "
+        f"budget: {args.batches} batches of {rows.get_option(args.student, 'batch')} images a run; search: seed {SEARCH_SEED}, "
         f"{lists['search'].train_images} training images, chosen on {lists['search'].valid_images} "
         f"others; final: seeds 1 to {args.seeds}, {lists['test'].train_images} training images, "
         f"{lists['test'].valid_images} test images",
@@ -350,7 +394,7 @@ def describe(args, tried, found):
         + " ".join(word for word in switches if not word.endswith("=0")),
         f"commit: {first_line('git', '-C', ROOT, 'describe', '--always', '--dirty')}",
     ]
-    edge = [rows.ROWS[row].title for row, rates in tried.items() if beyond(rates)]
+    edge = [title(args, row) for row, rates in tried.items() if beyond(rates)]
     if edge:
         lines.append("note: the best rate is still at its grid's edge in: " + ", ".join(edge))
     if programs != {program_digest()}:
@@ -358,40 +402,44 @@ def describe(args, tried, found):
     return "\n".join("- " + line for line in lines)
 
 
-def compare_rates(chosen):
+def compare_rates(args, chosen):
     """Lines that say where scripts/rows.py has another rate than the search found."""
-    return "".join(f"scripts/rows.py: {row} has the rate {rows.ROWS[row].rate:g}, the search "
-                   f"found {rate:g}\n" for row, rate in chosen.items()
-                   if rate != rows.ROWS[row].rate)
+    planned = {row: args.task.rows[row].rate for row in chosen}
+    return "".join(f"scripts/rows.py: {row} has the rate {planned[row]:g}, the search found "
+                   f"{rate:g}\n" for row, rate in chosen.items() if rate != planned[row])
 
 
 def report(args, tried):
     chosen = {row: best_rate(rates) for row, rates in tried.items()}
     searched = run_all(args, [Run(row, rate, SEARCH_SEED, "search")
                               for row, rates in tried.items() for rate in rates])
-    text = [search_table(tried)]
+    text = [search_table(args, tried)]
     found = {}
     if not args.search_only:
         found = run_all(args, [Run(row, rate, 1 + i, "test")
                                for row, rate in chosen.items() for i in range(args.seeds)])
-        teacher = next(iter(found.values()))["teacher"]
-        text.insert(0, final_table(chosen, found, teacher))
+        text.insert(0, final_table(args, chosen, found))
     text = "\n\n".join([*text, describe(args, tried, {**searched, **found})]) + "\n"
     write_text(os.path.join(args.out, "search.md" if args.search_only else "table.md"), text)
     print("\n" + text)
-    print(compare_rates(chosen), end="")
+    print(compare_rates(args, chosen), end="")
 
 
-def check_inputs(args):
+def check_there(path, remedy):
+    if not os.path.exists(path):
+        raise InputError(f"{path}: no such file; {remedy} makes it")
+
+
+def read_inputs(args):
+    """Checks that all is there, and reads the task's .data file and its student's cfg."""
     for row in args.rows:
-        rows.find_row(row)
-    for path, remedy in ((os.path.join(BUILD, "darknet"), "make"),
-                         (os.path.join(BUILD, "data/fashion-mnist/train.list"), "make data"),
-                         (args.teacher, "scripts/train-teacher.sh, then make,")):
-        if not os.path.exists(path):
-            raise InputError(f"{path}: no such file; {remedy} makes it")
-    args.teacher = os.path.abspath(args.teacher)
-    args.out = os.path.abspath(args.out)
+        rows.find_row(args.task, row)
+    check_there(os.path.join(BUILD, "darknet"), "make")
+    check_there(args.teacher, args.task.maker)
+    args.data = read(os.path.join(BUILD, args.task.data))
+    args.student = read(os.path.join(BUILD, args.task.student))
+    args.batches = args.batches or int(rows.get_option(args.student, "max_batches"))
+    check_there(listed(args, "train"), "make data")
 
 
 def interrupt(*_):
@@ -401,7 +449,7 @@ def interrupt(*_):
 def main():
     signal.signal(signal.SIGTERM, interrupt)
     args = arguments()
-    check_inputs(args)
+    read_inputs(args)
     os.makedirs(args.out, exist_ok=True)
     args.lists = make_lists(args)
     report(args, search(args))

@@ -111,7 +111,7 @@ case("no backup folder", "deepkd.data", "backup=nowhere", "expected",
      data=data_file(backup="nowhere"))
 case("a backup folder that is a file", "deepkd.data", "backup=labels.txt", "expected",
      data=data_file(backup="labels.txt"))
-case("an empty data file", "deepkd.data", "found no train=", data="")
+case("an empty data file", "deepkd.data", "found no valid=", data="")
 case("an empty student cfg", "student.cfg", "no sections", student="")
 case("an empty teacher cfg", "teacher.cfg", "no sections", teacher="")
 case("an empty train list", "train.list", "empty", train_list="")

@@ -10,7 +10,9 @@ report: both fail the test whatever it looks at.
 """
 import csv
 import fcntl
+import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -157,16 +159,28 @@ def check_sane(result, sent=0):
 class Folder:
     """A run folder; paths are relative to it."""
 
+    FILES = ("train.list", "valid.list", "labels.txt", "teacher.weights")  # the fixture's, copied
+    FOLDERS = ("images",)  # the fixture's, linked
+
     def __init__(self, path, fixture=None):
         self.path = path
         os.makedirs(self.at("backup"))
+        self.write_texts()
+        if fixture:
+            for name in self.FILES:
+                shutil.copy(os.path.join(fixture, name), path)
+            for name in self.FOLDERS:
+                os.symlink(os.path.join(fixture, name), self.at(name))
+
+    def write_texts(self):
         self.write("deepkd.data", data_file())
         self.write("student.cfg", student_cfg())
         self.write("teacher.cfg", teacher_cfg())
-        if fixture:
-            for name in ("train.list", "valid.list", "labels.txt", "teacher.weights"):
-                shutil.copy(os.path.join(fixture, name), path)
-            os.symlink(os.path.join(fixture, "images"), self.at("images"))
+
+    def fill(self):
+        """What the fixture has beyond the texts."""
+        make_pictures(self.path)
+        make_teacher(self)
 
     def at(self, name):
         return os.path.join(self.path, name)
@@ -268,6 +282,136 @@ def make_teacher(folder, layers=None, **net):
     os.replace(folder.at("backup/student_final.weights"), folder.at("teacher.weights"))
 
 
+# Detectors: scenes of coloured rectangles, whose colour is the class
+
+NAMES = ["red", "green", "blue"]
+CATEGORIES = [3, 5, 90]  # COCO's ids of them
+COLOURS = [(220, 40, 40), (40, 200, 60), (50, 70, 230)]
+SCENES = {"train": ("train.list", 1, 44), "val": ("valid.list", 101, 18)}  # list, first id, count
+DETECTOR = {"width": 32, "height": 32, "learning_rate": ".005"}
+
+
+def conv(filters, stride=1, size=3, **options):
+    return ("convolutional", {"batch_normalize": 1, "filters": filters, "size": size,
+                              "stride": stride, "pad": 1, "activation": "leaky", **options})
+
+
+def head(kind, anchors, classes=len(NAMES), **options):
+    """The [yolo] or [region] with these anchors, and the convolution before it."""
+    mask = options.get("mask", anchors)
+    filters = (len(mask.split(",")) // (1 if "mask" in options else 2)) * (5 + classes)
+    own = {"ignore_thresh": ".6", "truth_thresh": 1} if kind == "yolo" else \
+        {"bias_match": 1, "coords": 4, "softmax": 1, "rescore": 1, "object_scale": 5,
+         "noobject_scale": 1, "class_scale": 1, "coord_scale": 1, "absolute": 1, "thresh": ".6"}
+    return [conv(filters, size=1, batch_normalize=None, activation="linear"),
+            (kind, {"anchors": anchors, "classes": classes, "num": len(anchors.split(",")) // 2,
+                    "jitter": ".1", **own, "random": 0, **options})]
+
+
+BODY = [conv(8, 2), conv(12, 2), conv(16, 2), conv(16)]  # to a stride of 8
+YOLO = [*BODY, *head("yolo", "8,8, 14,14")]
+REGION = [*BODY, *head("region", "1,1, 1.75,1.75")]
+TEACHER_ANCHORS = "6,6, 8,12, 12,9, 18,18"
+YOLO_TEACHER = [
+    conv(8, 2), conv(16, 2), conv(24, 2), conv(24), *head("yolo", TEACHER_ANCHORS, mask="2,3"),
+    ("route", {"layers": -3}), ("upsample", {"stride": 2}), ("route", {"layers": "-1,1"}),
+    *head("yolo", TEACHER_ANCHORS, mask="0,1")]
+
+
+def detector_cfg(loss=None, layers=None, teacher=None, **net):
+    """A student's, with [teacher] and [deepkd_loss]."""
+    return student_cfg(loss, teacher, layers or YOLO, **{**DETECTOR, **net})
+
+
+def plain_detector_cfg(layers=None, **net):
+    return cfg(layers or YOLO, **{**DETECTOR, **net})
+
+
+def teacher_detector_cfg(layers=None, **net):
+    return cfg(layers or YOLO_TEACHER, **{**DETECTOR, "width": 48, "height": 48, **net})
+
+
+def detector_data(**options):
+    return "\n".join(lines({
+        "classes": len(NAMES), "train": "train.list", "valid": "valid.list", "names": "names.txt",
+        "backup": "backup", "log_interval": 1, **options})) + "\n"
+
+
+def scene(number):
+    """Pixels, and boxes (class, left, top, width, height); one scene in four has none."""
+    random = np.random.RandomState(number)
+    width, height = random.randint(32, 65, 2)
+    pixels = random.normal(110, 12, (height, width, 3))
+    boxes = []
+    for _ in range(number % 4):
+        label, w, h = random.randint((3, width // 2 - 8, height // 2 - 8)) + (0, 8, 8)
+        x, y = random.randint((width - w + 1, height - h + 1))
+        pixels[y:y + h, x:x + w] = random.normal(COLOURS[label], 10, (h, w, 3))
+        boxes.append((label, x, y, w, h))
+    return np.clip(pixels, 0, 255).astype(np.uint8), boxes
+
+
+def label_lines(boxes, width, height):
+    return "".join(f"{label} {(x + w / 2) / width:.6f} {(y + h / 2) / height:.6f} "
+                   f"{w / width:.6f} {h / height:.6f}\n" for label, x, y, w, h in boxes)
+
+
+class DetectorFolder(Folder):
+    """A run folder whose networks are detectors; val.json has the boxes of valid.list."""
+
+    FILES = ("train.list", "valid.list", "names.txt", "val.json", "teacher.weights")
+    FOLDERS = ("images", "labels")
+
+    def write_texts(self):
+        self.write("deepkd.data", detector_data())
+        self.write("student.cfg", detector_cfg())
+        self.write("teacher.cfg", teacher_detector_cfg())
+
+    def fill(self):
+        self.write("names.txt", "\n".join(NAMES) + "\n")
+        truth = {"images": [], "annotations": [],
+                 "categories": [{"id": i, "name": name} for i, name in zip(CATEGORIES, NAMES)]}
+        for split, (list_name, first, count) in SCENES.items():
+            os.makedirs(self.at(f"images/{split}"))
+            os.makedirs(self.at(f"labels/{split}"))
+            stems = [f"{split}/{number:012d}" for number in range(first, first + count)]
+            self.write(list_name, "".join(f"images/{stem}.png\n" for stem in stems))
+            for number, stem in enumerate(stems, first):
+                pixels, boxes = scene(number)
+                height, width = pixels.shape[:2]
+                Image.fromarray(pixels).save(self.at(f"images/{stem}.png"))
+                self.write(f"labels/{stem}.txt", label_lines(boxes, width, height))
+                if split == "val":
+                    add_truths(truth, number, width, height, boxes)
+        self.write("val.json", json.dumps(truth))
+        self.train_teacher()
+
+    def train_teacher(self):
+        """By its task alone, as a student of a random one."""
+        self.darknet("partial", "teacher.cfg", "", "teacher.weights", "99").check(0)
+        self.write("student.cfg", detector_cfg({"teacher_weight": 0, "trainer": "sgd"},
+                                               YOLO_TEACHER, width=48, height=48,
+                                               max_batches=400))
+        self.distill().check(0)
+        os.replace(self.at("backup/student_final.weights"), self.at("teacher.weights"))
+
+    def own(self, name):
+        """Makes a linked folder one of the test's own, to change files in."""
+        source = os.path.realpath(self.at(name))
+        self.remove(name)
+        shutil.copytree(source, self.at(name))
+
+
+def add_truths(truth, number, width, height, boxes):
+    truth["images"].append({"id": number, "width": width, "height": height,
+                            "file_name": f"{number:012d}.png"})
+    for label, *box in boxes:
+        box = [int(value) for value in box]
+        truth["annotations"].append({
+            "id": len(truth["annotations"]) + 1, "image_id": number, "iscrowd": 0,
+            "category_id": CATEGORIES[label], "bbox": box, "area": box[2] * box[3]})
+
+
 # TAP
 
 TESTS = []
@@ -279,11 +423,11 @@ def test(function, name=None):
     return function
 
 
-def run(number, function, name, tmp):
+def run(number, function, name, tmp, kind):
     """One test, in a folder of its own, and its TAP line; true unless it failed."""
     path = os.path.join(tmp, str(number))
     try:
-        function(Folder(path, os.path.join(tmp, "fixture")))
+        function(kind(path, os.path.join(tmp, "fixture")))
     except Skip as reason:
         print(f"ok {number} - {name} # SKIP {reason}", flush=True)
     except Exception as error:  # one broken test must not hide the others
@@ -297,16 +441,14 @@ def run(number, function, name, tmp):
     return True
 
 
-def main():
+def main(kind=Folder):
     chosen = [int(word) for word in sys.argv[1:]]  # numbers of tests, to look at some alone
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     tmp = tempfile.mkdtemp(prefix="deepkd.")
     try:
         print(f"1..{len(TESTS)}", flush=True)
-        fixture = Folder(os.path.join(tmp, "fixture"))
-        make_pictures(fixture.path)
-        make_teacher(fixture)
-        results = [run(i, function, name, tmp) for i, (function, name) in enumerate(TESTS, 1)
+        kind(os.path.join(tmp, "fixture")).fill()
+        results = [run(i, function, name, tmp, kind) for i, (function, name) in enumerate(TESTS, 1)
                    if not chosen or i in chosen]
         sys.exit(not all(results))
     finally:

@@ -232,7 +232,8 @@ static inline void randomise(network *net)
 {
     for (int i = 0; i < net->n; ++i) {
         layer l = net->layers[i];
-        if (!l.biases) continue;
+        if (!l.biases || l.type == YOLO || l.type == REGION || l.type == BLANK)
+            continue; /* anchors */
         size_t n = biases_of(l);
         fill_uniform(l.biases, n, -.4, .4);
         if (!l.batch_normalize && l.type != BATCHNORM) continue;

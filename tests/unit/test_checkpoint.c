@@ -35,11 +35,22 @@ static const run_state a_state = {.cfg_hash = 11,
                                   .teacher_hash = 22,
                                   .train_hash = 33,
                                   .seed = 44,
+                                  .metric = METRIC_LOSS,
                                   .seen = 12,
                                   .evaluated = 2,
                                   .best_batch = 1,
-                                  .best = .625,
+                                  .best = -.625,
                                   .average = 1.5};
+
+/* What a run that is to go on expects; seed 0: any. */
+static run_state same_run(uint64_t seed)
+{
+    return (run_state){.cfg_hash = 11,
+                       .teacher_hash = 22,
+                       .train_hash = 33,
+                       .seed = seed,
+                       .metric = METRIC_LOSS};
+}
 
 static void train(deepkd *kd, int from, int to)
 {
@@ -70,7 +81,7 @@ static void test_a_run_goes_on_bit_for_bit(void **state)
     train(second, 40, 45);
     assert_true(hash_run(first) != hash_run(second));
 
-    run_state found = {.cfg_hash = 11, .teacher_hash = 22, .train_hash = 33, .seed = 44};
+    run_state found = same_run(44);
     load_checkpoint(file, &found, second);
     assert_memory_equal(&found, &a_state, sizeof(found));
     assert_int_equal(*second->net->seen, 12);
@@ -89,7 +100,7 @@ static void test_no_seed_is_any_seed(void **state)
     char *file = nets_file("seed.state");
     deepkd *kd = make_pair(STUDENT, NET LAYERS, 2);
     save_checkpoint(file, &a_state, kd);
-    run_state found = {.cfg_hash = 11, .teacher_hash = 22, .train_hash = 33};
+    run_state found = same_run(0);
     load_checkpoint(file, &found, kd);
     assert_int_equal(found.seed, 44);
     free_pair(kd), free(file);
@@ -134,7 +145,7 @@ static char *read_bytes(const char *file, size_t *n)
 static void test_states_of_other_runs(void **state)
 {
     (void)state;
-    run_state own = {.cfg_hash = 11, .teacher_hash = 22, .train_hash = 33, .seed = 44};
+    run_state own = same_run(44);
     loading l = {nets_file("other.state"), own, make_pair(STUDENT, NET LAYERS, 3)};
     save_checkpoint(l.file, &a_state, l.kd);
     l.expected.cfg_hash = 1;
@@ -145,6 +156,8 @@ static void test_states_of_other_runs(void **state)
     ASSERT_FAILS(load_in_child, &l, l.file, "training images");
     l.expected = own, l.expected.seed = 1;
     ASSERT_FAILS(load_in_child, &l, l.file, "seed");
+    l.expected = own, l.expected.metric = METRIC_MAP;
+    ASSERT_FAILS(load_in_child, &l, l.file, "without -map");
     free_pair(l.kd);
 
     l.expected = own; /* as many weights, but fewer groups */
@@ -157,7 +170,7 @@ static void test_damaged_states(void **state)
 {
     (void)state;
     size_t n;
-    run_state own = {.cfg_hash = 11, .teacher_hash = 22, .train_hash = 33, .seed = 44};
+    run_state own = same_run(44);
     loading l = {nets_file("whole.state"), own, make_pair(STUDENT, NET LAYERS, 4)};
     save_checkpoint(l.file, &a_state, l.kd);
     char *bytes = read_bytes(l.file, &n);
@@ -441,18 +454,38 @@ static void free_list_of(image_list list)
     free(list.paths), free(list.targets);
 }
 
-/* `batches` batches from `position` on, one behind the other. */
+/* The class of a truth that is 1 there and 0 elsewhere. */
+static int target_of(const float *truth)
+{
+    int target = -1;
+    for (int j = 0; j < IMAGES; ++j) {
+        if (!truth[j]) continue;
+        assert_true(truth[j] == 1 && target < 0);
+        target = j;
+    }
+    assert_true(target >= 0);
+    return target;
+}
+
+/*
+ * `batches` batches from `position` on, one behind the other. Each image of the list has the
+ * class of its own index.
+ */
 static void load(loader *l, int batch, int inputs, uint64_t position, int batches,
                  float *images, int *targets)
 {
-    float *x;
-    int *t;
-    start_loading(l, position);
+    start_loading(l, position, 8, 8);
     for (int i = 0; i < batches; ++i) {
-        finish_loading(l, &x, &t);
-        if (i + 1 < batches) start_loading(l, position + (i + 1) * batch);
-        memcpy(images + (size_t)i * batch * inputs, x, (size_t)batch * inputs * sizeof(float));
-        memcpy(targets + i * batch, t, batch * sizeof(int));
+        loaded_images x = finish_loading(l);
+        if (i + 1 < batches) start_loading(l, position + (i + 1) * batch, 8, 8);
+        memcpy(images + (size_t)i * batch * inputs, x.images,
+               (size_t)batch * inputs * sizeof(float));
+        for (int b = 0; b < batch; ++b) {
+            targets[i * batch + b] = target_of(x.truths + b * IMAGES);
+            assert_int_equal(x.indices[b], targets[i * batch + b]);
+            assert_int_equal(x.sizes[2 * b], 9 + x.indices[b]);
+            assert_int_equal(x.sizes[2 * b + 1], 14 - x.indices[b]);
+        }
     }
 }
 
@@ -581,21 +614,26 @@ static void test_two_buffers(void **state)
 {
     (void)state;
     static float copy[3 * INPUTS];
-    float *images;
-    int *targets;
+    float truths[3 * IMAGES];
+    int indices[3], sizes[6];
     image_list list = make_images();
     network *net = make_net(AUGMENTED, 18);
     loader *l = make_loader(&list, net, 3, 1, 2, 99);
-    start_loading(l, 0);
-    finish_loading(l, &images, &targets);
-    memcpy(copy, images, sizeof(copy));
-    start_loading(l, 3);
-    float *next;
-    int *next_targets;
-    finish_loading(l, &next, &next_targets);
-    assert_memory_equal(images, copy, sizeof(copy));
-    assert_ptr_not_equal(images, next);
-    assert_ptr_not_equal(targets, next_targets);
+    start_loading(l, 0, 8, 8);
+    loaded_images now = finish_loading(l);
+    memcpy(copy, now.images, sizeof(copy));
+    memcpy(truths, now.truths, sizeof(truths));
+    memcpy(indices, now.indices, sizeof(indices));
+    memcpy(sizes, now.sizes, sizeof(sizes));
+    start_loading(l, 3, 8, 8);
+    loaded_images next = finish_loading(l);
+    assert_memory_equal(now.images, copy, sizeof(copy));
+    assert_memory_equal(now.truths, truths, sizeof(truths));
+    assert_memory_equal(now.indices, indices, sizeof(indices));
+    assert_memory_equal(now.sizes, sizes, sizeof(sizes));
+    assert_ptr_not_equal(now.images, next.images);
+    assert_ptr_not_equal(now.truths, next.truths);
+    assert_memory_not_equal(next.indices, indices, sizeof(indices));
     free_loader(l);
     free_network(net);
     free_list_of(list);
@@ -643,12 +681,10 @@ static void test_wrong_lists(void **state)
 
 static void load_broken_image(void *argument)
 {
-    float *images;
-    int *targets;
     loader *l = make_loader(argument, make_net(AUGMENTED, 19), 3, 1, 2, 99);
     for (int i = 0; i < IMAGES; ++i) {
-        start_loading(l, 3 * i);
-        finish_loading(l, &images, &targets);
+        start_loading(l, 3 * i, 8, 8);
+        finish_loading(l);
     }
 }
 
@@ -672,7 +708,7 @@ static void test_images_that_are_none(void **state)
 /* The same, image by image. */
 static evaluation evaluate_by_hand(network *net, const image_list *list, int k)
 {
-    evaluation v = {0, 0, 0, k};
+    evaluation v = {METRIC_TOP1, 0, {0, 0}, k};
     for (int i = 0; i < list->n; ++i) {
         int best[IMAGES];
         image im = load_image_color(list->paths[i], 0, 0), crop = center_crop_image(im, 8, 8);
@@ -680,20 +716,23 @@ static evaluation evaluate_by_hand(network *net, const image_list *list, int k)
             memcpy(net->input + b * INPUTS, crop.data, INPUTS * sizeof(float));
         float *p = network_predict(net, net->input);
         top_k(p, IMAGES, k, best);
-        v.top1 += best[0] == list->targets[i];
-        for (int j = 0; j < k; ++j) v.topk += best[j] == list->targets[i];
+        v.score[0] += best[0] == list->targets[i];
+        for (int j = 0; j < k; ++j) v.score[1] += best[j] == list->targets[i];
         v.loss -= log(p[list->targets[i]]);
         free_image(im), free_image(crop);
     }
-    return (evaluation){v.loss / list->n, v.top1 / list->n, v.topk / list->n, k};
+    double n = list->n;
+    return (evaluation){METRIC_TOP1, v.loss / n, {v.score[0] / n, v.score[1] / n}, k};
 }
 
 static void assert_same_evaluation(evaluation found, evaluation want)
 {
-    assert_float_equal(found.top1, want.top1, 1e-12);
-    assert_float_equal(found.topk, want.topk, 1e-12);
-    assert_float_equal(found.loss, want.loss, 1e-5);
+    assert_int_equal(found.by, want.by);
+    assert_true(fabs(found.score[0] - want.score[0]) < 1e-12);
+    assert_true(fabs(found.score[1] - want.score[1]) < 1e-12);
+    assert_true(fabs(found.loss - want.loss) < 1e-5);
     assert_int_equal(found.k, want.k);
+    assert_true(merit(&found) == found.score[0]);
 }
 
 /* 7 images in batches of 3: the last batch is not counted to its end. */
@@ -706,12 +745,13 @@ static void test_evaluation(void **state)
     image_list list = make_images();
     for (int seed = 20; seed < 40; ++seed) {
         network *net = make_net(AUGMENTED, seed);
+        net_outputs outputs = find_outputs(net, "net.cfg");
         int k = 1 + seed % IMAGES;
         assert_int_equal(
-            evaluate_classifier(net, net->n - 1, &list, k, 1 + seed % 3, &no_stop, &found), 1);
+            evaluate_classifier(net, &outputs, &list, k, 1 + seed % 3, &no_stop, &found), 1);
         assert_same_evaluation(found, evaluate_by_hand(net, &list, k));
-        sum += found.top1;
-        free_network(net);
+        sum += found.score[0];
+        free_network(net), free(outputs.layer);
     }
     assert_true(sum > 0);
     free_list_of(list);
@@ -725,14 +765,16 @@ static void test_ties_in_evaluation(void **state)
     evaluation found;
     image_list list = make_images();
     network *net = make_net(AUGMENTED, 21);
+    net_outputs outputs = find_outputs(net, "net.cfg");
     layer last = net->layers[net->n - 2];
     memset(last.weights, 0, last.inputs * last.outputs * sizeof(float));
     fill_cpu(last.outputs, .5, last.biases, 1);
     for (int k = 1; k <= IMAGES; ++k) {
-        evaluate_classifier(net, net->n - 1, &list, k, 2, &no_stop, &found);
-        assert_same_evaluation(found, (evaluation){log(IMAGES), 1. / IMAGES, k / 7., k});
+        evaluate_classifier(net, &outputs, &list, k, 2, &no_stop, &found);
+        assert_same_evaluation(
+            found, (evaluation){METRIC_TOP1, log(IMAGES), {1. / IMAGES, k / 7.}, k});
     }
-    free_network(net);
+    free_network(net), free(outputs.layer);
     free_list_of(list);
 }
 
@@ -740,12 +782,13 @@ static void test_a_stopped_evaluation(void **state)
 {
     (void)state;
     volatile sig_atomic_t stop = 1;
-    evaluation untouched = {1, 2, 3, 4}, found = untouched;
+    evaluation untouched = {METRIC_MAP, 1, {2, 3}, 4}, found = untouched;
     image_list list = make_images();
     network *net = make_net(AUGMENTED, 22);
-    assert_int_equal(evaluate_classifier(net, net->n - 1, &list, 2, 2, &stop, &found), 0);
+    net_outputs outputs = find_outputs(net, "net.cfg");
+    assert_int_equal(evaluate_classifier(net, &outputs, &list, 2, 2, &stop, &found), 0);
     assert_memory_equal(&found, &untouched, sizeof(found));
-    free_network(net);
+    free_network(net), free(outputs.layer);
     free_list_of(list);
 }
 

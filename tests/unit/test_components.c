@@ -51,11 +51,16 @@ static void stop(void)
     free_pair(kd);
 }
 
+static const float *teacher_logits(void)
+{
+    return output_logits(kd->teacher->net, &kd->teacher->outputs, 0);
+}
+
 /* A forward pass in training that leaves nothing but its losses. */
 static void forward(void)
 {
     memset(kd->loss, 0, sizeof(kd->loss));
-    kd->rows = 0;
+    kd->images = kd->distilled = 0;
     net->train = 1;
     srand(5);
     forward_network(net);
@@ -65,7 +70,8 @@ static void forward(void)
 static double component_loss(kd_component c)
 {
     forward();
-    return c == KD_TOG ? kd->options.task_weight * task_loss(net, kd->softmax) : kd->loss[c];
+    return c == KD_TOG ? kd->options.task_weight * task_loss(net, kd->outputs.layer[0])
+                       : kd->loss[c];
 }
 
 static double difference(float *w, kd_component c)
@@ -216,8 +222,8 @@ static void test_unmasked_kd_is_plain_distillation(void **state)
           *q = kd_calloc(kd->classes, sizeof(float));
     for (int b = 0; b < net->batch; ++b) {
         int n = kd->classes;
-        softmax_cpu(net->layers[kd->softmax - 1].output + b * n, n, 1, 0, 1, 0, 1, T, p);
-        softmax_cpu(kd->teacher->logits + b * n, n, 1, 0, 1, 0, 1, T, q);
+        softmax_cpu(output_logits(net, &kd->outputs, 0) + b * n, n, 1, 0, 1, 0, 1, T, p);
+        softmax_cpu((float *)teacher_logits() + b * n, n, 1, 0, 1, 0, 1, T, q);
         for (int j = 0; j < n; ++j) delta[b * n + j] = -T * (p[j] - q[j]);
     }
     net->backward(net);
@@ -229,7 +235,7 @@ static void test_unmasked_kd_is_plain_distillation(void **state)
     }
     zero_gradients(net);
     forward();
-    memcpy(net->layers[kd->softmax].delta, delta,
+    memcpy(net->layers[kd->outputs.layer[0]].delta, delta,
            (size_t)net->batch * kd->classes * sizeof(float));
     backward_network(net);
     for (int i = 0; i < found.n; ++i) {
@@ -348,12 +354,13 @@ static void check_logits(const char *teacher_cfg, const float *input)
     network *alone = parse_net(cfg, net->batch, 81);
     copy_net(kd->teacher->net, alone);
     network_predict(alone, (float *)input);
-    const float *logits = alone->layers[find_softmax(alone, cfg) - 1].output;
+    net_outputs outputs = find_outputs(alone, cfg);
+    const float *logits = output_logits(alone, &outputs, 0);
     size_t n = (size_t)net->batch * kd->classes;
     assert_true(largest_of(logits, n) > .01);
-    assert_memory_equal(kd->teacher->logits, logits, n * sizeof(float));
+    assert_memory_equal(teacher_logits(), logits, n * sizeof(float));
     free_network(alone);
-    free(cfg);
+    free(outputs.layer), free(cfg);
 }
 
 static void test_teacher_logits(void **state)
@@ -403,9 +410,10 @@ static void test_idle_teacher(void **state)
     (void)state;
     start(NET BATCH(4) PLAIN, "teacher_weight=0\n", 84);
     forward();
-    assert_true(largest_of(kd->teacher->logits, (size_t)net->batch * kd->classes) == 0);
+    assert_true(largest_of(teacher_logits(), (size_t)net->batch * kd->classes) == 0);
     assert_true(kd->loss[KD_TOG] > 0 && kd->loss[KD_TCG] == 0 && kd->loss[KD_NCG] == 0);
-    assert_int_equal(kd->rows, net->batch);
+    assert_int_equal(kd->images, net->batch);
+    assert_int_equal(kd->distilled, 0);
     stop();
 }
 
@@ -419,8 +427,8 @@ static void test_inference(void **state)
     float *found = network_predict(net, net->input),
           *wanted = network_predict(plain, net->input);
     assert_memory_equal(found, wanted, net->batch * kd->classes * sizeof(float));
-    assert_int_equal(kd->rows, 0);
-    assert_true(largest_of(kd->teacher->logits, (size_t)net->batch * kd->classes) == 0);
+    assert_int_equal(kd->images, 0);
+    assert_true(largest_of(teacher_logits(), (size_t)net->batch * kd->classes) == 0);
     free_network(plain);
     stop();
 }
@@ -548,7 +556,8 @@ static void test_subdivisions_accumulate(void **state)
         forward_network(net);
         net->backward(net);
     }
-    assert_int_equal(kd->rows, 4);
+    assert_int_equal(kd->images, 4);
+    assert_int_equal(kd->distilled, 4);
     for (int c = 0; c < KD_COMPONENTS; ++c)
         assert_float_equal(kd->loss[c], parts[c], 1e-5 * fabs(parts[c]));
     buffers = group_arrays(kd);
@@ -585,7 +594,7 @@ static void spoil_teacher(void)
 
 static void spoil_student(void)
 {
-    net->layers[kd->softmax - 1].biases[1] = NAN;
+    net->layers[kd->outputs.layer[0] - 1].biases[1] = NAN;
 }
 
 static void test_nothing_is_learnt_from_what_is_not_finite(void **state)

@@ -7,6 +7,7 @@
  *   - differences of near-certain predictions keep their digits;
  *   - finite logits of any size give finite, bounded results;
  *   - the mask and K's schedule are exact;
+ *   - one yes or no (objectness) is all of that too;
  *   - nothing is written outside the arrays it is given.
  *
  * Run it from the root of the sources, or with ROOT set to it. One line on
@@ -692,24 +693,12 @@ static void extreme_logits(int n, double *x, int pattern, double magnitude)
     int hot = below(n);
     for (int j = 0; j < n; ++j) {
         switch (pattern) {
-        case 0:
-            x[j] = uniform(-magnitude, magnitude);
-            break;
-        case 1:
-            x[j] = j == hot ? magnitude : -magnitude;
-            break;
-        case 2:
-            x[j] = j == hot ? -magnitude : magnitude;
-            break;
-        case 3:
-            x[j] = magnitude;
-            break;
-        case 4:
-            x[j] = below(2) ? magnitude : -magnitude;
-            break;
-        default:
-            x[j] = magnitude + uniform(-1, 1);
-            break;
+        case 0: x[j] = uniform(-magnitude, magnitude); break;
+        case 1: x[j] = j == hot ? magnitude : -magnitude; break;
+        case 2: x[j] = j == hot ? -magnitude : magnitude; break;
+        case 3: x[j] = magnitude; break;
+        case 4: x[j] = below(2) ? magnitude : -magnitude; break;
+        default: x[j] = magnitude + uniform(-1, 1); break;
         }
     }
 }
@@ -951,6 +940,119 @@ static void test_other_schedules(void **state)
     verdict();
 }
 
+/* ---- one yes or no ----------------------------------------------------- */
+
+static const double yes_or_no_temperatures[] = {.5, 1, 4, 20};
+
+/* PyTorch's rows of one class, whose TCG it is with alpha as the weight */
+static void test_yes_or_no_vectors(void **state)
+{
+    (void)state;
+    static row r;
+    static result got, want;
+    int compared = 0;
+    FILE *file = open_vectors();
+    read_count(file);
+    while (read_vector(file, &r, &want)) {
+        if (r.classes != 1) continue;
+        got = (result){0};
+        got.loss.tcg =
+            kd_yes_or_no(r.config.alpha, r.config.temperature, r.z[0], r.y[0], got.tcg);
+        compare_with_vector(&r, &got, &want);
+        ++compared;
+    }
+    fclose(file);
+    check(compared == 17, "kd_vectors.txt: %d rows of one class, expected 17", compared);
+    verdict();
+}
+
+static void test_yes_or_no_is_a_row_of_one_class(void **state)
+{
+    (void)state;
+    static row r;
+    static result out;
+    seed(14);
+    for (int i = 0; i < 400; ++i) {
+        double gradient, spread = i % 2 ? 5 : 1e4;
+        random_row(&r, "one class", 2 + i % 2, 1);
+        random_logits(1, r.z, spread);
+        random_logits(1, r.y, spread);
+        run(&r, &out);
+        double loss =
+            kd_yes_or_no(r.config.alpha, r.config.temperature, r.z[0], r.y[0], &gradient);
+        check(loss == out.loss.tcg && gradient == out.tcg[0],
+              "%s: z=%g y=%g: yes or no has %.17g and %.17g, the row %.17g and %.17g",
+              describe(&r), r.z[0], r.y[0], loss, gradient, out.loss.tcg, out.tcg[0]);
+    }
+    verdict();
+}
+
+static void test_yes_or_no_differences(void **state)
+{
+    (void)state;
+    seed(15);
+    for (int i = 0; i < 400; ++i) {
+        double weight = uniform(.1, 5), T = yes_or_no_temperatures[i % 4], gradient, unused;
+        double z = uniform(-6, 6), y = uniform(-6, 6), h = 1e-5 * fmax(1, T);
+        double loss = kd_yes_or_no(weight, T, z, y, &gradient);
+        double up = kd_yes_or_no(weight, T, z + h, y, &unused);
+        double down = kd_yes_or_no(weight, T, z - h, y, &unused);
+        double numeric = (up - down) / ((z + h) - (z - h));
+        double floor = 1e-15 * (weight * T * T + loss) / h;
+        check(fabs(numeric - gradient) <= 1e-7 * fabs(gradient) + floor,
+              "yes or no, weight %g, T %g, z %g, y %g: gradient %.12g, differences %.12g",
+              weight, T, z, y, gradient, numeric);
+    }
+    verdict();
+}
+
+/* T (p - q) keeps its digits where p and q are 0 or 1 to double precision. */
+static void test_yes_or_no_tails(void **state)
+{
+    (void)state;
+    for (double z = 30; z < 700; z += 37) {
+        double y = z + 1.25, gradient, mirrored;
+        double want = 3 * exp(-y) * expm1(1.25); /* 3 (e^-z - e^-y), the rest is below 1e-13 */
+        double loss = kd_yes_or_no(3, 1, z, y, &gradient);
+        double mirrored_loss = kd_yes_or_no(3, 1, -z, -y, &mirrored);
+        check(fabs(gradient + want) <= 1e-12 * want, "yes or no at %g: %.17g, expected %.17g",
+              z, gradient, -want);
+        check(fabs(mirrored - want) <= 1e-12 * want, "yes or no at %g: %.17g, expected %.17g",
+              -z, mirrored, want);
+        check(loss >= 0 && mirrored_loss >= 0, "yes or no at %g: loss below 0", z);
+    }
+    verdict();
+}
+
+static void check_extreme_yes_or_no(double T, double z, double y)
+{
+    double gradient = NAN, loss = kd_yes_or_no(2, T, z, y, &gradient);
+    check(isfinite(loss) && loss >= 0 && loss <= 2 * T * T * (fabs(z / T - y / T) + 1),
+          "yes or no, T %g, z %g, y %g: loss %g", T, z, y, loss);
+    check(fabs(gradient) <= 2 * T, "yes or no, T %g, z %g, y %g: gradient %g", T, z, y,
+          gradient);
+    check(z == y ? loss == 0 && gradient == 0 : gradient * (z - y) >= 0,
+          "yes or no, T %g, z %g, y %g: gradient %g, loss %g", T, z, y, gradient, loss);
+    double none = NAN, nothing = kd_yes_or_no(0, T, z, y, &none);
+    check(nothing == 0 && none == 0, "yes or no, T %g, z %g, y %g: weight 0 has %g and %g", T,
+          z, y, nothing, none);
+}
+
+static void test_extreme_yes_or_no(void **state)
+{
+    (void)state;
+    static const double logits[] = {-FLT_MAX, -1e10, -1e4, -50, -1e-30, 0,
+                                    1e-30,    3,     50,   1e4, 1e10,   FLT_MAX};
+    for (int i = 0; i < COUNT(logits) * COUNT(logits); ++i)
+        for (int k = 0; k < COUNT(yes_or_no_temperatures); ++k)
+            check_extreme_yes_or_no(yes_or_no_temperatures[k], logits[i / COUNT(logits)],
+                                    logits[i % COUNT(logits)]);
+    double gradient;
+    double loss = kd_yes_or_no(1, 1, 1e4, -1e4, &gradient);
+    check(gradient == 1 && loss == 1e4, "sure and wrong: %.17g, loss %.17g", gradient, loss);
+    verdict();
+}
+
 /* ---- memory ------------------------------------------------------------ */
 
 static void check_memory(const row *r)
@@ -1013,6 +1115,11 @@ int main(void)
         TEST(test_schedule_inside_phases),
         TEST(test_empty_phases),
         TEST(test_other_schedules),
+        TEST(test_yes_or_no_vectors),
+        TEST(test_yes_or_no_is_a_row_of_one_class),
+        TEST(test_yes_or_no_differences),
+        TEST(test_yes_or_no_tails),
+        TEST(test_extreme_yes_or_no),
         TEST(test_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

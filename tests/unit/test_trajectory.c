@@ -201,11 +201,12 @@ static void set_batch(const trajectory *t, int i)
 static void check_step(const trajectory *t, int i)
 {
     assert_null(kd->broken);
-    assert_int_equal(kd->rows, t->batch);
+    assert_int_equal(kd->images, t->batch);
+    assert_int_equal(kd->distilled, t->batch);
     if (kd->keep != t->step[i].keep)
         fail_msg("step %d: K is %d, expected %d", i + 1, kd->keep, t->step[i].keep);
     for (int c = 0; c < KD_COMPONENTS; ++c) {
-        double found = kd->loss[c] / kd->rows, want = t->step[i].loss[c];
+        double found = kd->loss[c] / kd->images, want = t->step[i].loss[c];
         if (getenv("KD_VERBOSE"))
             fprintf(stderr, "step %d %s: %.1e\n", i + 1, kd_component_name[c],
                     fabs(found - want) / (fabs(want) + 1e-300));
@@ -220,7 +221,7 @@ static void train(const trajectory *t)
     for (int i = 0; i < t->steps; ++i) {
         set_batch(t, i);
         memset(kd->loss, 0, sizeof(kd->loss));
-        kd->rows = 0;
+        kd->images = kd->distilled = 0;
         float loss = train_network_datum(kd->net);
         assert_float_equal(loss / t->batch, t->step[i].loss[KD_TOG],
                            LOSS_TOLERANCE * t->step[i].loss[KD_TOG]);
