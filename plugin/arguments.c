@@ -121,27 +121,13 @@ void check_task(const distill_arguments *a, const data_options *d, int detector)
         kd_fail("%s: expected it with a detector alone", a->map ? "-map" : "-verbose");
 }
 
-/* read_map ends a layer's map with -1 (patches/0025). */
-static void check_map(layer l, const char *cfg, const char *data, int classes)
-{
-    int n = 0;
-    for (; l.map[n] >= 0; ++n)
-        if (l.map[n] >= l.classes)
-            kd_fail("%s: map=: line %d: found %d, expected less than classes=%d", cfg, n + 1,
-                    l.map[n], l.classes);
-    if (n != classes)
-        kd_fail("%s: map=: found %d lines, expected %d, as classes= of %s", cfg, n, classes,
-                data);
-}
-
 void check_classes(network *net, const net_outputs *outputs, const char *cfg, const char *data,
                    int classes)
 {
-    for (int o = 0; o < outputs->n; ++o) {
-        layer l = net->layers[outputs->layer[o]];
-        if (is_detector(outputs) && l.map) check_map(l, cfg, data, classes);
-        else if (outputs->classes != classes)
-            kd_fail("%s: classes=%d: expected %d, as in %s", data, classes, outputs->classes,
-                    cfg);
-    }
+    layer l = net->layers[outputs->layer[0]];
+    int is_mapped = is_detector(outputs) && l.map;
+    int expected = is_mapped ? l.map_size : outputs->classes;
+    if (classes != expected)
+        kd_fail("%s: classes=%d: expected %d, as in %s%s", data, classes, expected, cfg,
+                is_mapped ? " (map=)" : "");
 }

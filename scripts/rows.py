@@ -80,8 +80,9 @@ TASKS = {
     "scenes": Task("cfg/scenes-student.cfg", "cfg/scenes-teacher.cfg",
                    "cfg/scenes-teacher.weights", "cfg/scenes.data", "-yolo",
                    "scripts/train-teacher.sh scenes, then make,", rows=SCENES, **DETECTOR),
-    "one-class": Task("data/one-class/student.cfg", "data/one-class/teacher.cfg",
-                      "data/one-class/teacher.weights", "data/one-class/one-class.data",
+    "one-class": Task("data/one-class/one-class-student.cfg",
+                      "data/one-class/one-class-teacher.cfg",
+                      "data/one-class/one-class-teacher.weights", "data/one-class/one-class.data",
                       "-one-class", "scripts/train-teacher.sh one-class", rows=ONE_CLASS,
                       **DETECTOR),
 }

@@ -9,71 +9,14 @@ training, and what is found later leaves whole files of finite numbers.
 To add a case: a line of the tables below. It says which files differ from
 tap.py's, which flags are given, and words of the message.
 """
-import re
-
 import numpy as np
 
 import tap
 from tap import (BATCH, CLASSES, LABELS, STUDENT_BYTES, STUDENT_FLOATS, STUDENT_LAYERS,
-                 TEACHER_BYTES, TEACHER_LAYERS, TRAIN, data_file, plain_cfg, student_cfg,
+                 TEACHER_BYTES, TEACHER_LAYERS, TRAIN, case, data_file, plain_cfg, student_cfg,
                  teacher_cfg)
 
-# What Darknet prints on stderr, whatever happens.
-DARKNETS_OWN = re.compile(
-    r"layer +filters +size|"
-    r"( *\d+ )?(conv|dropout|avg|res|connected|softmax|Local|teacher|deepkd)|"
-    r"( *\d+ )?Couldn't find (activation function|policy) |"
-    r"( *\d+ )?\w+: Using default '|Unused field: '|Loading weights from|Saving weights to")
 START = "-start start.weights"
-
-
-def case(name, *words, flags="", edit=None, late=False, args=None, **files):
-    """Adds a test. `files`: student, teacher, data (their texts), others by name, _ for a dot;
-    None removes one. `edit` changes the folder itself; `args` replaces the whole command line;
-    `late` allows the files of a run that has begun."""
-    def run(folder):
-        for key, content in files.items():
-            file = {"student": "student.cfg", "teacher": "teacher.cfg",
-                    "data": "deepkd.data"}.get(key, key.replace("_", "."))
-            if content is None:
-                folder.remove(file)
-            else:
-                folder.write(file, content)
-        if edit:
-            edit(folder)
-        before = snapshot(folder)
-        result = folder.darknet(*args.split()) if args is not None else \
-            folder.distill(*flags.split())
-        check(result.check(1), words)
-        if late:
-            check_files(folder)
-        else:
-            assert snapshot(folder) == before, f"backup/ now has {folder.names()}"
-    tap.test(run, name)
-
-
-def snapshot(folder):
-    try:
-        return folder.snapshot()
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-
-
-def check(result, words):
-    *others, last = result.err.rstrip("\n").split("\n")
-    for line in others:
-        assert DARKNETS_OWN.match(line), f"one line too many, {line!r}: {result.describe()}"
-    assert result.err.endswith("\n"), f"no line end: {result.err!r}"
-    assert last.isprintable(), f"control characters: {last!r}"
-    for word in words:
-        assert word in last, f"no {word!r}: {result.describe()}"
-
-
-def check_files(folder):
-    for name, content in folder.snapshot().items():
-        assert not name.endswith(".tmp"), name
-        if name.endswith(".weights"):
-            tap.check_weights(content)
 
 
 def loss(key, value):

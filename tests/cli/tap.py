@@ -161,6 +161,7 @@ class Folder:
 
     FILES = ("train.list", "valid.list", "labels.txt", "teacher.weights")  # the fixture's, copied
     FOLDERS = ("images",)  # the fixture's, linked
+    STUDENT_BYTES = STUDENT_BYTES
 
     def __init__(self, path, fixture=None):
         self.path = path
@@ -310,6 +311,7 @@ def head(kind, anchors, classes=len(NAMES), **options):
 
 BODY = [conv(8, 2), conv(12, 2), conv(16, 2), conv(16)]  # to a stride of 8
 YOLO = [*BODY, *head("yolo", "8,8, 14,14")]
+DETECTOR_BYTES = 20 + 4 * (4 * 52 + 9 * (3 * 8 + 8 * 12 + 12 * 16 + 16 * 16) + 16 + 16 * 16)
 REGION = [*BODY, *head("region", "1,1, 1.75,1.75")]
 TEACHER_ANCHORS = "6,6, 8,12, 12,9, 18,18"
 YOLO_TEACHER = [
@@ -361,6 +363,7 @@ class DetectorFolder(Folder):
 
     FILES = ("train.list", "valid.list", "names.txt", "val.json", "teacher.weights")
     FOLDERS = ("images", "labels")
+    STUDENT_BYTES = DETECTOR_BYTES
 
     def write_texts(self):
         self.write("deepkd.data", detector_data())
@@ -410,6 +413,68 @@ def add_truths(truth, number, width, height, boxes):
         truth["annotations"].append({
             "id": len(truth["annotations"]) + 1, "image_id": number, "iscrowd": 0,
             "category_id": CATEGORIES[label], "bbox": box, "area": box[2] * box[3]})
+
+
+# Bad input
+
+# What Darknet prints on stderr, whatever happens.
+DARKNETS_OWN = re.compile(
+    r"layer +filters +size|"
+    r"( *\d+ )?(conv|dropout|avg|res|connected|softmax|Local|teacher|deepkd|route|upsample|yolo|"
+    r"detection|max|reorg|cost)|"
+    r"( *\d+ )?Couldn't find (activation function|policy) |"
+    r"( *\d+ )?\w+: Using default '|Unused field: '|Loading weights from|Saving weights to")
+
+
+def case(name, *words, flags="", edit=None, late=False, args=None, notes=(), **files):
+    """Adds a test: the run ends with status 1 and one line on stderr that has the words.
+
+    `files`: student, teacher, data (their texts), others by name, _ for a dot; None removes one.
+    `edit` changes the folder itself; `args` replaces the whole command line; `late` allows the
+    files of a run that has begun; `notes` are lines of ours that come before."""
+    def run_case(folder):
+        for key, content in files.items():
+            file = {"student": "student.cfg", "teacher": "teacher.cfg",
+                    "data": "deepkd.data"}.get(key, key.replace("_", "."))
+            if content is None:
+                folder.remove(file)
+            else:
+                folder.write(file, content)
+        if edit:
+            edit(folder)
+        before = try_snapshot(folder)
+        result = folder.darknet(*args.split()) if args is not None else \
+            folder.distill(*flags.split())
+        check_error(result.check(1), words, notes)
+        if late:
+            check_files(folder)
+        else:
+            assert try_snapshot(folder) == before, f"backup/ now has {folder.names()}"
+    test(run_case, name)
+
+
+def try_snapshot(folder):
+    try:
+        return folder.snapshot()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def check_error(result, words, notes=()):
+    *others, last = result.err.rstrip("\n").split("\n")
+    others = [line for line in others if not DARKNETS_OWN.match(line)]
+    assert others == list(notes), f"other lines, {others!r}: {result.describe()}"
+    assert result.err.endswith("\n"), f"no line end: {result.err!r}"
+    assert last.isprintable(), f"control characters: {last!r}"
+    for word in words:
+        assert word in last, f"no {word!r}: {result.describe()}"
+
+
+def check_files(folder):
+    for name, content in folder.snapshot().items():
+        assert not name.endswith(".tmp"), name
+        if name.endswith(".weights"):
+            check_weights(content, folder.STUDENT_BYTES)
 
 
 # TAP
