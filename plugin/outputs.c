@@ -151,6 +151,7 @@ static int cell_of(float x, int cells)
 int assign_box(network *net, const net_outputs *outputs, int o, int b, box truth, prediction *p)
 {
     layer l = net->layers[outputs->layer[o]];
+    if (!(truth.x >= 0 && truth.x <= 1 && truth.y >= 0 && truth.y <= 1)) return 0;
     int i = cell_of(truth.x, l.w), j = cell_of(truth.y, l.h);
     box shape = {0, 0, truth.w, truth.h};
     int n = l.type == YOLO

@@ -49,7 +49,7 @@ box anchor_in_pixels(network *net, const net_outputs *outputs, int o, int n);
 /*
  * The prediction of output o that Darknet's own rule assigns to a box of image b: in the cell
  * of its centre, of all anchors the one with the best shape IoU. Returns 0 when that anchor
- * belongs to another [yolo], else 1.
+ * belongs to another [yolo], or the centre is not in the image; else 1.
  */
 int assign_box(network *net, const net_outputs *outputs, int o, int b, box truth,
                prediction *p);

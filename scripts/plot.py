@@ -3,8 +3,8 @@
 
     scripts/plot.py OUT.png RUN.csv [RUN.csv ...] [--labels a,b,c]
 
-RUN.csv is backup/<student>.csv. Six panels over the batches, one colour a run:
-the validation top-1, the losses of the three components (TOG the task, TCG the
+RUN.csv is backup/<student>.csv, all of classifiers or all of detectors. Six panels over the
+batches, one colour a run: the validation top-1, of detectors mAP@0.50, the losses of the three components (TOG the task, TCG the
 target class, NCG the other classes), the number K of other classes that teach,
 and the learning rate. Losses are running means (of one run, the logged values
 too, pale); a component that a run does without is left out.
@@ -28,13 +28,14 @@ from imagelist import InputError, replace_file, run  # noqa: E402
 
 # Okabe and Ito's colours, told apart by the colour-blind too
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
-COLUMNS = ("batch", "tog", "tcg", "ncg", "k", "rate", "valid_top1")
+COLUMNS = ("batch", "tog", "tcg", "ncg", "k", "rate")
+SCORES = {"valid_top1": "top-1", "valid_map50": "mAP@0.50"}  # a CSV file has one of them
 LOSSES = (("tog", "Task loss (TOG)"), ("tcg", "Target-class loss (TCG)"),
           ("ncg", "Non-target-class loss (NCG)"))
 WINDOWS = 40  # a run's rows / WINDOWS are averaged into one point
 
-# values: {column: (batches, numbers)}, rows without a number left out
-Run = collections.namedtuple("Run", "label colour values")
+# values: {column: (batches, numbers)}, rows without a number left out; score: in SCORES
+Run = collections.namedtuple("Run", "label colour score values")
 
 
 def arguments():
@@ -61,17 +62,20 @@ def read_column(path, lines, key):
     return np.array(pairs).reshape(-1, 2).T
 
 
-def read_run(path):
+def read_run(label, colour, path):
     with open(path, encoding="utf-8", newline="") as file:
         reader = csv.DictReader(file)
-        missing = [key for key in COLUMNS if key not in (reader.fieldnames or [])]
+        columns = reader.fieldnames or []
+        score = next((key for key in SCORES if key in columns), "valid_top1")
+        missing = [key for key in (*COLUMNS, score) if key not in columns]
         if missing:
             raise InputError(f"{path}: found no column {missing[0]}, expected a CSV file of "
                              "darknet distill")
         lines = list(reader)
     if not lines:
         raise InputError(f"{path}: found no logged batch yet")
-    return {key: read_column(path, lines, key) for key in COLUMNS}
+    return Run(label, colour, score,
+               {key: read_column(path, lines, key) for key in (*COLUMNS, score)})
 
 
 def read_runs(args):
@@ -81,7 +85,12 @@ def read_runs(args):
                          "run")
     if len(labels) > len(COLOURS):
         raise InputError(f"found {len(labels)} runs, expected at most {len(COLOURS)}")
-    return [Run(*row) for row in zip(labels, COLOURS, map(read_run, args.runs))]
+    runs = [read_run(*row) for row in zip(labels, COLOURS, args.runs)]
+    for path, other in zip(args.runs, runs):
+        if other.score != runs[0].score:
+            raise InputError(f"{path}: found {SCORES[other.score]}, expected "
+                             f"{SCORES[runs[0].score]}, as in {args.runs[0]}")
+    return runs
 
 
 def smooth(values):
@@ -103,14 +112,16 @@ def width(i, runs):
     return 1.5 + .9 * (len(runs) - 1 - i)
 
 
-def draw_top1(axes, runs):
+def draw_score(axes, runs):
     for run in runs:
-        batches, top1 = run.values["valid_top1"]
-        if not len(top1):
+        batches, score = run.values[run.score]
+        if not len(score):
             continue
-        axes.plot(batches, 100 * top1, "o-", color=run.colour, markersize=4,
-                  label=f"{run.label}: {100 * top1[-1]:.2f} %")
-    axes.set(title="Validation top-1 (last value in the legend)", ylabel="images right, %")
+        axes.plot(batches, 100 * score, "o-", color=run.colour, markersize=4,
+                  label=f"{run.label}: {100 * score[-1]:.2f} %")
+    name = SCORES[runs[0].score]
+    axes.set(title=f"Validation {name} (last value in the legend)",
+             ylabel="images right, %" if name == "top-1" else f"{name}, %")
     if axes.lines:
         axes.legend(loc="best")
     else:
@@ -150,7 +161,7 @@ def draw(runs):
     plt.rcParams.update({"axes.grid": True, "grid.alpha": .3, "axes.spines.top": False,
                          "axes.spines.right": False, "axes.titlesize": 11, "legend.fontsize": 9})
     figure, axes = plt.subplots(2, 3, figsize=(13, 7), sharex=True)
-    draw_top1(axes[0, 0], runs)
+    draw_score(axes[0, 0], runs)
     draw_k(axes[0, 1], runs)
     draw_rate(axes[0, 2], runs)
     for place, (key, title) in zip(axes[1], LOSSES):

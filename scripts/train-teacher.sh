@@ -1,16 +1,49 @@
 #!/bin/sh
-# Trains the Fashion-MNIST teacher, puts its weights into cfg/fmnist-teacher.weights, where they
-# are committed, and prints its validation accuracy. Takes about 20 minutes on one core.
+# Trains a task's teacher with Darknet's own commands, puts its weights where scripts/rows.py looks
+# for them, and prints its accuracy on the validation images.
 #
-# Darknet's own `classifier train` draws from an unseeded generator: a second run gives another
-# teacher of about the same accuracy, not the same file.
+#   train-teacher.sh fmnist       cfg/fmnist-teacher.weights, committed; 20 minutes of one core
+#   train-teacher.sh scenes       cfg/scenes-teacher.weights, committed; an hour
+#   train-teacher.sh one-class    build/data/one-class/one-class-teacher.weights; ten minutes.
+#                                 Makes the data set from the scenes if it is not there
+#
+# Darknet's training draws from an unseeded generator: a second run gives another teacher of about
+# the same accuracy, not the same file.
 set -eu
 
+task=${1:-fmnist}
 ROOT=${ROOT:-$(cd "$(dirname "$0")/.." && pwd)}
+PYTHON=${PYTHON:-/usr/bin/python3}
+
+get() {
+    "$PYTHON" -B "$ROOT/scripts/rows.py" "$task" get "$1"
+}
+
+cfg=$(get teacher)
+data=$(get data)
+weights=$(get weights)
+trained=backup/$(basename "$cfg" .cfg)
 cd "$ROOT"
 cd "${BUILD:-build}"
-./darknet classifier train cfg/deepkd.data cfg/fmnist-teacher.cfg
-cp backup/fmnist-teacher.weights "$ROOT/cfg/fmnist-teacher.weights.tmp"
-mv "$ROOT/cfg/fmnist-teacher.weights.tmp" "$ROOT/cfg/fmnist-teacher.weights"
-./darknet classifier valid cfg/deepkd.data cfg/fmnist-teacher.cfg backup/fmnist-teacher.weights |
-    tail -n 1
+mkdir -p backup
+[ "$task" != one-class ] || [ -e data/one-class/val.list ] ||
+    "$PYTHON" -B "$ROOT/scripts/one_class.py" data/scenes data/one-class
+
+if [ "$task" = fmnist ]; then
+    ./darknet classifier train "$data" "$cfg"
+    trained=$trained.weights
+else
+    ./darknet detector train "$data" "$cfg"
+    trained=${trained}_final.weights
+fi
+
+case $weights in # cfg/ is linked from the repository's
+cfg/*) weights=$ROOT/$weights ;;
+esac
+cp "$trained" "$weights.tmp"
+mv "$weights.tmp" "$weights"
+if [ "$task" = fmnist ]; then
+    ./darknet classifier valid "$data" "$cfg" "$weights" | tail -n 1
+else
+    ./darknet deepkd map "$data" "$cfg" "$weights" -per_class
+fi
