@@ -54,14 +54,11 @@ static int read_box(const char *file, int number, const char *line, int classes,
         kd_fail("%s: line %d: centre at %g %g: expected shares of the image, from 0 to 1", file,
                 number, v[1], v[2]);
     *b = (labelled_box){v[1], v[2], v[3], v[4], v[0]};
-    if (b->w <= 0 || b->h <= 0) {
-        ++done->empty;
-        return 0;
-    }
-    int beyond = clip_side(&b->x, &b->w);
-    beyond |= clip_side(&b->y, &b->h);
-    done->clipped += beyond;
-    return 1;
+    int beyond = clip_side(&b->x, &b->w) | clip_side(&b->y, &b->h);
+    int has_area = b->w > 0 && b->h > 0;
+    done->empty += !has_area;
+    done->clipped += has_area && beyond;
+    return has_area;
 }
 
 static void report(const char *file, repairs done)

@@ -2,10 +2,9 @@
 #include "outputs.h"
 #include "deepkd.h"
 
-#include "box.h"
-#include "utils.h"
+#include "region_layer.h"
+#include "yolo_layer.h"
 
-#include <math.h>
 #include <string.h>
 
 enum { OBJECTNESS = 4, FIRST_CLASS = 5 }; /* entries of a prediction, behind x, y, w, h */
@@ -103,60 +102,12 @@ box anchor_in_pixels(network *net, const net_outputs *outputs, int o, int n)
     return (box){0, 0, l.biases[2 * n] * net->w / l.w, l.biases[2 * n + 1] * net->h / l.h};
 }
 
-/* [yolo]: the best of all anchors, as shares of the input; an index into the mask, or -1 */
-static int best_yolo_anchor(const network *net, layer l, box shape)
-{
-    float best_iou = 0;
-    int best = 0;
-    for (int n = 0; n < l.total; ++n) {
-        box anchor = {0, 0, l.biases[2 * n] / net->w, l.biases[2 * n + 1] / net->h};
-        float iou = box_iou(anchor, shape);
-        if (iou > best_iou) {
-            best_iou = iou;
-            best = n;
-        }
-    }
-    return int_index(l.mask, best, l.n);
-}
-
-/* [region]: the best anchor; without bias_match, the best predicted shape in the cell */
-static int best_region_anchor(layer l, const float *raw, int b, int cell, box shape)
-{
-    float best_iou = 0;
-    int best = 0, cells = l.w * l.h;
-    for (int n = 0; n < l.n; ++n) {
-        const float *x =
-            raw + (size_t)b * l.inputs + (size_t)n * cells * (FIRST_CLASS + l.classes) + cell;
-        box guess = {0, 0, l.biases[2 * n] / l.w, l.biases[2 * n + 1] / l.h};
-        if (!l.bias_match) {
-            guess.w = exp(x[2 * cells]) * l.biases[2 * n] / l.w;
-            guess.h = exp(x[3 * cells]) * l.biases[2 * n + 1] / l.h;
-        }
-        float iou = box_iou(guess, shape);
-        if (iou > best_iou) {
-            best_iou = iou;
-            best = n;
-        }
-    }
-    return best;
-}
-
-/* The cell of a coordinate from 0 to 1; 1 itself belongs to the last one. */
-static int cell_of(float x, int cells)
-{
-    int cell = x * cells;
-    return cell < cells ? cell : cells - 1;
-}
-
 int assign_box(network *net, const net_outputs *outputs, int o, int b, box truth, prediction *p)
 {
     layer l = net->layers[outputs->layer[o]];
-    if (!(truth.x >= 0 && truth.x <= 1 && truth.y >= 0 && truth.y <= 1)) return 0;
-    int i = cell_of(truth.x, l.w), j = cell_of(truth.y, l.h);
-    box shape = {0, 0, truth.w, truth.h};
-    int n = l.type == YOLO
-                ? best_yolo_anchor(net, l, shape)
-                : best_region_anchor(l, output_logits(net, outputs, o), b, j * l.w + i, shape);
+    int i, j;
+    int n = l.type == YOLO ? yolo_assignment(l, truth, net->w, net->h, &i, &j)
+                           : region_assignment(l, b, truth, &i, &j);
     if (n < 0) return 0;
     *p = find_prediction(net, outputs, o, b, n, i, j);
     return 1;

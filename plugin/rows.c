@@ -64,8 +64,10 @@ static int best_truth(const network *net, int b, box guess, float threshold)
 static void append_truth(const row_source *s, prediction p, int truth, row_list *list)
 {
     layer l = s->student->layers[s->student_outputs.layer[p.output]];
-    int target = truth_class(s->student, l, p.image, truth);
-    append_row(list, (row){p, {0}, target, 1, 1, truth});
+    row r = {p, {0}, truth_class(s->student, l, p.image, truth), 1, 1, truth};
+    for (int k = 0; k < list->n; ++k)
+        if (list->rows[k].student.classes == p.classes) r.objectness = 0;
+    append_row(list, r);
 }
 
 /*
