@@ -1,11 +1,14 @@
 # DeepKD for Darknet: fetches Darknet, applies patches/, adds plugin/, and builds it in build/.
 #
-#   make         build build/darknet            make deps       install the packages it needs
-#   make demo    train, distill and compare     make data       write Fashion-MNIST as images
-#   make table   the README's table             make bench      the README's timings
-#   make test    every test                     make test-asan  again, with sanitizers
-#   make clean   remove what was compiled (weights and data sets stay)
-#   make help    this text
+#   make             build build/darknet          make deps       install the packages it needs
+#   make demo        train, distill and compare   make demo-yolo  the same with a YOLO detector
+#   make data        write Fashion-MNIST as images, and scenes of its garments for detectors
+#   make table       the README's tables: of classifiers; of detectors: make table-yolo; of
+#                    detectors of a single class: make table-one-class
+#   make bench       the README's timings
+#   make test        every test                   make test-asan  again, with sanitizers
+#   make clean       remove what was compiled (weights and data sets stay)
+#   make help        this text
 #
 # Switches, as in `make BLAS=0`; after a change of one, make rebuilds what it must:
 #   GPU CUDNN OPENCV OPENMP DEBUG ARCH   Darknet's own
@@ -80,22 +83,39 @@ $(BUILD)/.switches: FORCE
 	@if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
 
 deps:
-	@scripts/deps.sh install $(PACKAGES) source test demo
+	@scripts/deps.sh install $(PACKAGES) source test demo coco
 
 built: deps
 	@$(MAKE) --no-print-directory all
 
-data: deps
+data: fashion-mnist scenes
+
+fashion-mnist: deps
 	@test -e $(BUILD)/data/fashion-mnist/train.list || \
 	    $(PYTHON) scripts/fashion_mnist.py $(BUILD)/data/fashion-mnist
 
-demo: built data
-	@scripts/demo.sh
+scenes: deps
+	@test -e $(BUILD)/data/scenes/val.list || \
+	    $(PYTHON) scripts/make_scenes.py $(BUILD)/data/scenes
 
-table: built data
+demo: built fashion-mnist
+	@TASK=fmnist scripts/demo.sh
+
+demo-yolo: built scenes
+	@TASK=scenes scripts/demo.sh
+
+table: built fashion-mnist
 	@$(PYTHON) scripts/table.py
 
-bench: built data
+table-yolo: built scenes
+	@$(PYTHON) scripts/table.py --task scenes
+
+table-one-class: built scenes
+	@test -e $(BUILD)/data/one-class/one-class-teacher.weights || \
+	    scripts/train-teacher.sh one-class
+	@$(PYTHON) scripts/table.py --task one-class
+
+bench: built fashion-mnist
 	@tests/bench/bench.sh
 
 # C programs (cmocka) and scripts alike speak TAP; two run at once, so BLAS gets one thread each
@@ -118,5 +138,6 @@ help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
 
 FORCE:
-.PHONY: all packages deps built data demo table bench test test-asan clean help FORCE
+.PHONY: all packages deps built data fashion-mnist scenes demo demo-yolo table table-yolo \
+    table-one-class bench test test-asan clean help FORCE
 .DELETE_ON_ERROR:

@@ -18,13 +18,15 @@ typedef struct {
 
 static void read_numbers(const char *file, int number, const char *line, double value[5])
 {
+    static const char blanks[] = " \t";
     char *end = (char *)line;
+    int is_good = 1;
     for (int i = 0; i < 5; ++i) {
         const char *from = end;
         value[i] = strtod(from, &end);
-        if (end == from || !isfinite(value[i])) end = "?";
+        is_good &= end != from && isfinite(value[i]) && (!*end || strchr(blanks, *end));
     }
-    if (end[strspn(end, " \t")])
+    if (!is_good || end[strspn(end, blanks)])
         kd_fail("%s: line %d: %s: expected five numbers: class x y width height", file, number,
                 line);
 }
@@ -87,6 +89,7 @@ image_labels read_labels(const char *file, int classes, int most)
         }
         free(line);
     }
+    if (ferror(fp)) file_error((char *)file);
     fclose(fp);
     if (labels.n > most)
         kd_fail("%s: found %d boxes, expected at most %d: max= of the detection layers can be "

@@ -35,6 +35,16 @@ static void print_result(const found_boxes *boxes, int classes, char **names, in
     free_ap_result(ap);
 }
 
+/* COCO's category of each of the network's classes; with map=, the first that it maps there */
+static int *find_categories(const annotations *a, layer l)
+{
+    int *categories = kd_calloc(l.classes, sizeof(int));
+    for (int j = 0; j < l.classes; ++j) categories[j] = j + 1;
+    for (int j = a->classes - 1; j >= 0; --j)
+        categories[l.map ? l.map[j] : j] = a->categories[j];
+    return categories;
+}
+
 static void measure(char *data_file, char *cfg, char *weights, int per_class, char *out,
                     int threads)
 {
@@ -53,13 +63,15 @@ static void measure(char *data_file, char *cfg, char *weights, int per_class, ch
     if (known) a = read_annotations(d.annotations, d.classes);
     image_list list =
         read_box_list(d.valid, d.classes, net->layers[outputs.layer[0]].max_boxes, known);
-    char **names = d.names ? read_names(d.names, d.classes) : 0;
+    char **names = d.names ? read_names(d.names, outputs.classes) : 0;
     evaluate_detector(net, &outputs, &list, known, threads, &never, &v, &boxes);
-    if (out) write_detections(&boxes.found, known ? a.categories : 0, out);
+    int *categories = find_categories(&a, net->layers[outputs.layer[0]]);
+    if (out) write_detections(&boxes.found, categories, out);
     printf("%d images, %d truths, %d detections, loss %f\n", list.n, boxes.truths.n,
            boxes.found.n, v.loss);
     print_result(&boxes, outputs.classes, names, per_class);
     free_found_boxes(boxes);
+    free(categories);
     free(outputs.layer);
     free_annotations(a);
     free_network(net);

@@ -3,11 +3,12 @@
 
     scripts/plot.py OUT.png RUN.csv [RUN.csv ...] [--labels a,b,c]
 
-RUN.csv is backup/<student>.csv, all of classifiers or all of detectors. Six panels over the
-batches, one colour a run: the validation top-1, of detectors mAP@0.50, the losses of the three components (TOG the task, TCG the
-target class, NCG the other classes), the number K of other classes that teach,
-and the learning rate. Losses are running means (of one run, the logged values
-too, pale); a component that a run does without is left out.
+RUN.csv is backup/<student>.csv, all of classifiers or all of detectors. Six
+panels over the batches, one colour a run: the validation top-1 (of detectors:
+mAP@0.50), the losses of the three components (TOG the task, TCG the target
+class, NCG the other classes), the number K of other classes that teach, and the
+learning rate. Losses are running means (of one run, the logged values too,
+pale); a component that a run does without is left out.
 
 It reads the CSV files' own numbers and computes no others. A run in progress
 can be drawn; its CSV only has fewer rows.

@@ -230,7 +230,8 @@ def read_outcome(args, active):
     """The scores of the student and the teacher, of a run that has ended; else InputError."""
     log = read(active.log)
     status = active.process.returncode
-    if status and active.run.split == "search" and "not finite" in log:
+    began = re.search("^teacher: .* %", log, re.MULTILINE)
+    if status and began and active.run.split == "search" and "not finite" in log:
         return {"scores": [DIVERGED] * len(args.task.metrics)}
     if status:
         last = (log.strip().split("\n") or [""])[-1]
@@ -384,8 +385,8 @@ def describe(args, tried, found):
         f"command: {shlex.join(['scripts/table.py', *sys.argv[1:]])}",
         f"a run of it: cd {os.path.relpath(BUILD, ROOT)} && OPENBLAS_NUM_THREADS=1 "
         + shlex.join(command(args, example)),
-        f"budget: {args.batches} batches of {rows.get_option(args.student, 'batch')} images a run; search: seed {SEARCH_SEED}, "
-        f"{lists['search'].train_images} training images, chosen on {lists['search'].valid_images} "
+        f"budget: {args.batches} batches of {rows.get_option(args.student, 'batch')} images a run; "
+        f"search: seed {SEARCH_SEED}, {lists['search'].train_images} training images, chosen on {lists['search'].valid_images} "
         f"others; final: seeds 1 to {args.seeds}, {lists['test'].train_images} training images, "
         f"{lists['test'].valid_images} test images",
         f"machine: {cpu_model()}, {args.jobs} runs at once, one core each; {len(found)} runs, "

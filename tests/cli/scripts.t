@@ -1,16 +1,21 @@
 #!/usr/bin/python3 -B
-"""Tests of scripts/rows.py, table.py, plot.py and demo.sh, in TAP.
+"""Tests of scripts/rows.py, table.py, plot.py, demo.sh, one_class.py, train-teacher.sh and
+draw_boxes.py, in TAP.
 
 Proves: every row trains with the momenta that its method has; the table's
 search holds out training images only and grows its grid by the rule; a table
-comes out, goes on from what is there, and stops at a run that fails; the demo
-comes to its end and its table says what the CSV files say; figures are drawn
-whole or not at all.
+comes out, goes on from what is there, and stops at a run that fails; its means
+are those of the runs' last accuracies; the demo comes to its end and its table
+says what the CSV files say; the one-class scenes are the same scenes; figures
+are drawn whole or not at all. Classifiers and detectors alike.
 
-All with a teacher of random weights and a few pictures of noise: nothing here
-is about accuracy. To add a case: a function with @test before it.
+All with a teacher of random weights and a few pictures, or with STUB in place of
+darknet: nothing here is about accuracy. To add a case: a function with @test
+before it.
 """
+import json
 import os
+import shutil
 import re
 import subprocess
 import sys
@@ -24,22 +29,51 @@ from tap import DARKNET, ENVIRONMENT, PYTHON, ROOT, test
 sys.path[:0] = [os.path.join(ROOT, "scripts"), os.path.join(ROOT, "tests", "bench")]
 # pylint: disable=wrong-import-position
 import bench  # noqa: E402
+import coco2darknet  # noqa: E402
 import rows  # noqa: E402
 import table  # noqa: E402
 
+SGD = "tog+tcg+ncg 0.9 (weight decay)"
+DEEPKD = "tog+ncg 0.975 (weight decay), tcg 0.825"
 MOMENTA = {
-    "alone": "tog+tcg+ncg 0.9 (weight decay)",
-    "kd": "tog+tcg+ncg 0.9 (weight decay)",
-    "dkd": "tog+tcg+ncg 0.9 (weight decay)",
-    "dot": "tog 0.825 (weight decay), tcg+ncg 0.975",
-    "deepkd-nomask": "tog+ncg 0.975 (weight decay), tcg 0.825",
-    "deepkd": "tog+ncg 0.975 (weight decay), tcg 0.825",
-    "deepkd-dkd": "tog 0.975 (weight decay), tcg 0.825, ncg 0.95",
-    "deepkd-official": "tog+tcg 0.825 (weight decay), ncg 0.975",
+    "fmnist": {
+        "alone": SGD, "kd": SGD, "dkd": SGD, "dot": "tog 0.825 (weight decay), tcg+ncg 0.975",
+        "deepkd-nomask": DEEPKD, "deepkd": DEEPKD,
+        "deepkd-dkd": "tog 0.975 (weight decay), tcg 0.825, ncg 0.95",
+        "deepkd-official": "tog+tcg 0.825 (weight decay), ncg 0.975"},
+    "scenes": {
+        "alone": SGD, "kd": SGD, "deepkd": DEEPKD, "deepkd-dense": DEEPKD,
+        "deepkd-objectness": DEEPKD, "deepkd-dense-objectness": DEEPKD},
+    "one-class": {
+        "alone": SGD, "kd": SGD, "kd-objectness": SGD, "deepkd": DEEPKD,
+        "deepkd-objectness": DEEPKD, "deepkd-dense-objectness": DEEPKD},
 }
-CSV = "batch,epoch,images,loss,avg_loss,tog,tcg,ncg,k,rate,images_per_s,valid_loss,valid_top1," \
-    "valid_topk\n"
+TRAINING = "batch,epoch,images,loss,avg_loss,tog,tcg,ncg,k,rate,images_per_s,"
+CSV = TRAINING + "valid_loss,valid_top1,valid_topk\n"
+DETECTOR_CSV = TRAINING + "iou,class,obj,no_obj,r50,r75,count,valid_loss,valid_map50,valid_map\n"
 TINY = ["--batches", "2", "--rows", "alone,deepkd", "--seeds", "2"]
+
+# Says what darknet would of a detector whose mAP is best at a rate of .02 and grows with the seed
+STUB = f"""#!{PYTHON}
+import re, sys
+words = sys.argv[1:]
+if words[0] == "deepkd":
+    open(words[words.index("-out") + 1], "w").write("[]")
+    sys.exit()
+data, cfg = (open(name).read() for name in words[1:3])
+if "broken" in cfg:
+    sys.exit("cfg: broken")
+rate, batches = (float(re.search("^" + key + "=(.*)", cfg, re.M)[1]) for key in
+                 ("learning_rate", "max_batches"))
+if rate > .039:
+    sys.exit("batch 3: tog is not finite")
+score = .5 - abs(rate - .02) + int(words[words.index("-seed") + 1]) % 1000 / 1e3
+name = re.search("^backup=(.*)", data, re.M)[1] + "/" + re.search(r"(\\w+)\\.cfg$", words[2])[1]
+print("teacher: mAP@0.50 61.25 %, mAP@[.50:.95] 36.02 % on some.list")
+open(name + ".csv", "w").write("{DETECTOR_CSV[:-1]}\\n" + "".join(
+    f"{{batch:.0f}},1,1" + "," * 16 + f"1,{{part * score}},{{part * score / 2}}\\n"
+    for batch, part in ((batches / 2, 1.5), (batches, 1))))
+"""
 
 
 # A run folder like build/, with a few pictures
@@ -55,20 +89,57 @@ def make_list(build, labels, split, count):
     table.write_lines(os.path.join(build, folder + ".list"), paths)
 
 
-def make_build(folder):
+def make_folder(folder):
+    """A run folder with the program and the cfgs."""
     build = folder.at("build")
     os.makedirs(os.path.join(build, "cfg"))
     os.symlink(DARKNET, os.path.join(build, "darknet"))
-    for name in ("fmnist-student.cfg", "fmnist-teacher.cfg", "deepkd.data"):
-        os.symlink(os.path.join(ROOT, "cfg", name), os.path.join(build, "cfg", name))
+    for name in os.listdir(os.path.join(ROOT, "cfg")):
+        if name.startswith(("fmnist-", "scenes", "deepkd")) and not name.endswith(".weights"):
+            os.symlink(os.path.join(ROOT, "cfg", name), os.path.join(build, "cfg", name))
+    table.write_lines(os.path.join(build, ".switches"), ["BLAS=1"])
+    return build
+
+
+def make_build(folder):
+    build = make_folder(folder)
     labels = [f"{i}_label" for i in range(10)]
     make_list(build, labels, "train", 24)
     make_list(build, labels, "valid", 6)
     table.write_lines(os.path.join(build, "data/fashion-mnist/labels.txt"), labels)
-    table.write_lines(os.path.join(build, ".switches"), ["BLAS=1"])
     bench.make_weights(build, "cfg/fmnist-teacher.cfg",
                        os.path.join(build, "cfg/fmnist-teacher.weights"))
     return build
+
+
+def make_scenes(folder):
+    """A run folder with a few scenes."""
+    build = make_folder(folder)
+    check(script("make_scenes.py", os.path.join(build, "data/scenes"), "--train", "24",
+                 "--val", "12"))
+    random_weights(build, "cfg/scenes-teacher.cfg", "cfg/scenes-teacher.weights")
+    return build
+
+
+def random_weights(build, cfg, path):
+    """A detector's: as bench.make_weights', with layers that have no batch norm too."""
+    arrays = list(bench.layer_arrays(bench.run_darknet(build, ["ops", cfg]).stderr))
+    layers = table.read(os.path.join(build, cfg)).split("[convolutional]")[1:]
+    assert len(arrays) == 5 * len(layers), arrays
+    random, data = np.random.RandomState(1), b"\0\0\0\0\2" + bytes(15)
+    for i, layer in enumerate(layers):
+        (_, filters), *_, (inputs, size) = arrays[5 * i:5 * i + 5]
+        start = (0, 1, 0, 1) if "batch_normalize=1" in layer.split("[")[0] else (0,)
+        weights = random.normal(0, (2 / inputs) ** .5, size)
+        data += np.concatenate([np.repeat(start, filters), weights]).astype("<f4").tobytes()
+    with open(os.path.join(build, path), "wb") as file:
+        file.write(data)
+
+
+def use_stub(build):
+    os.unlink(os.path.join(build, "darknet"))
+    table.write_text(os.path.join(build, "darknet"), STUB)
+    os.chmod(os.path.join(build, "darknet"), 0o755)
 
 
 def script(name, *args, **env):
@@ -91,23 +162,40 @@ def check_refused(result, *words):
 
 # rows.py
 
+def check_rows(build, name):
+    """Every row of a task trains two batches."""
+    task, folder = rows.TASKS[name], os.path.join(build, "rows")
+    os.makedirs(os.path.join(folder, "backup"))
+    data = table.read(os.path.join(build, task.data))
+    table.write_text(os.path.join(folder, "run.data"),
+                     re.sub("^backup=.*", "backup=rows/backup", data, flags=re.MULTILINE))
+    assert list(MOMENTA[name]) == check(script("rows.py", name, "names")).split()
+    for row, momenta in MOMENTA[name].items():
+        text = check(script("rows.py", name, "cfg", row, os.path.join(build, task.student),
+                            "max_batches=2"))
+        table.write_text(os.path.join(folder, "student.cfg"), text)
+        out = bench.run_darknet(build, ["distill", "rows/run.data", "rows/student.cfg",
+                                        task.weights, "-seed", "1"]).stdout
+        assert f"momentum groups: {momenta}\n" in out, f"{row}: {out}"
+
+
 @test
 def each_row_trains(folder):
     """every row's cfg trains two batches, with its method's momenta"""
-    build = make_build(folder)
-    os.makedirs(os.path.join(build, "rows/backup"))
-    table.write_lines(os.path.join(build, "rows/run.data"), [
-        "classes=10", "train=data/fashion-mnist/train.list",
-        "valid=data/fashion-mnist/valid.list", "labels=data/fashion-mnist/labels.txt",
-        "backup=rows/backup"])
-    assert list(MOMENTA) == check(script("rows.py", "names")).split()
-    for row, momenta in MOMENTA.items():
-        text = check(script("rows.py", "cfg", row, os.path.join(ROOT, "cfg/fmnist-student.cfg"),
-                            "max_batches=2"))
-        table.write_text(os.path.join(build, "rows/student.cfg"), text)
-        out = bench.run_darknet(build, ["distill", "rows/run.data", "rows/student.cfg",
-                                        "cfg/fmnist-teacher.weights", "-seed", "1"]).stdout
-        assert f"momentum groups: {momenta}\n" in out, f"{row}: {out}"
+    check_rows(make_build(folder), "fmnist")
+
+
+@test
+def each_detector_row_trains(folder):
+    """so does every row of the scenes and of the one-class scenes"""
+    build = make_scenes(folder)
+    check_rows(build, "scenes")
+    shutil.rmtree(os.path.join(build, "rows"))
+    one = os.path.join(build, "data/one-class")
+    check(script("one_class.py", os.path.join(build, "data/scenes"), one))
+    random_weights(build, "data/one-class/one-class-teacher.cfg",
+                   "data/one-class/one-class-teacher.weights")
+    check_rows(build, "one-class")
 
 
 @test
@@ -117,8 +205,18 @@ def options_are_set(_):
     assert rows.set_option(text, "net", "rate", 3) == text.replace("rate=1", "rate=3", 1)
     assert rows.set_option(text, "teacher", "rate", 3).endswith("[teacher]\nrate=3\n")
     assert rows.set_option(text, "teacher", "a", 3).endswith("[teacher]\na=3\nrate=1\n")
-    assert "warmup=80\n" in rows.row_cfg("dkd", "[net]\n[deepkd_loss]\n", {"max_batches": 1000})
-    check_refused(script("rows.py", "title", "dkb"), "dkb", "expected one of alone, kd")
+    assert "warmup=80\n" in rows.row_cfg(rows.TASKS["fmnist"], "dkd", "[net]\n[deepkd_loss]\n",
+                                         {"max_batches": 1000})
+    check_refused(script("rows.py", "fmnist", "title", "dkb"), "dkb", "expected one of alone, kd")
+    check_refused(script("rows.py", "scene", "names"), "scene", "expected one of fmnist, scenes")
+
+
+@test
+def steps_follow_the_budget(_):
+    """with another max_batches, [net] steps= moves along"""
+    text = "[net]\nmax_batches=1500\nsteps=1100,1350\n"
+    assert rows.set_batches(text, 150) == "[net]\nmax_batches=150\nsteps=110,135\n"
+    assert rows.set_batches("[net]\nmax_batches=9\n", 150) == "[net]\nmax_batches=150\n"
 
 
 # table.py
@@ -181,25 +279,113 @@ def table_stops(folder):
     check_refused(script("table.py", "--rows", "alone,dkb", BUILD=build), "dkb")
 
 
+def parse_table(text):
+    """{title: cells} of the first Markdown table in the text."""
+    lines = [line for line in text.split("\n\n")[0].split("\n") if line.startswith("|")]
+    return {cells[0]: cells[1:] for cells in ([cell.strip() for cell in line.split("|")[1:-1]]
+                                              for line in lines)}
+
+
+@test
+def detector_table(folder):
+    """a table of detectors comes out; the search reads truths from labels, the test COCO's"""
+    build = make_scenes(folder)
+    check(script("table.py", "--task", "scenes", "--batches", "1", "--rows", "deepkd", "--seeds",
+                 "1", BUILD=build))
+    text = table.read(os.path.join(build, "table-yolo/table.md"))
+    assert [len(cells) for cells in parse_table(text).values()] == [9] * 4, text
+    for run, words in (("search-0.005-1000", 0), ("test-0.000625-1", 1)):
+        data = table.read(os.path.join(build, f"table-yolo/runs/deepkd-{run}/deepkd.data"))
+        assert data.count("annotations=") == words, data
+        assert data.count("train=table-yolo/") == data.count("backup=table-yolo/") == 1, data
+
+
+@test
+def table_counts(folder):
+    """the best rate of a grown grid, means and spreads of both mAPs, from the CSVs' last lines"""
+    build = make_scenes(folder)
+    use_stub(build)
+    out = check(script("table.py", "--task", "scenes", "--rows", "kd", BUILD=build))
+    text = table.read(os.path.join(build, "table-yolo/table.md"))
+    found = parse_table(text)
+    assert found["the teacher"] == ["", "61.25", "", "", "", "36.02", "", "", ""], text
+    assert found["KD"] == ["0.02", "50.20", "0.10", "50.10", "50.30",
+                           "25.10", "0.05", "25.05", "25.15"], text
+    assert "\n| KD | 48.25 | 48.50 | 49.00 | **50.00** | diverged |\n" in text, text
+    assert "kd has the rate 0.005, the search found 0.02" in out, out
+
+
+# one_class.py, train-teacher.sh
+
+def read_json(*path):
+    return json.loads(table.read(os.path.join(*path)))
+
+
+@test
+def one_class(folder):
+    """the one-class scenes have the same images and boxes, and cfgs whose filters fit"""
+    build = make_scenes(folder)
+    scenes, one = (os.path.join(build, "data", name) for name in ("scenes", "one-class"))
+    for _ in range(2):  # the second time over the first's files
+        check(script("one_class.py", scenes, one))
+    for split in ("train", "val"):
+        paths = table.read(os.path.join(one, split + ".list"))
+        assert paths.replace("one-class", "scenes") == table.read(
+            os.path.join(scenes, split + ".list"))
+        for path in paths.split():
+            label = os.path.join(build, coco2darknet.label_path(path))
+            assert os.path.exists(os.path.join(build, path)), path
+            assert table.read(label) == re.sub(
+                "^[0-9]+", "0", table.read(label.replace("one-class", "scenes")),
+                flags=re.MULTILINE)
+        old, new = (read_json(place, f"annotations/instances_{split}.json")["annotations"]
+                    for place in (scenes, one))
+        assert [box["bbox"] for box in old] == [box["bbox"] for box in new]
+        assert {box["category_id"] for box in new} == {1}
+    os.unlink(os.path.join(one, "images"))
+    os.mkdir(os.path.join(one, "images"))
+    check_refused(script("one_class.py", scenes, one), "images: a folder")
+
+
+@test
+def one_class_teacher(folder):
+    """train-teacher.sh makes the one-class scenes and a teacher; a table goes on with it"""
+    build = make_scenes(folder)
+    task = rows.TASKS["one-class"]
+    check_refused(script("table.py", "--task", "one-class", BUILD=build),
+                  "scripts/train-teacher.sh one-class makes it")
+    check(script("one_class.py", os.path.join(build, "data/scenes"),
+                 os.path.join(build, "data/one-class")))
+    cfg = os.path.join(build, task.teacher)
+    table.write_text(cfg, rows.set_batches(table.read(cfg), 2))
+    out = check(script("train-teacher.sh", "one-class", BUILD=build))
+    assert "name = garment, ap = " in out and "(mAP@[.50:.95]) = " in out, out
+    out = check(script("table.py", "--task", "one-class", "--batches", "1", "--rows",
+                       "deepkd-dense-objectness", "--seeds", "1", BUILD=build))
+    assert "| DeepKD on dense rows + objectness |" in out, out
+
+
 # plot.py
 
-def write_csv(folder, name, scale):
-    lines = []
+def write_csv(folder, name, scale, header=CSV):
+    lines, figures = [], "," * (header.count(",") - CSV.count(","))
     for batch in range(10, 500, 10):
         lines.append(f"{batch},{batch / 938},{64 * batch},1,1,{scale},{100 / batch},{scale},"
-                     f"{batch // 100 + 1},{.1 - batch / 1e4},900,,,\n")
+                     f"{batch // 100 + 1},{.1 - batch / 1e4},900{figures},,,\n")
         if batch % 100 == 0:
-            lines.append(f"{batch},{batch / 938},{64 * batch},,,,,,,,,1,{batch / 1000},.9\n")
-    folder.write(name, CSV + "".join(lines))
+            lines.append(f"{batch},{batch / 938},{64 * batch},,,,,,,,{figures},1,"
+                         f"{batch / 1000},.9\n")
+    folder.write(name, header + "".join(lines))
     return folder.at(name)
 
 
 @test
 def figures(folder):
-    """plot.py draws one run, three, and one without an evaluation yet"""
+    """plot.py draws one run, three, a detector's, and one without an evaluation yet"""
     runs = [write_csv(folder, f"{i}.csv", i) for i in (1, 2, 3)]
+    detector = write_csv(folder, "detector.csv", 1, DETECTOR_CSV)
     folder.write("young.csv", CSV + "10,.1,640,1,1,1,0,0,9,.01,900,,,\n")
-    for args in (runs[:1], [*runs, "--labels", "a,b,c"], [folder.at("young.csv")]):
+    for args in (runs[:1], [*runs, "--labels", "a,b,c"], [detector], [folder.at("young.csv")]):
         out = folder.at("out.png")
         check(script("plot.py", out, *args))
         with Image.open(out) as image:
@@ -218,8 +404,66 @@ def figures_refused(folder):
     check_refused(script("plot.py", out, folder.at("broken.csv")), "line 2: tog is 'x'")
     check_refused(script("plot.py", out, folder.at("empty.csv")), "no logged batch")
     check_refused(script("plot.py", out, folder.at("none.csv")), "none.csv")
+    detector = write_csv(folder, "detector.csv", 1, DETECTOR_CSV)
+    check_refused(script("plot.py", out, run, detector), "found mAP@0.50, expected top-1")
     check_refused(script("plot.py", out, run, "--labels", "a,b"), "2 names, expected 1")
     check_refused(script("plot.py", folder.at("out.gif"), run), "out.gif")
+    assert not [name for name in folder.names(".") if name.startswith("out.")]
+
+
+# draw_boxes.py
+
+def make_sheet(folder, **options):
+    """Two black images; box of class 1 in the first, and detections as given."""
+    names = [f"{i:012d}.png" for i in (1, 2)]
+    for name in names:
+        Image.fromarray(np.zeros((100, 100, 3), np.uint8)).save(folder.at(name))
+    truth = {"images": [{"id": i, "file_name": name, "width": 100, "height": 100}
+                        for i, name in enumerate(names, 1)],
+             "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [20, 30, 40, 50],
+                              "area": 2000}],
+             "categories": [{"id": 1, "name": "coat"}, {"id": 2, "name": "bag"}]}
+    found = {"image_id": 1, "category_id": 2, "bbox": [10, 40, 60, 50], "score": .5, **options}
+    folder.write("truth.json", json.dumps(truth))
+    folder.write("found.json", json.dumps([found, {**found, "score": .1, "category_id": 1}]))
+
+
+def draw_sheet(folder, *args):
+    return script("draw_boxes.py", folder.at("out.png"), folder.at("truth.json"), folder.path,
+                  f"found={folder.at('found.json')}", *args)
+
+
+@test
+def boxes(folder):
+    """draw_boxes.py draws the truth and what was found above the threshold, each in its colour"""
+    make_sheet(folder)
+    check(draw_sheet(folder, "--scenes", "2"))
+    with Image.open(folder.at("out.png")) as image:
+        pixels = np.asarray(image.convert("RGB")).astype(int)
+    assert abs(pixels.shape[1] - 1200) <= 1, pixels.shape
+    top, side = pixels.shape[0] - 2 * 600, 6  # of the title; pixels of the sheet, in an image's
+
+    def has(colour, column, x, y):
+        """Is that colour within a few pixels of the image's (x, y)?"""
+        row, place = round(top + side * y), round(600 * column + side * x)
+        part = pixels[row - 9:row + 10, place - 9:place + 10]
+        return (abs(part - colour).max(axis=2) < 40).any()
+    coat, bag = (31, 119, 180), (255, 127, 14)
+    assert has(coat, 0, 20, 70) and has(coat, 0, 60, 70) and has(coat, 0, 50, 80)
+    assert has(bag, 1, 10, 70) and has(bag, 1, 70, 70) and has(bag, 1, 50, 90)
+    assert not has(bag, 0, 10, 70) and not has(coat, 1, 20, 70)
+
+
+@test
+def boxes_refused(folder):
+    """draw_boxes.py answers wrong input with one line and no figure"""
+    make_sheet(folder, category_id=7)
+    check_refused(draw_sheet(folder), "found.json", "category 7")
+    make_sheet(folder)
+    check_refused(script("draw_boxes.py", folder.at("out.gif"), folder.at("truth.json"),
+                         folder.path, f"a={folder.at('found.json')}"), "out.gif")
+    os.unlink(folder.at("000000000001.png"))
+    check_refused(draw_sheet(folder), "000000000001.png")
     assert not [name for name in folder.names(".") if name.startswith("out.")]
 
 
@@ -234,13 +478,52 @@ def demo(folder):
         name = f"build/demo/{row}/{row}"
         values = [float(line["valid_top1"]) for line in folder.rows(name + ".csv")
                   if line["valid_top1"]]
-        expected = rf"^{re.escape(rows.ROWS[row].title)} +{100 * values[-1]:.2f} % +" \
+        expected = rf"^{re.escape(rows.TASKS['fmnist'].rows[row].title)} +{100 * values[-1]:.2f} % +" \
             rf"{100 * max(values):.2f} % +\d+  \S+{row}_final\.weights$"
         assert re.search(expected, out, re.MULTILINE), f"{expected}\n{out}"
         assert os.path.exists(folder.at(name + "_final.weights"))
         assert f"$ ./darknet distill demo/{row}.data demo/{row}.cfg cfg/fmnist-" in out
     with Image.open(os.path.join(build, "demo/demo.png")) as image:
         assert image.format == "PNG"
+
+
+@test
+def demo_yolo(folder):
+    """the detectors' demo comes to its end, with curves and a sheet of boxes"""
+    build = make_scenes(folder)
+    out = check(script("demo.sh", BUILD=build, BATCHES="3", TASK="scenes"))
+    for row in ("alone", "kd", "deepkd"):
+        name = f"build/demo-yolo/{row}/{row}"
+        assert os.path.exists(folder.at(name + "_final.weights"))
+        assert [line["batch"] for line in folder.rows(name + ".csv") if line["valid_map50"]][-1:] \
+            == ["3"]
+        assert re.search(rf"^{row}: .* demo-yolo/{row}.cfg .* -map$", out, re.MULTILINE), out
+    for name in ("demo.png", "boxes.png"):
+        with Image.open(os.path.join(build, "demo-yolo", name)) as image:
+            assert image.format == "PNG" and image.width >= 1199, name
+
+
+@test
+def demo_yolo_counts(folder):
+    """its table says what the CSV files' last lines say; a row that fails ends it"""
+    build = make_scenes(folder)
+    use_stub(build)
+
+    def wanted(title):
+        row = next(row for row in rows.TASKS["scenes"].rows.values() if row.title == title)
+        score = 50 - 100 * abs(row.rate - .02) + .1
+        return f"{score:.2f} % +{score / 2:.2f}"
+    out = check(script("demo.sh", BUILD=build, BATCHES="4", TASK="scenes"))
+    for title in ("student alone", "KD", "DeepKD"):
+        assert re.search(rf"^{title} +{wanted(title)} % +\d+ ", out, re.MULTILINE), out
+    assert re.search("^the teacher +61.25 % +36.02 % +", out, re.MULTILINE), out
+    student = os.path.join(build, "cfg/scenes-student.cfg")
+    text = table.read(student)
+    os.unlink(student)
+    table.write_text(student, text + "# broken\n")
+    result = script("demo.sh", BUILD=build, BATCHES="4", TASK="scenes")
+    assert result.returncode == 1 and ".log: cfg: broken" in result.stderr, result.stderr
+    check_refused(script("demo.sh", BUILD=build, TASK="one-class"), "expected fmnist or scenes")
 
 
 @test

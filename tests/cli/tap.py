@@ -389,12 +389,13 @@ class DetectorFolder(Folder):
         self.write("val.json", json.dumps(truth))
         self.train_teacher()
 
-    def train_teacher(self):
-        """By its task alone, as a student of a random one."""
+    def train_teacher(self, layers=None, **net):
+        """By its task alone, as a student of a random one; overwrites both cfg files."""
+        net = {"width": 48, "height": 48, "max_batches": 400, **net}
+        self.write("teacher.cfg", teacher_detector_cfg(layers, **net))
         self.darknet("partial", "teacher.cfg", "", "teacher.weights", "99").check(0)
         self.write("student.cfg", detector_cfg({"teacher_weight": 0, "trainer": "sgd"},
-                                               YOLO_TEACHER, width=48, height=48,
-                                               max_batches=400))
+                                               layers or YOLO_TEACHER, **net))
         self.distill().check(0)
         os.replace(self.at("backup/student_final.weights"), self.at("teacher.weights"))
 
