@@ -3,7 +3,7 @@
  *
  * How one training step flows (the files named here are in this folder):
  *
- *   images ──┬─> student ──> logits z ──> [softmax], [yolo] or [region]: Darknet's own task loss
+ *   images ──┬─> student ──> logits z ──> [softmax], [yolo], [region]: Darknet's task loss
  *            └─> [teacher] ─> logits y        (teacher_layer.c)
  *                              │
  *   rows           which of the student's predictions learns from which of the teacher's:

@@ -10,15 +10,15 @@
  * Darknet counts the boxes above a threshold, then writes those not below it: NaN is only in
  * the second.
  */
-static void check_outputs(network *net)
+static int has_finite_outputs(network *net)
 {
     for (int i = 0; i < net->n; ++i) {
         layer l = net->layers[i];
         if (l.type != YOLO && l.type != REGION) continue;
         for (int j = 0; j < l.outputs; ++j)
-            if (!isfinite(l.output[j]))
-                kd_fail("detection: layer %d: found an output that is not finite", i);
+            if (!isfinite(l.output[j])) return 0;
     }
+    return 1;
 }
 
 /* In pixels of an image of w x h, left, top, width and height, inside it; as print_cocos. */
@@ -33,11 +33,11 @@ static ap_box clip_box(box b, int w, int h)
     return (ap_box){.x = left, .y = top, .w = right - left, .h = bottom - top};
 }
 
-void detect_boxes(network *net, int width, int height, long image, float threshold, float nms,
-                  ap_boxes *list)
+int detect_boxes(network *net, int width, int height, long image, float threshold, float nms,
+                 ap_boxes *list)
 {
     int n = 0, classes = net->layers[net->n - 1].classes;
-    check_outputs(net);
+    if (!has_finite_outputs(net)) return 0;
     detection *found = get_network_boxes(net, width, height, threshold, HIERARCHY, 0, 0, &n);
     if (nms > 0) do_nms_sort(found, n, classes, nms);
     for (int i = 0; i < n; ++i) {
@@ -49,6 +49,7 @@ void detect_boxes(network *net, int width, int height, long image, float thresho
         }
     }
     free_detections(found, n);
+    return 1;
 }
 
 void write_detections(const ap_boxes *list, const int *categories, char *file)

@@ -18,11 +18,11 @@
  * letterboxed from width x height pixels: one box for each class with a score
  * (objectness times the class's probability) above `threshold` that
  * non-maximum suppression above the IoU `nms` leaves (0: no suppression),
- * clipped to the image; what is empty then is left out. net->batch is 1. Exits
- * when an output is not finite: Darknet would write behind its arrays.
+ * clipped to the image; what is empty then is left out. net->batch is 1. Returns
+ * 0, with nothing appended, when an output is not finite; else 1.
  */
-void detect_boxes(network *net, int width, int height, long image, float threshold, float nms,
-                  ap_boxes *list);
+int detect_boxes(network *net, int width, int height, long image, float threshold, float nms,
+                 ap_boxes *list);
 
 /*
  * Writes detections as COCO's results JSON, a list of image_id, category_id,

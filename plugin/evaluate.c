@@ -142,7 +142,8 @@ static void evaluate_image(network *net, const net_outputs *outputs, const image
     *loss += detection_loss(net, outputs, input->truths + (size_t)i * net->truths);
     if (!boxes) return;
     long id = known ? coco_image_id(list->paths[index]) : index;
-    detect_boxes(net, width, height, id, DETECT_THRESHOLD, DETECT_NMS, &boxes->found);
+    if (!detect_boxes(net, width, height, id, DETECT_THRESHOLD, DETECT_NMS, &boxes->found))
+        *loss = NAN;
     if (!known)
         append_labels(&boxes->truths, list->labels[index], net->layers[outputs->layer[0]].map,
                       id, width, height);

@@ -9,6 +9,7 @@
 
 #include "plugin.h"
 
+#include <math.h>
 #include <stdlib.h>
 
 static const char usage[] = "usage: darknet deepkd map DATA CFG WEIGHTS [-per_class] "
@@ -65,6 +66,7 @@ static void measure(char *data_file, char *cfg, char *weights, int per_class, ch
         read_box_list(d.valid, d.classes, net->layers[outputs.layer[0]].max_boxes, known);
     char **names = d.names ? read_names(d.names, outputs.classes) : 0;
     evaluate_detector(net, &outputs, &list, known, threads, &never, &v, &boxes);
+    if (isnan(v.loss)) kd_fail("%s: the network's output is not finite", weights);
     int *categories = find_categories(&a, net->layers[outputs.layer[0]]);
     if (out) write_detections(&boxes.found, categories, out);
     printf("%d images, %d truths, %d detections, loss %f\n", list.n, boxes.truths.n,

@@ -255,12 +255,6 @@ static void test_student_finds_the_same(void **state)
     }
 }
 
-static void detect_here(void *argument)
-{
-    (void)argument;
-    run_detect(100, 100, DETECT_NMS);
-}
-
 static void test_outputs_that_are_not_finite(void **state)
 {
     (void)state;
@@ -268,11 +262,15 @@ static void test_outputs_that_are_not_finite(void **state)
     for (int i = 0; i < COUNT(bad); ++i) {
         start(YOLO_NET, SECTIONS);
         set(1, 0, 1, 0, (prediction_values){.5, .5, 0, 0, bad[i], {1, 1}});
-        ASSERT_FAILS(detect_here, 0, "detection: layer 6", "not finite");
+        assert_int_equal(
+            detect_boxes(net, 100, 100, 1, DETECT_THRESHOLD, DETECT_NMS, &found), 0);
+        assert_int_equal(found.n, 0);
         stop();
         start(REGION_NET, "");
         set(0, 1, 0, 1, (prediction_values){.5, .5, 0, 0, .5, {1, bad[i], 0}});
-        ASSERT_FAILS(detect_here, 0, "detection: layer 2", "not finite");
+        assert_int_equal(
+            detect_boxes(net, 100, 100, 1, DETECT_THRESHOLD, DETECT_NMS, &found), 0);
+        assert_int_equal(found.n, 0);
         stop();
     }
 }
