@@ -265,7 +265,7 @@ static int evaluate(distill_run *run, network *net, const net_outputs *outputs, 
     if (!run->detector)
         return evaluate_classifier(net, outputs, &run->valid, run->data.top, threads,
                                    &stop_signal, v);
-    found_boxes boxes = {0};
+    found_boxes boxes = {.map = last_layer(run->net).map};
     int done = evaluate_detector(net, outputs, &run->valid, run->known, threads, &stop_signal,
                                  v, with_map ? &boxes : 0);
     free_found_boxes(boxes);

@@ -82,18 +82,25 @@ static double detection_loss(network *net, const net_outputs *outputs, float *tr
     return loss / outputs->n;
 }
 
+static void append_truth(found_boxes *boxes, ap_box truth)
+{
+    if (boxes->map) truth.class = boxes->map[truth.class];
+    ap_append(&boxes->truths, truth);
+}
+
 /* An image's labels as truths in pixels */
-static void append_labels(ap_boxes *truths, image_labels labels, const int *map, long image,
-                          int width, int height)
+static void append_labels(found_boxes *boxes, image_labels labels, long image, int width,
+                          int height)
 {
     for (int i = 0; i < labels.n; ++i) {
         labelled_box b = labels.boxes[i];
-        ap_box truth = {.image = image, .class = map ? map[b.class] : b.class};
-        truth.w = (double)b.w * width;
-        truth.h = (double)b.h * height;
-        truth.x = (double)b.x * width - truth.w / 2;
-        truth.y = (double)b.y * height - truth.h / 2;
-        ap_append(truths, truth);
+        double w = (double)b.w * width, h = (double)b.h * height;
+        append_truth(boxes, (ap_box){.image = image,
+                                     .class = b.class,
+                                     .x = (double)b.x * width - w / 2,
+                                     .y = (double)b.y * height - h / 2,
+                                     .w = w,
+                                     .h = h});
     }
 }
 
@@ -104,8 +111,7 @@ static int compare_ids(const void *a, const void *b)
 }
 
 /* The known truths of the list's images: a list may have but some of them. */
-static void append_known(ap_boxes *truths, const annotations *known, const int *map,
-                         const image_list *list)
+static void append_known(found_boxes *boxes, const annotations *known, const image_list *list)
 {
     long *ids = kd_calloc(list->n, sizeof(long));
     for (int i = 0; i < list->n; ++i) {
@@ -117,9 +123,8 @@ static void append_known(ap_boxes *truths, const annotations *known, const int *
     qsort(ids, list->n, sizeof(long), compare_ids);
     for (int i = 0; i < known->truths.n; ++i) {
         ap_box truth = known->truths.boxes[i];
-        if (map) truth.class = map[truth.class];
         if (bsearch(&truth.image, ids, list->n, sizeof(long), compare_ids))
-            ap_append(truths, truth);
+            append_truth(boxes, truth);
     }
     free(ids);
 }
@@ -144,9 +149,7 @@ static void evaluate_image(network *net, const net_outputs *outputs, const image
     long id = known ? coco_image_id(list->paths[index]) : index;
     if (!detect_boxes(net, width, height, id, DETECT_THRESHOLD, DETECT_NMS, &boxes->found))
         *loss = NAN;
-    if (!known)
-        append_labels(&boxes->truths, list->labels[index], net->layers[outputs->layer[0]].map,
-                      id, width, height);
+    if (!known) append_labels(boxes, list->labels[index], id, width, height);
 }
 
 int evaluate_detector(network *net, const net_outputs *outputs, const image_list *list,
@@ -156,8 +159,7 @@ int evaluate_detector(network *net, const net_outputs *outputs, const image_list
     int batch = net->batch, done = 0;
     int (*hook)(region_figures) = region_hook;
     double loss = 0;
-    if (boxes && known)
-        append_known(&boxes->truths, known, net->layers[outputs->layer[0]].map, list);
+    if (boxes && known) append_known(boxes, known, list);
     region_hook = keep_quiet;
     set_batch_network(net, 1); /* Darknet reads detections of one image, or of two flipped */
     loader *images = make_loader(list, net, threads, 0, threads, 0);

@@ -33,6 +33,7 @@ int evaluate_classifier(network *net, const net_outputs *outputs, const image_li
 
 /* What a detector has found in a list of images, and what there is to find. */
 typedef struct {
+    const int *map; /* a detector's map=, for the truths' classes; NULL: none. By the caller */
     ap_boxes truths, found;
 } found_boxes;
 void free_found_boxes(found_boxes f);

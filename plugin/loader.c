@@ -271,8 +271,9 @@ static void place_side(float *centre, float *length, float shift, float scale)
 /* The boxes of an image as truths, in a random order when augmented; tiny ones left out */
 static void place_boxes(const loader *l, image_labels labels, placement p, float *truth)
 {
-    labelled_box boxes[labels.n + 1];
-    memcpy(boxes, labels.boxes, labels.n * sizeof(*boxes));
+    if (!labels.n) return;
+    labelled_box boxes[labels.n];
+    memcpy(boxes, labels.boxes, sizeof(boxes));
     if (l->augment && labels.n > 1) shuffle(boxes, labels.n, sizeof(*boxes));
     for (int i = 0; i < labels.n; ++i) {
         labelled_box b = boxes[i];

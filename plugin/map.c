@@ -53,7 +53,6 @@ static void measure(char *data_file, char *cfg, char *weights, int per_class, ch
     data_options d = read_data_options(data_file, 0);
     annotations a = {0};
     const annotations *known = d.annotations ? &a : 0;
-    found_boxes boxes = {0};
     evaluation v;
     cfg_section_hook = strict_section;
     network *net = parse_network_cfg(cfg);
@@ -61,13 +60,14 @@ static void measure(char *data_file, char *cfg, char *weights, int per_class, ch
     if (!is_detector(&outputs)) kd_fail("%s: found a classifier, expected a detector", cfg);
     check_classes(net, &outputs, cfg, data_file, d.classes);
     load_whole_weights(net, weights, 0);
+    layer last = net->layers[outputs.layer[outputs.n - 1]];
     if (known) a = read_annotations(d.annotations, d.classes);
-    image_list list =
-        read_box_list(d.valid, d.classes, net->layers[outputs.layer[0]].max_boxes, known);
+    image_list list = read_box_list(d.valid, d.classes, last.max_boxes, known);
+    found_boxes boxes = {.map = last.map};
     char **names = d.names ? read_names(d.names, outputs.classes) : 0;
     evaluate_detector(net, &outputs, &list, known, threads, &never, &v, &boxes);
     if (isnan(v.loss)) kd_fail("%s: the network's output is not finite", weights);
-    int *categories = find_categories(&a, net->layers[outputs.layer[0]]);
+    int *categories = find_categories(&a, last);
     if (out) write_detections(&boxes.found, categories, out);
     printf("%d images, %d truths, %d detections, loss %f\n", list.n, boxes.truths.n,
            boxes.found.n, v.loss);

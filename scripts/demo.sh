@@ -40,11 +40,6 @@ option() {
 # What differs from task to task. flags: of `darknet distill`; jobs: rows at once, each on a core;
 # scores: of the table, with their column of the CSV; width: of a column
 read_task() {
-    student=$(rows get student)
-    folder=demo$(rows get suffix)
-    DATA=${DATA:-$(rows get data)}
-    TEACHER=${TEACHER:-$(rows get weights)}
-    BATCHES=${BATCHES:-$(option max_batches "$student")}
     case $TASK in
     fmnist)
         flags=() jobs=1 log_interval=10 width=12 scores=("last top-1:13" "best top-1:13")
@@ -57,6 +52,11 @@ read_task() {
         ;;
     *) fail "$TASK: no such task, expected fmnist or scenes" ;;
     esac
+    student=$(rows get student)
+    folder=demo$(rows get suffix)
+    DATA=${DATA:-$(rows get data)}
+    TEACHER=${TEACHER:-$(rows get weights)}
+    BATCHES=${BATCHES:-$(option max_batches "$student")}
 }
 
 # prepare ROW: its cfg, data file and folder

@@ -376,7 +376,7 @@ def cpu_model():
 
 def describe(args, tried, found):
     """What the numbers were made with, a line each."""
-    lists = args.lists
+    search_lists, lists = args.lists["search"], args.lists["test"]
     example = Run(args.rows[-1], best_rate(tried[args.rows[-1]]), 1, "test")
     switches = read(os.path.join(BUILD, ".switches")).split()
     programs = {result["program"] for result in found.values()}
@@ -386,9 +386,9 @@ def describe(args, tried, found):
         f"a run of it: cd {os.path.relpath(BUILD, ROOT)} && OPENBLAS_NUM_THREADS=1 "
         + shlex.join(command(args, example)),
         f"budget: {args.batches} batches of {rows.get_option(args.student, 'batch')} images a run; "
-        f"search: seed {SEARCH_SEED}, {lists['search'].train_images} training images, chosen on {lists['search'].valid_images} "
-        f"others; final: seeds 1 to {args.seeds}, {lists['test'].train_images} training images, "
-        f"{lists['test'].valid_images} test images",
+        f"search: seed {SEARCH_SEED}, {search_lists.train_images} training images, chosen on "
+        f"{search_lists.valid_images} others; final: seeds 1 to {args.seeds}, "
+        f"{lists.train_images} training images, {lists.valid_images} test images",
         f"machine: {cpu_model()}, {args.jobs} runs at once, one core each; {len(found)} runs, "
         f"{seconds / 60:.0f} minutes of one core",
         f"compiler: {first_line('gcc', '--version')}, "

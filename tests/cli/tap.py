@@ -420,7 +420,7 @@ def add_truths(truth, number, width, height, boxes):
 
 # What Darknet prints on stderr, whatever happens.
 DARKNETS_OWN = re.compile(
-    r"layer +filters +size|"
+    r"layer +filters +size| *\d+ $|"
     r"( *\d+ )?(conv|dropout|avg|res|connected|softmax|Local|teacher|deepkd|route|upsample|yolo|"
     r"detection|max|reorg|cost)|"
     r"( *\d+ )?Couldn't find (activation function|policy) |"
