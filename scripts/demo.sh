@@ -85,7 +85,7 @@ train() {
     echo $((SECONDS - began)) >"$folder/$1/seconds"
 }
 
-# Each row of several at once is a process group, so that none goes on when another one fails.
+# Several rows at once are process groups of their own, so that none goes on when another fails.
 stop_all() {
     local group
     for group in $(jobs -p); do
@@ -95,7 +95,7 @@ stop_all() {
 
 # Trains all rows, $jobs at once; where that is more than one, each line says whose it is.
 train_all() {
-    local row job number=0 running=()
+    local row number=0
     if [ "$jobs" = 1 ]; then
         for row in $ROWS; do
             number=$((number + 1))
@@ -105,15 +105,14 @@ train_all() {
     fi
     set -m
     trap stop_all EXIT
+    trap 'exit 1' USR1 # a row failed
     for row in $ROWS; do
         number=$((number + 1))
-        [ "$number" -le "$jobs" ] || wait -n || exit 1
-        train "$row" "$number" | tee "$folder/$row.out" | sed -u "/./s/^/$row: /" &
-        running+=($!)
+        [ "$number" -le "$jobs" ] || wait -n || true
+        { train "$row" "$number" | tee "$folder/$row.out" | sed -u "/./s/^/$row: /" ||
+            kill -USR1 $$; } &
     done
-    for job in "${running[@]}"; do
-        wait "$job" || exit 1
-    done
+    wait
     set +m
 }
 

@@ -12,7 +12,8 @@ garments are all of one class.
    grows by a factor 2 beyond it, twice at most. A run that diverges loses to any other.
 2. With that rate, --seeds other seeds on all training images. What counts is the
    accuracy of the last weights on the test images (of the scenes: val), at which
-   nothing looked before: no best of several epochs, no choice among runs.
+   nothing looked before: no best of several epochs, no choice among runs. A run that
+   diverges counts as 0 %.
 
 Every run is a process `darknet distill` with one thread. Its outcome is kept in
 DIR/results, under a hash of its cfg, lists, teacher and seed, so a stopped table
@@ -220,24 +221,24 @@ def last_scores(args, path):
 
 
 def teacher_scores(args, log):
-    """What the log says of the teacher, 0 to 1."""
-    line = re.search(r"^teacher: (.* %) on ", log, re.MULTILINE)[1]
-    scores = [float(text) / 100 for text in re.findall(r" ([\d.]+) %", line)]
-    return scores[:len(args.task.metrics)]
+    """What the log says of the teacher, 0 to 1; None if nothing."""
+    line = re.search(r"^teacher: (.* %) on ", log, re.MULTILINE)
+    scores = [float(text) / 100 for text in re.findall(r" ([\d.]+) %", line[1] if line else "")]
+    return scores[:len(args.task.metrics)] or None
 
 
 def read_outcome(args, active):
     """The scores of the student and the teacher, of a run that has ended; else InputError."""
     log = read(active.log)
     status = active.process.returncode
-    began = re.search("^teacher: .* %", log, re.MULTILINE)
-    if status and began and active.run.split == "search" and "not finite" in log:
-        return {"scores": [DIVERGED] * len(args.task.metrics)}
+    teacher = teacher_scores(args, log)  # None: it did not get that far
+    if status and teacher and "not finite" in log:
+        return {"scores": [DIVERGED] * len(args.task.metrics), "teacher": teacher}
     if status:
         last = (log.strip().split("\n") or [""])[-1]
         raise InputError(f"{active.log}: exit status {status}: {last}")
     csv_file = os.path.join(run_folder(args, active.run), "backup", active.run.row + ".csv")
-    return {"scores": last_scores(args, csv_file), "teacher": teacher_scores(args, log)}
+    return {"scores": last_scores(args, csv_file), "teacher": teacher}
 
 
 def finish(args, active):
@@ -340,6 +341,7 @@ def search_table(args, tried):
 
 def spread(values):
     """Cells: mean, standard deviation, least and greatest."""
+    values = [max(0, value) for value in values]  # DIVERGED
     deviation = percent(statistics.stdev(values)) if len(values) > 1 else ""
     return [percent(statistics.mean(values)), deviation, percent(min(values)),
             percent(max(values))]
@@ -395,6 +397,10 @@ def describe(args, tried, found):
         + " ".join(word for word in switches if not word.endswith("=0")),
         f"commit: {first_line('git', '-C', ROOT, 'describe', '--always', '--dirty')}",
     ]
+    diverged = [run.row for run, result in found.items()
+                if run.split == "test" and DIVERGED in result["scores"]]
+    if diverged:
+        lines.append("note: final runs that diverged, and count as 0 %: " + ", ".join(diverged))
     edge = [title(args, row) for row, rates in tried.items() if beyond(rates)]
     if edge:
         lines.append("note: the best rate is still at its grid's edge in: " + ", ".join(edge))

@@ -19,6 +19,7 @@ import shutil
 import re
 import subprocess
 import sys
+import time
 
 import numpy as np
 from PIL import Image
@@ -53,22 +54,26 @@ CSV = TRAINING + "valid_loss,valid_top1,valid_topk\n"
 DETECTOR_CSV = TRAINING + "iou,class,obj,no_obj,r50,r75,count,valid_loss,valid_map50,valid_map\n"
 TINY = ["--batches", "2", "--rows", "alone,deepkd", "--seeds", "2"]
 
-# Says what darknet would of a detector whose mAP is best at a rate of .02 and grows with the seed
+# Says what darknet would of a detector whose mAP is best at a rate of .02 and grows with the seed,
+# up to 2; rates from .04 on and seed 3 diverge. With a cfg that is "broken", the row deepkd fails,
+# and kd takes long.
 STUB = f"""#!{PYTHON}
-import re, sys
+import re, sys, time
 words = sys.argv[1:]
 if words[0] == "deepkd":
     open(words[words.index("-out") + 1], "w").write("[]")
     sys.exit()
 data, cfg = (open(name).read() for name in words[1:3])
-if "broken" in cfg:
+if "broken" in cfg and "trainer=deepkd" in cfg:
     sys.exit("cfg: broken")
+if "broken" in cfg and "teacher_weight=0" not in cfg:
+    time.sleep(60)
 print("teacher: mAP@0.50 61.25 %, mAP@[.50:.95] 36.02 % on some.list")
 rate, batches = (float(re.search("^" + key + "=(.*)", cfg, re.M)[1]) for key in
                  ("learning_rate", "max_batches"))
-if rate > .039:
+if rate > .039 or words[words.index("-seed") + 1] == "3":
     sys.exit("batch 3: tog is not finite")
-score = .5 - abs(rate - .02) + int(words[words.index("-seed") + 1]) % 1000 / 1e3
+score = .5 - abs(rate - .02) + int(words[words.index("-seed") + 1]) % 1000 / 500
 name = re.search("^backup=(.*)", data, re.M)[1] + "/" + re.search(r"(\\w+)\\.cfg$", words[2])[1]
 open(name + ".csv", "w").write("{DETECTOR_CSV[:-1]}\\n" + "".join(
     f"{{batch:.0f}},1,1" + "," * 16 + f"1,{{part * score}},{{part * score / 2}}\\n"
@@ -306,14 +311,18 @@ def table_counts(folder):
     """the best rate of a grown grid, means and spreads of both mAPs, from the CSVs' last lines"""
     build = make_scenes(folder)
     use_stub(build)
-    out = check(script("table.py", "--task", "scenes", "--rows", "kd", BUILD=build))
+    words = ["table.py", "--task", "scenes", "--rows", "kd", "--seeds"]
+    out = check(script(*words, "2", BUILD=build))
     text = table.read(os.path.join(build, "table-yolo/table.md"))
     found = parse_table(text)
     assert found["the teacher"] == ["", "61.25", "", "", "", "36.02", "", "", ""], text
-    assert found["KD"] == ["0.02", "50.20", "0.10", "50.10", "50.30",
-                           "25.10", "0.05", "25.05", "25.15"], text
+    assert found["KD"] == ["0.02", "50.30", "0.14", "50.20", "50.40",
+                           "25.15", "0.07", "25.10", "25.20"], text
     assert "\n| KD | 48.25 | 48.50 | 49.00 | **50.00** | diverged |\n" in text, text
     assert "kd has the rate 0.005, the search found 0.02" in out, out
+    text = check(script(*words, "3", BUILD=build))
+    assert "| KD | 0.02 | 33.53 | 29.04 | 0.00 | 50.40 |" in text, text
+    assert "final runs that diverged, and count as 0 %: kd\n" in text, text
 
 
 # one_class.py, train-teacher.sh
@@ -513,7 +522,7 @@ def demo_yolo_counts(folder):
 
     def wanted(title):
         row = next(row for row in rows.TASKS["scenes"].rows.values() if row.title == title)
-        score = 50 - 100 * abs(row.rate - .02) + .1
+        score = 50 - 100 * abs(row.rate - .02) + .2
         return f"{score:.2f} % +{score / 2:.2f}"
     out = check(script("demo.sh", BUILD=build, BATCHES="4", TASK="scenes"))
     for title in ("student alone", "KD", "DeepKD"):
@@ -521,8 +530,10 @@ def demo_yolo_counts(folder):
     assert re.search("^the teacher +61.25 % +36.02 % +", out, re.MULTILINE), out
     student = os.path.join(build, "cfg/scenes-student.cfg")
     table.write_text(student, table.read(student) + "# broken\n")
+    began = time.monotonic()
     result = script("demo.sh", BUILD=build, BATCHES="4", TASK="scenes")
-    assert result.returncode == 1 and ".log: cfg: broken" in result.stderr, result.stderr
+    assert result.returncode == 1 and "deepkd.log: cfg: broken" in result.stderr, result.stderr
+    assert time.monotonic() - began < 50, "it waited for KD's run, which sleeps 60 s"
     check_refused(script("demo.sh", BUILD=build, TASK="one-class"), "expected fmnist or scenes")
 
 
