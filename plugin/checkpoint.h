@@ -21,11 +21,9 @@ typedef struct {
     uint64_t planned;   /* images of the whole run */
     uint64_t evaluated; /* the batch of the last evaluation, 0: none */
     uint64_t best_batch;
-    double best;    /* the best evaluation's merit, NO_BEST: none */
+    double best;    /* the best evaluation's merit (evaluate.h) */
     double average; /* Darknet's running average of the loss */
 } run_state;
-
-#define NO_BEST (-1e300)
 
 /* Writes the file in place of the last one, or exits and leaves that as it was. */
 void save_checkpoint(char *file, const run_state *state, const deepkd *kd);

@@ -433,9 +433,11 @@ static void save_final(distill_run *run)
     close_atomic(fp, run->plain_cfg);
     char best[64];
     format_best(run->state.metric, run->state.best, best, sizeof(best));
-    printf(
-        "best %s at batch %llu: %s\nlast: %s\nfor stock Darknet and OpenCV, with either: %s\n",
-        best, (unsigned long long)run->state.best_batch, run->best, run->final, run->plain_cfg);
+    if (run->state.best_batch)
+        printf("best %s at batch %llu: %s\n", best, (unsigned long long)run->state.best_batch,
+               run->best);
+    printf("last: %s\nfor stock Darknet and OpenCV, with either: %s\n", run->final,
+           run->plain_cfg);
 }
 
 /* Trains to the end; returns the exit status. */

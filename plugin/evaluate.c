@@ -174,7 +174,7 @@ int evaluate_detector(network *net, const net_outputs *outputs, const image_list
     set_batch_network(net, batch);
     region_hook = hook;
     if (done < list->n) return 0;
-    *result = (evaluation){METRIC_LOSS, loss / done, {NAN, NAN}, 0};
+    *result = (evaluation){METRIC_LOSS, isnan(loss) ? NAN : loss / done, {NAN, NAN}, 0};
     if (!boxes) return 1;
     ap_result ap = average_precision(&boxes->truths, &boxes->found, outputs->classes);
     result->by = METRIC_MAP;

@@ -19,7 +19,8 @@ typedef struct {
     int k;
 } evaluation;
 
-/* The better of two has the higher one. */
+/* The better of two has the higher one; all are above NO_BEST, or not finite. */
+#define NO_BEST (-1e300)
 double merit(const evaluation *e);
 
 /*

@@ -65,10 +65,9 @@ static int read_box(const char *file, int number, const char *line, int classes,
 
 static void report(const char *file, repairs done)
 {
-    if (done.clipped)
-        fprintf(stderr, "%s: %d boxes reach beyond the image, clipped\n", file, done.clipped);
-    if (done.empty)
-        fprintf(stderr, "%s: %d boxes without an area, left out\n", file, done.empty);
+    if (done.clipped || done.empty)
+        fprintf(stderr, "%s: %d boxes beyond the image clipped, %d without an area left out\n",
+                file, done.clipped, done.empty);
 }
 
 image_labels read_labels(const char *file, int classes, int most)

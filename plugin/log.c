@@ -154,7 +154,8 @@ void format_scores(const evaluation *v, char *text, size_t size)
 
 void format_best(metric by, double best, char *text, size_t size)
 {
-    if (by == METRIC_LOSS) snprintf(text, size, "loss %f", -best);
+    if (best == NO_BEST) snprintf(text, size, "none yet");
+    else if (by == METRIC_LOSS) snprintf(text, size, "loss %f", -best);
     else
         snprintf(text, size, "%s %.2f %%", by == METRIC_MAP ? "mAP@0.50" : "top-1", 100 * best);
 }

@@ -10,7 +10,7 @@
 
 typedef struct {
     LAYER_TYPE type; /* SOFTMAX, YOLO or REGION, of all of them */
-    int n;           /* 1 unless YOLO */
+    int n;           /* 1 if SOFTMAX */
     int *layer;      /* [n] indices in the network, in its order; from find_outputs */
     int classes;
 } net_outputs;

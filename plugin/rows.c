@@ -64,10 +64,7 @@ static int best_truth(const network *net, int b, box guess, float threshold)
 static void append_truth(const row_source *s, prediction p, int truth, row_list *list)
 {
     layer l = s->student->layers[s->student_outputs.layer[p.output]];
-    row r = {p, {0}, truth_class(s->student, l, p.image, truth), 1, 1, truth};
-    for (int k = 0; k < list->n; ++k)
-        if (list->rows[k].student.classes == p.classes) r.objectness = 0;
-    append_row(list, r);
+    append_row(list, (row){p, {0}, truth_class(s->student, l, p.image, truth), 1, 1, truth});
 }
 
 /*
@@ -107,11 +104,15 @@ static int find_teachers(const row_source *s, int b, box truth, prediction *p)
 /* rows=truth */
 static void add_truth_rows(const row_source *s, int b, const row_list *found, row_list *list)
 {
+    int first = list->n;
     for (int k = 0; k < found->n; ++k) {
         row r = found->rows[k];
         box truth;
         get_truth(s->student, b, r.truth, &truth);
-        if (find_teachers(s, b, truth, &r.teacher)) append_row(list, r);
+        if (!find_teachers(s, b, truth, &r.teacher)) continue;
+        for (int m = first; m < list->n; ++m)
+            if (list->rows[m].student.classes == r.student.classes) r.objectness = 0;
+        append_row(list, r);
     }
 }
 
