@@ -138,6 +138,8 @@ static void load_networks(distill_run *run)
     attach_groups(run->kd, a->cfg);
     run->weights = network_arrays(run->net);
     check_classes(run->net, &run->kd->outputs, a->cfg, a->data, run->data.classes);
+    if (run->detector && last_layer(t->net).map)
+        check_classes(t->net, &t->outputs, t->cfg, a->data, run->data.classes);
 }
 
 /* Both lists of images, with the classes or boxes that the student learns */

@@ -144,7 +144,10 @@ static void evaluate_image(network *net, const net_outputs *outputs, const image
     int index = input->indices[i], width = input->sizes[2 * i],
         height = input->sizes[2 * i + 1];
     network_predict(net, input->images + i * inputs);
-    *loss += detection_loss(net, outputs, input->truths + (size_t)i * net->truths);
+    int takes_truths = !boxes || !boxes->map || net->layers[outputs->layer[0]].map;
+    if (takes_truths)
+        *loss += detection_loss(net, outputs, input->truths + (size_t)i * net->truths);
+    else *loss = NAN;
     if (!boxes) return;
     long id = known ? coco_image_id(list->paths[index]) : index;
     if (!detect_boxes(net, width, height, id, DETECT_THRESHOLD, DETECT_NMS, &boxes->found))

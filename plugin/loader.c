@@ -268,14 +268,18 @@ static void place_side(float *centre, float *length, float shift, float scale)
     *length = fmaxf(0, high - low);
 }
 
-/* The boxes of an image as truths, in a random order when augmented; tiny ones left out */
+/*
+ * The boxes of an image as truths, in a random order when augmented; tiny ones are left out,
+ * and those that the network, a teacher, has no room for.
+ */
 static void place_boxes(const loader *l, image_labels labels, placement p, float *truth)
 {
     if (!labels.n) return;
     labelled_box boxes[labels.n];
     memcpy(boxes, labels.boxes, sizeof(boxes));
     if (l->augment && labels.n > 1) shuffle(boxes, labels.n, sizeof(*boxes));
-    for (int i = 0; i < labels.n; ++i) {
+    const float *end = truth + l->net->truths / 5 * 5;
+    for (int i = 0; i < labels.n && truth < end; ++i) {
         labelled_box b = boxes[i];
         place_side(&b.x, &b.w, p.x / l->width, p.w / l->width);
         place_side(&b.y, &b.h, p.y / l->height, p.h / l->height);
