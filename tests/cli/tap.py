@@ -3,6 +3,7 @@
 A script adds tests with @test and ends with main(). Its docstring is a test's
 name; what it gets is a Folder of its own: a run folder with a .data file, a
 student, a trained teacher and pictures, so small that a run takes a moment.
+With main(DetectorFolder) the networks are detectors, the pictures scenes with boxes.
 The folders are in one temporary folder, which goes when the script ends.
 
 No run may end by a signal that the test did not send, nor print a sanitizer's
