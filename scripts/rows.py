@@ -17,11 +17,13 @@ import sys
 from imagelist import InputError, run
 
 # student, teacher, weights, data: files as seen from BUILD; suffix: of the folders demo and table;
-# maker: what makes the weights; grid: the learning rates that the search begins with; seeds: final
-# runs a row; flags: of `darknet distill`; metrics: {name: column of its CSV}, the first one chooses
+# maker: what makes the weights; grid: the learning rates that the search begins with, none: no
+# search; seeds: final runs a row; flags: of `darknet distill`; metrics: {name: column of its CSV},
+# the first one chooses
 Task = collections.namedtuple(
     "Task", "student teacher weights data suffix maker grid seeds flags metrics rows")
-# title: in tables; rate: [net] learning_rate; options: of [deepkd_loss]
+# title: in tables; rate: [net] learning_rate, or the row whose search decides it; options: of
+# [deepkd_loss]
 Row = collections.namedtuple("Row", "title rate options")
 
 SGD_KD = {"trainer": "sgd", "method": "kd", "topk_schedule": "off"}
@@ -49,27 +51,24 @@ FMNIST = {
 }
 
 SCENES = {
-    "alone": Row("student alone", .005, ALONE),
-    "kd": Row("KD", .005, SGD_KD),
+    "alone": Row("student alone", .02, ALONE),
+    "kd": Row("KD", .02, SGD_KD),
     "deepkd": Row("DeepKD", .005, DEEPKD),
-    "deepkd-dense": Row("DeepKD on dense rows", .005, {**DEEPKD, **DENSE}),
-    "deepkd-objectness": Row("DeepKD + objectness", .005, {**DEEPKD, **OBJECTNESS}),
-    "deepkd-dense-objectness": Row("DeepKD on dense rows + objectness", .005,
-                                   {**DEEPKD, **DENSE, **OBJECTNESS}),
+    "kd-objectness": Row("KD + objectness", "kd", {**SGD_KD, **OBJECTNESS}),
+    "kd-dense": Row("KD on dense rows", "kd", {**SGD_KD, **DENSE}),
+    "deepkd-objectness": Row("DeepKD + objectness", "deepkd", {**DEEPKD, **OBJECTNESS}),
 }
 
-# One class has no others: NCG is 0, and TCG is the class's own yes or no, or the objectness
+# One class has no others: NCG is 0, and TCG is the class's own yes or no, or the objectness. Rates
+# are those of the scenes' search
 ONE_CLASS = {
-    "alone": Row("student alone", .005, ALONE),
-    "kd": Row("KD", .005, SGD_KD),
-    "kd-objectness": Row("KD + objectness", .005, {**SGD_KD, **OBJECTNESS}),
-    "deepkd": Row("DeepKD", .005, DEEPKD),
+    "alone": Row("student alone", .02, ALONE),
+    "kd": Row("KD", .02, SGD_KD),
+    "kd-objectness": Row("KD + objectness", .02, {**SGD_KD, **OBJECTNESS}),
     "deepkd-objectness": Row("DeepKD + objectness", .005, {**DEEPKD, **OBJECTNESS}),
-    "deepkd-dense-objectness": Row("DeepKD on dense rows + objectness", .005,
-                                   {**DEEPKD, **DENSE, **OBJECTNESS}),
 }
 
-DETECTOR = {"grid": (.0025, .005, .01), "seeds": 3, "flags": ["-map"],
+DETECTOR = {"seeds": 3, "flags": ["-map"],
             "metrics": {"mAP@0.50": "valid_map50", "mAP@[.50:.95]": "valid_map"}}
 
 TASKS = {
@@ -79,11 +78,12 @@ TASKS = {
                    {"top-1": "valid_top1"}, FMNIST),
     "scenes": Task("cfg/scenes-student.cfg", "cfg/scenes-teacher.cfg",
                    "cfg/scenes-teacher.weights", "cfg/scenes.data", "-yolo",
-                   "scripts/train-teacher.sh scenes, then make,", rows=SCENES, **DETECTOR),
+                   "scripts/train-teacher.sh scenes, then make,", (.0025, .005, .01),
+                   rows=SCENES, **DETECTOR),
     "one-class": Task("data/one-class/one-class-student.cfg",
                       "data/one-class/one-class-teacher.cfg",
                       "data/one-class/one-class-teacher.weights", "data/one-class/one-class.data",
-                      "-one-class", "scripts/train-teacher.sh one-class", rows=ONE_CLASS,
+                      "-one-class", "scripts/train-teacher.sh one-class", (), rows=ONE_CLASS,
                       **DETECTOR),
 }
 FIELDS = ("student", "teacher", "weights", "data", "suffix")
@@ -97,6 +97,16 @@ def find(kind, table, name):
 
 def find_task(name):
     return find("task", TASKS, name)
+
+
+def searched(task, name):
+    """The row whose learning rate this one has: itself or another."""
+    own = find_row(task, name).rate
+    return own if isinstance(own, str) else name
+
+
+def rate(task, name):
+    return task.rows[searched(task, name)].rate
 
 
 def find_row(task, name):
@@ -136,7 +146,7 @@ def set_batches(text, batches):
 def row_cfg(task, name, text, net):
     """The row's cfg, from the student's; net: options of [net], such as max_batches."""
     row = find_row(task, name)
-    net = {"learning_rate": row.rate, **net}
+    net = {"learning_rate": rate(task, name), **net}
     batches = int(net.pop("max_batches", None) or get_option(text, "max_batches"))
     text = set_batches(text, batches)
     for key, value in net.items():

@@ -10,6 +10,7 @@ garments are all of one class.
    grid, one seed, 11 of 12 training images; the best top-1 (a detector: mAP@0.50)
    on the others wins, the lower rate if two are equal. If it is at an edge, the grid
    grows by a factor 2 beyond it, twice at most. A run that diverges loses to any other.
+   A row may follow another's search, and a task without a grid has none: rows.py says so.
 2. With that rate, --seeds other seeds on all training images. What counts is the
    accuracy of the last weights on the test images (of the scenes: val), at which
    nothing looked before: no best of several epochs, no choice among runs. A run that
@@ -303,8 +304,10 @@ def beyond(tried):
 
 
 def search(args):
-    """{row: {rate: first score on the held-out images}}"""
-    grids = {row: list(args.task.grid) for row in args.rows}
+    """{row: {rate: first score on the held-out images}} of the rows that others' rates follow."""
+    if not args.task.grid:
+        return {}
+    grids = {rows.searched(args.task, row): list(args.task.grid) for row in args.rows}
     for extension in range(EXTENSIONS + 1):
         found = run_all(args, [Run(row, rate, SEARCH_SEED, "search")
                                for row, grid in grids.items() for rate in grid])
@@ -314,6 +317,13 @@ def search(args):
             for row, grid in grids.items():
                 grid += beyond(tried[row])
     return tried
+
+
+def choose(args, tried):
+    """{row: rate}: the search's, or without one that of rows.py."""
+    if not tried:
+        return {row: rows.rate(args.task, row) for row in args.rows}
+    return {row: best_rate(tried[rows.searched(args.task, row)]) for row in args.rows}
 
 
 # The report
@@ -376,10 +386,12 @@ def cpu_model():
     return model[1] if model else os.uname().machine
 
 
-def describe(args, tried, found):
+def describe(args, tried, chosen, found):
     """What the numbers were made with, a line each."""
     search_lists, lists = args.lists["search"], args.lists["test"]
-    example = Run(args.rows[-1], best_rate(tried[args.rows[-1]]), 1, "test")
+    example = Run(args.rows[-1], chosen[args.rows[-1]], 1, "test")
+    how = (f"seed {SEARCH_SEED}, {search_lists.train_images} training images, chosen on "
+           f"{search_lists.valid_images} others" if tried else "none, scripts/rows.py has the rates")
     switches = read(os.path.join(BUILD, ".switches")).split()
     programs = {result["program"] for result in found.values()}
     seconds = sum(result["seconds"] for result in found.values())
@@ -388,8 +400,7 @@ def describe(args, tried, found):
         f"a run of it: cd {os.path.relpath(BUILD, ROOT)} && OPENBLAS_NUM_THREADS=1 "
         + shlex.join(command(args, example)),
         f"budget: {args.batches} batches of {rows.get_option(args.student, 'batch')} images a run; "
-        f"search: seed {SEARCH_SEED}, {search_lists.train_images} training images, chosen on "
-        f"{search_lists.valid_images} others; final: seeds 1 to {args.seeds}, "
+        f"search: {how}; final: seeds 1 to {args.seeds}, "
         f"{lists.train_images} training images, {lists.valid_images} test images",
         f"machine: {cpu_model()}, {args.jobs} runs at once, one core each; {len(found)} runs, "
         f"{seconds / 60:.0f} minutes of one core",
@@ -411,22 +422,22 @@ def describe(args, tried, found):
 
 def compare_rates(args, chosen):
     """Lines that say where scripts/rows.py has another rate than the search found."""
-    planned = {row: args.task.rows[row].rate for row in chosen}
+    planned = {row: rows.rate(args.task, row) for row in chosen}
     return "".join(f"scripts/rows.py: {row} has the rate {planned[row]:g}, the search found "
                    f"{rate:g}\n" for row, rate in chosen.items() if rate != planned[row])
 
 
 def report(args, tried):
-    chosen = {row: best_rate(rates) for row, rates in tried.items()}
+    chosen = choose(args, tried)
     searched = run_all(args, [Run(row, rate, SEARCH_SEED, "search")
                               for row, rates in tried.items() for rate in rates])
-    text = [search_table(args, tried)]
+    text = [search_table(args, tried)] if tried else []
     found = {}
     if not args.search_only:
         found = run_all(args, [Run(row, rate, 1 + i, "test")
                                for row, rate in chosen.items() for i in range(args.seeds)])
         text.insert(0, final_table(args, chosen, found))
-    text = "\n\n".join([*text, describe(args, tried, {**searched, **found})]) + "\n"
+    text = "\n\n".join([*text, describe(args, tried, chosen, {**searched, **found})]) + "\n"
     write_text(os.path.join(args.out, "search.md" if args.search_only else "table.md"), text)
     print("\n" + text)
     print(compare_rates(args, chosen), end="")
