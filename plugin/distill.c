@@ -228,6 +228,7 @@ static void print_schedule(const deepkd *kd)
     const kd_topk_config *k = &kd->topk_config;
     long end = kd->net->max_batches;
     int all = kd->classes - 1;
+    if (!all) return; /* one class has no others */
     if (k->schedule == KD_TOPK_OFF) printf("top-k: off, all %d other classes\n", all);
     if (k->schedule == KD_TOPK_STATIC) printf("top-k: static, K %d of %d\n", k->optimal, all);
     if (k->schedule == KD_TOPK_DYNAMIC)

@@ -181,6 +181,26 @@ static inline void fill_full_scenes(network *net, int classes, unsigned int seed
     }
 }
 
+/* A pair with truths in every image, in its third batch, so that warmup and schedule count */
+static inline deepkd *start_whole(const whole_detector *student, const whole_detector *teacher,
+                                  const char *loss, unsigned int seed)
+{
+    deepkd *kd = make_whole(student, teacher, loss, seed);
+    fill_full_scenes(kd->net, 4, seed + 1);
+    *kd->net->seen = 3L * kd->net->batch * kd->net->subdivisions;
+    return kd;
+}
+
+/* A forward pass in training that leaves nothing but its losses and deltas. */
+static inline void forward_whole(deepkd *kd)
+{
+    memset(kd->loss, 0, sizeof(kd->loss));
+    kd->images = kd->distilled = 0;
+    kd->net->train = 1;
+    forward_network(kd->net);
+    assert_null(kd->broken);
+}
+
 /* A box that lies in the image; of any size, now and then in a corner or as large as it. */
 static inline box random_box(void)
 {

@@ -45,10 +45,8 @@ static network *net;
 static void start(const whole_detector *student, const whole_detector *teacher,
                   const char *loss, unsigned int seed)
 {
-    kd = make_whole(student, teacher, loss, seed);
+    kd = start_whole(student, teacher, loss, seed);
     net = kd->net;
-    fill_full_scenes(net, 4, seed + 1);
-    *net->seen = 3L * net->batch * net->subdivisions; /* batch 3, for warmup and schedule */
 }
 
 static void stop(void)
@@ -56,14 +54,9 @@ static void stop(void)
     free_pair(kd);
 }
 
-/* A forward pass in training that leaves nothing but its losses and deltas. */
 static void forward(void)
 {
-    memset(kd->loss, 0, sizeof(kd->loss));
-    kd->images = kd->distilled = 0;
-    net->train = 1;
-    forward_network(net);
-    assert_null(kd->broken);
+    forward_whole(kd);
 }
 
 /* ---- finite differences ------------------------------------------------- */
