@@ -336,7 +336,6 @@ void forward_deepkd_loss_layer(layer l, network net)
 
     double weight = kd->options.teacher_weight * warmup_factor(kd);
     find_rows(&kd->source, &kd->rows);
-    kd->distilled += kd->rows.n;
     clear_component_deltas(kd);
     for (int i = 0; i < kd->rows.n; ++i) {
         const row *r = kd->rows.rows + i;

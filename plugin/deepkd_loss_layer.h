@@ -45,10 +45,10 @@ typedef struct deepkd {
     kd_topk_config topk_config;
 
     /* Set by each forward pass in training. */
-    row_list rows;
+    row_list rows;                /* of this forward pass */
     float **delta[KD_COMPONENTS]; /* TCG, NCG: of each output layer, -dL/dz, as l.delta */
-    double loss[KD_COMPONENTS];   /* weighted sums over `images` images with `distilled` rows */
-    long images, distilled;       /* since the caller last set them to 0 */
+    double loss[KD_COMPONENTS];   /* weighted sums over `images` images */
+    long images;                  /* since the caller last set it to 0 */
     int keep;                     /* K of this batch */
     const char *broken; /* what was not finite first, or NULL; nothing is updated then */
     double *scratch;

@@ -255,6 +255,9 @@ static void print_intent(distill_run *run)
            o->method == KD_METHOD_KD ? " (of dkd only)" : "", o->standardize ? "on" : "off",
            o->warmup);
     printf("trainer %s, momentum groups: %s\n", trainers[o->trainer], groups);
+    if (run->detector)
+        printf("rows %s%s, objectness weight %g\n", o->rows == ROWS_DENSE ? "dense" : "truth",
+               o->feature_nms ? ", feature NMS" : "", o->objectness_weight);
     print_schedule(kd);
     printf("%d training images, %d validation images, batch %ld, %d batches, seed %llu\n",
            run->train.n, run->valid.n, images_per_batch(run->net), run->net->max_batches,
@@ -413,7 +416,7 @@ static void train_batch(distill_run *run)
     resize_student(run, width, height);
     srand(derive_seed(run->state.seed ^ 0x64726F70, batch)); /* for [dropout] and [crop] */
     memset(kd->loss, 0, sizeof(kd->loss));
-    kd->images = kd->distilled = 0;
+    kd->images = 0;
     batch_figures = (region_figures){0};
     double loss = train_images(run, &images);
     check_finite(run, batch + 1);

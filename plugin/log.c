@@ -154,8 +154,7 @@ void format_scores(const evaluation *v, char *text, size_t size)
 
 void format_best(metric by, double best, char *text, size_t size)
 {
-    if (best == NO_BEST) snprintf(text, size, "none yet");
-    else if (by == METRIC_LOSS) snprintf(text, size, "loss %f", -best);
+    if (by == METRIC_LOSS) snprintf(text, size, "loss %f", -best);
     else
         snprintf(text, size, "%s %.2f %%", by == METRIC_MAP ? "mAP@0.50" : "top-1", 100 * best);
 }
@@ -169,7 +168,8 @@ void log_evaluation(run_log *log, const log_entry *e, const evaluation *v, doubl
     clear_progress(log);
     printf("%ld, %.3f: validation ", e->batch, e->epoch);
     if (v->by != METRIC_LOSS) printf("loss %f, ", v->loss);
-    printf("%s, best %s at batch %ld\n", scores, best_text, best_batch);
+    if (best_batch) printf("%s, best %s at batch %ld\n", scores, best_text, best_batch);
+    else printf("%s, no best yet\n", scores);
     fprintf(log->csv, "%ld,%.4f,%llu,,,,,,,,,%s%.6g,", e->batch, e->epoch,
             (unsigned long long)e->images, log->is_detector ? ",,,,,,," : "", v->loss);
     if (v->by == METRIC_LOSS) fputs(",\n", log->csv);

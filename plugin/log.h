@@ -57,7 +57,7 @@ void log_evaluation(run_log *log, const log_entry *e, const evaluation *v, doubl
 /* "top-1 91.89 %, top-2 98.05 %" of an evaluation, without its loss, into text[size] */
 void format_scores(const evaluation *v, char *text, size_t size);
 
-/* "top-1 91.89 %" of the best evaluation's merit, which may be NO_BEST, into text[size] */
+/* "top-1 91.89 %" of the best evaluation's merit, into text[size] */
 void format_best(metric by, double best, char *text, size_t size);
 
 #endif

@@ -132,6 +132,8 @@ static void check_numbers(char *file, char *section, list *options, int layer)
         }
         if (o) check_number(&at, o);
     }
+    if (!strcmp(section, "[yolo]") && !option_find(options, "anchors"))
+        kd_fail("%s: [yolo] found no anchors=, expected them", file);
     int is_shortcut = !strcmp(section, "[shortcut]");
     if (!sources && (is_shortcut || !strcmp(section, "[route]")))
         kd_fail("%s: %s found no %s=, expected layers above this one", file, section,

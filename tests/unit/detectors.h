@@ -195,7 +195,7 @@ static inline deepkd *start_whole(const whole_detector *student, const whole_det
 static inline void forward_whole(deepkd *kd)
 {
     memset(kd->loss, 0, sizeof(kd->loss));
-    kd->images = kd->distilled = 0;
+    kd->images = 0;
     kd->net->train = 1;
     forward_network(kd->net);
     assert_null(kd->broken);

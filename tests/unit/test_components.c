@@ -60,7 +60,7 @@ static const float *teacher_logits(void)
 static void forward(void)
 {
     memset(kd->loss, 0, sizeof(kd->loss));
-    kd->images = kd->distilled = 0;
+    kd->images = 0;
     net->train = 1;
     srand(5);
     forward_network(net);
@@ -413,7 +413,7 @@ static void test_idle_teacher(void **state)
     assert_true(largest_of(teacher_logits(), (size_t)net->batch * kd->classes) == 0);
     assert_true(kd->loss[KD_TOG] > 0 && kd->loss[KD_TCG] == 0 && kd->loss[KD_NCG] == 0);
     assert_int_equal(kd->images, net->batch);
-    assert_int_equal(kd->distilled, 0);
+    assert_int_equal(kd->rows.n, 0);
     stop();
 }
 
@@ -557,7 +557,7 @@ static void test_subdivisions_accumulate(void **state)
         net->backward(net);
     }
     assert_int_equal(kd->images, 4);
-    assert_int_equal(kd->distilled, 4);
+    assert_int_equal(kd->rows.n, 4);
     for (int c = 0; c < KD_COMPONENTS; ++c)
         assert_float_equal(kd->loss[c], parts[c], 1e-5 * fabs(parts[c]));
     buffers = group_arrays(kd);
