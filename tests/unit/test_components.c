@@ -556,7 +556,7 @@ static void test_subdivisions_accumulate(void **state)
         forward_network(net);
         net->backward(net);
     }
-    assert_int_equal(kd->rows.n, 4);
+    assert_int_equal(kd->images, 4);
     for (int c = 0; c < KD_COMPONENTS; ++c)
         assert_float_equal(kd->loss[c], parts[c], 1e-5 * fabs(parts[c]));
     buffers = group_arrays(kd);
