@@ -56,7 +56,7 @@ SCENES = {
     "deepkd": Row("DeepKD", .005, DEEPKD),
     "kd-objectness": Row("KD + objectness", "kd", {**SGD_KD, **OBJECTNESS}),
     "kd-dense": Row("KD on dense rows", "kd", {**SGD_KD, **DENSE}),
-    "deepkd-nomask": Row("DeepKD without top-k", "deepkd", {**DEEPKD, "topk_schedule": "off"}),
+    "deepkd-objectness": Row("DeepKD + objectness", "deepkd", {**DEEPKD, **OBJECTNESS}),
 }
 
 # One class has no others: NCG is 0, and TCG is the class's own yes or no, or the objectness. Rates

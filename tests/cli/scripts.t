@@ -46,7 +46,7 @@ MOMENTA = {
         "deepkd-official": "tog+tcg 0.825 (weight decay), ncg 0.975"},
     "scenes": {
         "alone": SLOW_SGD, "kd": SLOW_SGD, "deepkd": SLOW_DEEPKD, "kd-objectness": SLOW_SGD,
-        "kd-dense": SLOW_SGD, "deepkd-nomask": SLOW_DEEPKD},
+        "kd-dense": SLOW_SGD, "deepkd-objectness": SLOW_DEEPKD},
     "one-class": {
         "alone": SLOW_SGD, "kd": SLOW_SGD, "kd-objectness": SLOW_SGD,
         "deepkd-objectness": SLOW_DEEPKD},
@@ -322,10 +322,10 @@ def table_counts(folder):
                            "25.15", "0.07", "25.10", "25.20"], text
     assert "\n| KD | 48.25 | 48.50 | 49.00 | **50.00** | diverged |\n" in text, text
     assert "the search found" not in out, out  # rows.py has it
-    out = check(script(*words[:4], "deepkd-nomask,kd-dense", "--seeds", "1", BUILD=build))
-    assert "| DeepKD without top-k | 0.02 |" in out and "| KD on dense rows | 0.02 |" in out, out
+    out = check(script(*words[:4], "deepkd-objectness,kd-dense", "--seeds", "1", BUILD=build))
+    assert "| DeepKD + objectness | 0.02 |" in out and "| KD on dense rows | 0.02 |" in out, out
     assert "\n| DeepKD | 48.25 |" in out and "\n| KD on dense rows | 48.25 |" not in out, out
-    assert "deepkd-nomask has the rate 0.005, the search found 0.02" in out, out
+    assert "deepkd-objectness has the rate 0.005, the search found 0.02" in out, out
     text = check(script(*words, "3", BUILD=build))
     assert "| KD | 0.02 | 33.53 | 29.04 | 0.00 | 50.40 |" in text, text
     assert "final runs that diverged, and count as 0 %: kd\n" in text, text
