@@ -117,6 +117,18 @@ static void get_categories(annotations *a, const char *file, const cJSON *list)
     free(ids);
 }
 
+/* Images are found by the id in their name. */
+static void check_name(const char *file, const cJSON *item)
+{
+    char *name = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(item, "file_name"));
+    long id = (long)cJSON_GetObjectItemCaseSensitive(item, "id")->valuedouble;
+    if (name && coco_image_id(name) != id)
+        kd_fail(
+            "%s: image %ld: file_name: found %.200s: expected a name that ends in the id, as "
+            "COCO's do",
+            file, id, name);
+}
+
 /* -1: no class has this category */
 static int class_of(const annotations *a, long category)
 {
@@ -181,11 +193,19 @@ annotations read_annotations(const char *file, int classes)
     const cJSON *truths = get_list(file, root, "annotations"), *item;
     int n;
     a.ids = get_ids(file, "image", get_list(file, root, "images"), ID_END, &a.images);
+    cJSON_ArrayForEach(item, get_list(file, root, "images")) check_name(file, item);
     get_categories(&a, file, get_list(file, root, "categories"));
     free(get_ids(file, "annotation", truths, ID_END, &n)); /* none twice */
     cJSON_ArrayForEach(item, truths) ap_append(&a.truths, get_truth(&a, file, item));
     cJSON_Delete(root);
     return a;
+}
+
+int has_truths(const annotations *a, long id)
+{
+    for (int i = 0; i < a->truths.n; ++i)
+        if (a->truths.boxes[i].image == id && !a->truths.boxes[i].crowd) return 1;
+    return 0;
 }
 
 int has_image(const annotations *a, long id)

@@ -1,7 +1,7 @@
 /*
  * The truth boxes of an evaluation, from COCO's instances JSON: its lists
- * images, annotations and categories. Segmentations, areas, sizes of images,
- * file names and everything else in it are passed over.
+ * images, annotations and categories. Segmentations, areas, sizes of images and
+ * everything else in it are passed over.
  */
 #ifndef KD_ANNOTATIONS_H
 #define KD_ANNOTATIONS_H
@@ -23,13 +23,15 @@ typedef struct {
  *
  * Exits when the file can't be read or is no JSON (with the place), when one of
  * the lists, an id, an image_id, a category_id or a bbox is missing or no such
- * thing, when an id comes twice, when there are other than `classes` categories,
- * and at an annotation of an unknown image or category or with a negative size.
+ * thing, when an id comes twice, when a file_name does not end in the image's id, when there
+ * are other than `classes` categories, and at an annotation of an unknown image or category or
+ * with a negative size.
  */
 annotations read_annotations(const char *file, int classes);
 
-/* 1 when the file has an image of this id. */
+/* 1 when the file has an image of this id; 1 when it has boxes in it that are no crowd. */
 int has_image(const annotations *a, long id);
+int has_truths(const annotations *a, long id);
 
 void free_annotations(annotations a);
 

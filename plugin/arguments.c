@@ -97,7 +97,7 @@ static void check_folder(const char *file, const char *folder)
 
 data_options read_data_options(char *file, int training)
 {
-    data_options d = {.top = 1, .save_interval = 100, .log_interval = 10};
+    data_options d = {.save_interval = 100, .log_interval = 10};
     read_options(file, "", read_data_cfg(file), data_option_table, &d);
     const struct {
         const char *key, *value;
@@ -113,6 +113,9 @@ data_options read_data_options(char *file, int training)
 
 void check_task(const distill_arguments *a, const data_options *d, int detector)
 {
+    if (detector && (d->labels || d->top))
+        kd_fail("%s: found %s=: expected it with a classifier alone", a->data,
+                d->top ? "top" : "labels");
     if (!detector && !d->labels) kd_fail("%s: found no labels=, expected it", a->data);
     if (!detector && d->annotations)
         kd_fail("%s: annotations=%s: expected it with a detector alone", a->data,

@@ -26,7 +26,7 @@ typedef struct {
     char *train, *valid, *backup, *teacher;
     char *labels;                                   /* a classifier's; else NULL */
     char *annotations;                              /* a detector's COCO JSON, or NULL */
-    int top;                                        /* k of the second accuracy */
+    int top;                                        /* k of the second accuracy, 0: 1 */
     int eval_interval, save_interval, log_interval; /* batches; eval 0: an epoch */
     char *names, *eval, *results, *map;             /* of Darknet's other commands */
 } data_options;

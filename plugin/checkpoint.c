@@ -97,7 +97,8 @@ void load_checkpoint(char *file, run_state *state, deepkd *kd)
     check_same(file, "teacher", found.teacher_hash, state->teacher_hash);
     check_same(file, "list of training images", found.train_hash, state->train_hash);
     if (found.metric != state->metric)
-        kd_fail("%s: found the state of a run %s -map, expected this one's like that", file,
+        kd_fail("%s: found the state of a run %s -map, expected this one %s it", file,
+                found.metric < state->metric ? "with" : "without",
                 found.metric < state->metric ? "with" : "without");
     if (state->seed) check_same(file, "seed", found.seed, state->seed);
     for (int i = 0; i < arrays.n; ++i)

@@ -13,7 +13,7 @@ typedef struct {
     /* What must be the same when the run goes on. */
     uint64_t cfg_hash;     /* of the student's cfg, without comments and blanks */
     uint64_t teacher_hash; /* of the teacher's cfg and weights */
-    uint64_t train_hash;   /* of the training images' paths and classes */
+    uint64_t train_hash;   /* of the training images' paths and classes or boxes */
     uint64_t seed;
     uint64_t metric; /* what the best evaluation went by: a `metric` of evaluate.h */
     /* Where the run was. */

@@ -213,6 +213,13 @@ static void find_both_outputs(deepkd *kd, const char *cfg)
     if (t->outputs.classes != kd->classes)
         kd_fail("%s: found %d classes, expected the teacher's %d (%s)", cfg, kd->classes,
                 t->outputs.classes, t->cfg);
+    layer ours = kd->net->layers[kd->outputs.layer[0]];
+    layer theirs = t->net->layers[t->outputs.layer[0]];
+    if (is_detector(&kd->outputs) && ours.map && theirs.map &&
+        (ours.map_size != theirs.map_size ||
+         memcmp(ours.map, theirs.map, ours.map_size * sizeof(int))))
+        kd_fail("%s: map=: found another one than the teacher's (%s), expected the same", cfg,
+                t->cfg);
     kd->source = (row_source){
         kd->net, t->net, kd->outputs, t->outputs, kd->options.rows, kd->options.feature_nms, 0};
 }

@@ -269,8 +269,8 @@ static int evaluate(distill_run *run, network *net, const net_outputs *outputs, 
 {
     int threads = run->arguments.threads, with_map = run->arguments.map;
     if (!run->detector)
-        return evaluate_classifier(net, outputs, &run->valid, run->data.top, threads,
-                                   &stop_signal, v);
+        return evaluate_classifier(net, outputs, &run->valid, run->data.top ? run->data.top : 1,
+                                   threads, &stop_signal, v);
     found_boxes boxes = {.map = last_layer(run->net).map};
     int done = evaluate_detector(net, outputs, &run->valid, run->known, threads, &stop_signal,
                                  v, with_map ? &boxes : 0);
@@ -515,6 +515,7 @@ int run_distill(int argc, char **argv)
                              run.arguments.threads, run.state.seed);
     load_batch(&run, batch, *run.net->seen);
     print_figures = run.arguments.verbose;
+    run.log.is_terminal &= !print_figures; /* Darknet's lines leave no room for a live one */
     region_hook = add_figures;
     int status = train(&run);
     release_run(&run);

@@ -121,6 +121,9 @@ static void append_known(found_boxes *boxes, const annotations *known, const ima
                     ids[i]);
     }
     qsort(ids, list->n, sizeof(long), compare_ids);
+    for (int i = 1; i < list->n; ++i)
+        if (ids[i] == ids[i - 1])
+            kd_fail("image %ld: found twice in the validation list, expected it once", ids[i]);
     for (int i = 0; i < known->truths.n; ++i) {
         ap_box truth = known->truths.boxes[i];
         if (bsearch(&truth.image, ids, list->n, sizeof(long), compare_ids))

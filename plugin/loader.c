@@ -80,7 +80,8 @@ image_list read_image_list(char *list_file, char *label_file, int classes)
 /* May the image be without a label file? */
 static int needs_no_labels(char *path, const char *label_file, const annotations *known)
 {
-    return access(label_file, F_OK) && known && has_image(known, coco_image_id(path));
+    long id = coco_image_id(path);
+    return access(label_file, F_OK) && known && has_image(known, id) && !has_truths(known, id);
 }
 
 image_list read_box_list(char *list_file, int classes, int most, const annotations *known)
@@ -104,6 +105,8 @@ struct loader {
     network *net;
     int images, augment, threads;
     uint64_t seed;
+    int truths;   /* floats an image, and the jitter: copies, for the net may be resized */
+    float jitter; /* while the threads are at work */
 
     int *order; /* [list->n], shuffled for `epoch` */
     uint64_t epoch;
@@ -137,11 +140,13 @@ loader *make_loader(const image_list *list, network *net, int images, int augmen
     l->augment = augment;
     l->threads = threads;
     l->seed = seed;
+    l->truths = net->truths;
+    l->jitter = net->layers[net->n - 1].jitter;
     l->order = kd_calloc(list->n, sizeof(int));
     l->epoch = (uint64_t)-1; /* none is shuffled yet */
     l->workers = kd_calloc(threads, sizeof(pthread_t));
     for (int i = 0; i < 2; ++i) {
-        l->buffers[i].truths = kd_calloc((size_t)images * net->truths, sizeof(float));
+        l->buffers[i].truths = kd_calloc((size_t)images * l->truths, sizeof(float));
         l->buffers[i].indices = kd_calloc(images, sizeof(int));
         l->buffers[i].sizes = kd_calloc(images, 2 * sizeof(int));
     }
@@ -278,7 +283,7 @@ static void place_boxes(const loader *l, image_labels labels, placement p, float
     labelled_box boxes[labels.n];
     memcpy(boxes, labels.boxes, sizeof(boxes));
     if (l->augment && labels.n > 1) shuffle(boxes, labels.n, sizeof(*boxes));
-    const float *end = truth + l->net->truths / 5 * 5;
+    const float *end = truth + l->truths / 5 * 5;
     for (int i = 0; i < labels.n && truth < end; ++i) {
         labelled_box b = boxes[i];
         place_side(&b.x, &b.w, p.x / l->width, p.w / l->width);
@@ -297,7 +302,7 @@ static image place_detection(const loader *l, image im, image_labels labels, flo
     image ready;
     if (l->augment) {
         network *net = l->net;
-        p = jitter_placement(im, l->width, l->height, net->layers[net->n - 1].jitter);
+        p = jitter_placement(im, l->width, l->height, l->jitter);
         ready = make_image(l->width, l->height, im.c);
         fill_image(ready, .5);
         place_image(im, p.w, p.h, p.x, p.y, ready);
@@ -318,12 +323,12 @@ static char *load_one(loader *l, int i)
     loaded_images *to = l->buffers + l->filling;
     int index = to->indices[i];
     char *path = l->list->paths[index];
-    float *truth = to->truths + (size_t)i * net->truths;
+    float *truth = to->truths + (size_t)i * l->truths;
     size_t inputs = (size_t)l->width * l->height * CHANNELS;
     image im = read_image(path), ready;
     if (!im.data) return path;
     srand(derive_seed(l->seed, l->position + i));
-    memset(truth, 0, net->truths * sizeof(float));
+    memset(truth, 0, l->truths * sizeof(float));
     to->sizes[2 * i] = im.w;
     to->sizes[2 * i + 1] = im.h;
     if (l->list->labels) {

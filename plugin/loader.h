@@ -34,8 +34,8 @@ image_list read_image_list(char *list_file, char *label_file, int classes);
 /*
  * Reads a list of image paths and the boxes of each from its label file (patches/0018 says
  * where it is), at most `most` an image. Exits as read_image_list and read_labels do, and when
- * a label file is missing, unless `known`, which may be NULL, has the image: it is one without
- * objects then. Prints how many images have none.
+ * a label file is missing, unless `known`, which may be NULL, has the image without objects.
+ * Prints how many images have none.
  */
 image_list read_box_list(char *list_file, int classes, int most, const annotations *known);
 

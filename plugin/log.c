@@ -112,7 +112,8 @@ void clear_progress(const run_log *log)
 
 void log_batch(run_log *log, const log_entry *e)
 {
-    if (!log->is_terminal) print_batch(log, e);
+    if (log->is_detector) clear_progress(log);
+    if (log->is_detector || !log->is_terminal) print_batch(log, e);
     fprintf(log->csv, "%ld,%.4f,%llu,%.6g,%.6g,%.6g,%.6g,%.6g,%d,%.6g,%.1f,", e->batch,
             e->epoch, (unsigned long long)e->images, e->loss, e->average, e->part[KD_TOG],
             e->part[KD_TCG], e->part[KD_NCG], e->keep, e->rate, e->images_per_s);

@@ -41,6 +41,10 @@ static void check_agreement(network *net, const net_outputs *outputs, const char
         else if (l.total != last.total ||
                  memcmp(l.biases, last.biases, 2 * l.total * sizeof(float)))
             what = "anchors";
+        else if (l.map_size != last.map_size ||
+                 (l.map && memcmp(l.map, last.map, l.map_size * sizeof(int))))
+            what = "map";
+        else if (l.softmax != last.softmax) what = "softmax";
         else if (l.max_boxes != last.max_boxes) what = "max";
         else if (l.jitter != last.jitter) what = "jitter";
         else if (l.random != last.random) what = "random";
@@ -72,8 +76,9 @@ net_outputs find_outputs(network *net, const char *cfg)
     }
     outputs.classes = l.type == SOFTMAX ? l.inputs : l.classes;
     if (l.type == SOFTMAX) check_softmax(l, cfg);
-    if (l.type == REGION) check_region(l, cfg);
     check_agreement(net, &outputs, cfg);
+    for (int o = 0; o < outputs.n && l.type == REGION; ++o)
+        check_region(net->layers[outputs.layer[o]], cfg);
     return outputs;
 }
 

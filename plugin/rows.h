@@ -27,7 +27,7 @@ typedef struct {
     int *anchor; /* [the student layer's anchors] the partner's anchor, -1: none */
 } head_pair;
 
-/* Both networks, and scratch. The caller owns the networks. */
+/* Both networks and their outputs, which belong to the caller. */
 typedef struct {
     network *student, *teacher;
     net_outputs student_outputs, teacher_outputs;

@@ -95,7 +95,7 @@ int run_deepkd(int argc, char **argv)
     if (!file || extra || !(is_wrap ? teacher_cfg != 0 : is_export && !teacher_cfg))
         kd_fail("usage: darknet deepkd wrap STOCK.cfg -teacher TEACHER.cfg | "
                 "darknet deepkd export STUDENT.cfg | darknet deepkd map DATA CFG WEIGHTS "
-                "[-per_class] [-out DETECTIONS.json]");
+                "[-per_class] [-out DETECTIONS.json] [-threads N]");
     if (is_wrap) wrap_cfg(file, teacher_cfg);
     else export_cfg(file, stdout);
     if (fflush(stdout)) kd_fail("standard output cannot be written");

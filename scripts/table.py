@@ -415,7 +415,7 @@ def describe(args, tried, chosen, found):
     edge = [title(args, row) for row, rates in tried.items() if beyond(rates)]
     if edge:
         lines.append("note: the best rate is still at its grid's edge in: " + ", ".join(edge))
-    if programs != {program_digest()}:
+    if programs - {program_digest()}:
         lines.append("note: the program was not the same in all these runs, or is another one now")
     return "\n".join("- " + line for line in lines)
 

@@ -510,6 +510,9 @@ def annotations(folder):
     assert measure(folder, "-per_class", cfg="teacher.cfg", name="teacher.weights") == again
     result = folder.distill("-map").check(0)
     assert f"valid.list: {len(empty)} of {VALID} images without objects\n" in result.out, result.out
+    full = next(i for i in range(101, 119) if scene(i)[1])
+    folder.remove(f"labels/val/{full:012d}.txt")
+    assert f"{full:012d}.txt" in folder.distill("-map", "-clear").check(1).err
 
 
 @test

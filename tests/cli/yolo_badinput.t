@@ -108,6 +108,9 @@ for key in ("classes", "train", "valid", "backup"):
          data=detector_data(**{key: None}))
 case("annotations=: not there", "no.json", "No such file",
      data=detector_data(annotations="no.json"))
+case("labels= of a classifier", "deepkd.data", "labels", "classifier alone",
+     data=detector_data(labels="names.txt"))
+case("top= of a classifier", "deepkd.data", "top", "classifier alone", data=detector_data(top=2))
 case("annotations=: a folder", "images", "directory", data=detector_data(annotations="images"))
 
 
@@ -275,6 +278,8 @@ for role, text, layers, change in (
     for key, value in DISAGREE.items():
         case(f"{role}: heads with another {key}", FILE, key, "expected",
              **{role: text(layers=first_head(**{key: value}))})
+    case(f"{role}: heads with another map", FILE, "map", "expected", map_txt="0\n1\n2\n",
+         **{role: text(layers=first_head(map="map.txt"))})
     other_classes = [*YOLO_TEACHER[:4], *head("yolo", TEACHER_ANCHORS, 4, mask="2,3"),
                      *YOLO_TEACHER[6:]]
     case(f"{role}: heads with other classes", FILE, "[yolo] classes=3", "expected 4",

@@ -10,7 +10,7 @@
 #include "annotations.h"
 
 #define IMAGES                                                                                 \
-    "\"images\":[{\"id\":7,\"file_name\":\"a.jpg\"},{\"id\":3},{\"id\":9007199254740991}]"
+    "\"images\":[{\"id\":7,\"file_name\":\"COCO_val_7.jpg\"},{\"id\":3},{\"id\":9007199254740991}]"
 #define CATEGORIES "\"categories\":[{\"id\":90,\"name\":\"b\"},{\"id\":1,\"name\":\"a\"}]"
 #define TRUTHS(list) "{" IMAGES "," CATEGORIES ",\"annotations\":[" list "]}"
 #define TRUTH(id, rest) "{\"id\":" #id "," rest "}"
@@ -125,6 +125,8 @@ static const bad_file bad[] = {
     {"{\"annotations\":[],\"images\":[{\"id\":4},{\"id\":2},{\"id\":4}]," CATEGORIES "}",
      "image 4: found twice", "expected once"},
 
+    {"{\"annotations\":[],\"images\":[{\"id\":2,\"file_name\":\"cam_1.jpg\"}]," CATEGORIES "}",
+     "image 2: file_name: found cam_1.jpg", "ends in the id"},
     {"{" IMAGES ",\"annotations\":[],\"categories\":[{\"id\":1}]}", "1 categories",
      "expected 2, the number of classes"},
     {"{" IMAGES ",\"annotations\":[],\"categories\":[{\"id\":1},{\"id\":2},{\"id\":3}]}",
