@@ -158,10 +158,10 @@ plot() {
     script plot.py "$folder/demo.png" "${files[@]}" --labels "${labels#,}"
 }
 
-# The first validation scenes: the truth, the student alone, the student distilled
+# The first validation scenes: the truth, the student alone, and distilled by KD and DeepKD
 draw_sheet() {
     local row found=() images
-    for row in alone deepkd; do
+    for row in $ROWS; do
         ./darknet deepkd map "$folder/$row.data" "$folder/$row.cfg" \
             "$folder/$row/${row}_final.weights" -out "$folder/$row.json" >/dev/null \
             2>"$folder/$row.log" || fail "$folder/$row.log: $(tail -n 1 "$folder/$row.log")"
