@@ -80,7 +80,7 @@ static long get_id(const char *file, const char *what, const cJSON *item, const 
     return (long)value;
 }
 
-static int compare_ids(const void *pa, const void *pb)
+int compare_ids(const void *pa, const void *pb)
 {
     long a = *(const long *)pa, b = *(const long *)pb;
     return a < b ? -1 : a > b;

@@ -33,6 +33,10 @@ annotations read_annotations(const char *file, int classes);
 int has_image(const annotations *a, long id);
 int has_truths(const annotations *a, long id);
 
+/* Frees the arrays. */
 void free_annotations(annotations a);
+
+/* For qsort and bsearch of image ids, arrays of long. */
+int compare_ids(const void *a, const void *b);
 
 #endif

@@ -4,8 +4,6 @@
 
 #include <math.h>
 
-#define HIERARCHY .5 /* of a [region] with a tree of classes, as `detector valid` has it */
-
 /*
  * Darknet counts the boxes above a threshold, then writes those not below it: NaN is only in
  * the second.
@@ -38,7 +36,7 @@ int detect_boxes(network *net, int width, int height, long image, float threshol
 {
     int n = 0, classes = net->layers[net->n - 1].classes;
     if (!has_finite_outputs(net)) return 0;
-    detection *found = get_network_boxes(net, width, height, threshold, HIERARCHY, 0, 0, &n);
+    detection *found = get_network_boxes(net, width, height, threshold, 0, 0, 0, &n);
     if (nms > 0) do_nms_sort(found, n, classes, nms);
     for (int i = 0; i < n; ++i) {
         ap_box box = clip_box(found[i].bbox, width, height);
@@ -61,8 +59,7 @@ void write_detections(const ap_boxes *list, const int *categories, char *file)
         fprintf(fp,
                 "%s\n{\"image_id\":%ld, \"category_id\":%d, "
                 "\"bbox\":[%.9g, %.9g, %.9g, %.9g], \"score\":%.9g}",
-                i ? "," : "", b.image, categories ? categories[b.class] : b.class + 1, b.x, b.y,
-                b.w, b.h, b.score);
+                i ? "," : "", b.image, categories[b.class], b.x, b.y, b.w, b.h, b.score);
     }
     fprintf(fp, "\n]\n");
     close_atomic(fp, file);

@@ -26,7 +26,7 @@ int detect_boxes(network *net, int width, int height, long image, float threshol
 
 /*
  * Writes detections as COCO's results JSON, a list of image_id, category_id,
- * bbox and score. categories: [classes] of each class, or NULL: class + 1.
+ * bbox and score. categories: [classes], COCO's id of each class.
  * Numbers have nine digits, enough to read the same float back. The file
  * appears when it is whole; when it can't be written, exits with the reason.
  */

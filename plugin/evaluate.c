@@ -104,12 +104,6 @@ static void append_labels(found_boxes *boxes, image_labels labels, long image, i
     }
 }
 
-static int compare_ids(const void *a, const void *b)
-{
-    long x = *(const long *)a, y = *(const long *)b;
-    return (x > y) - (x < y);
-}
-
 /* The known truths of the list's images: a list may have but some of them. */
 static void append_known(found_boxes *boxes, const annotations *known, const image_list *list)
 {

@@ -22,6 +22,7 @@ typedef struct {
  */
 net_outputs find_outputs(network *net, const char *cfg);
 
+/* 1 for [yolo] and [region], 0 for [softmax]. */
 int is_detector(const net_outputs *outputs);
 
 /* The logits of output o: [batch][inputs of its layer], raw, as the layer before left them. */

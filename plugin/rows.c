@@ -249,8 +249,7 @@ static int find_anchor(const row_source *s, box anchor, int t)
     return best;
 }
 
-/* "stride 16: 10x14 23x27, stride 32: ..." of all heads, into text[size], cut where it is full
- */
+/* "stride 16: 10x14 23x27, stride 32: ..." into text[size], cut where it is full */
 static void list_anchors(network *net, const net_outputs *outputs, char *text, size_t size)
 {
     FILE *to = fmemopen(text, size, "w");

@@ -48,6 +48,8 @@ typedef struct {
  */
 #define ANCHOR_IOU .5
 void pair_heads(row_source *s, const char *cfg, const char *teacher_cfg);
+
+/* Frees what pair_heads has allocated, if it was called. */
 void free_pairs(row_source *s);
 
 /*

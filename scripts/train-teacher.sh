@@ -3,8 +3,8 @@
 # for them, and prints its accuracy on the validation images.
 #
 #   train-teacher.sh fmnist       cfg/fmnist-teacher.weights, committed; 20 minutes of one core
-#   train-teacher.sh scenes       cfg/scenes-teacher.weights, committed; an hour
-#   train-teacher.sh one-class    build/data/one-class/one-class-teacher.weights; ten minutes.
+#   train-teacher.sh scenes       cfg/scenes-teacher.weights, committed; half an hour
+#   train-teacher.sh one-class    build/data/one-class/one-class-teacher.weights; seven minutes.
 #                                 Makes the data set from the scenes if it is not there
 #
 # Darknet's training draws from an unseeded generator: a second run gives another teacher of about

@@ -17,7 +17,7 @@ import subprocess
 import sys
 
 import tap
-from tap import ENVIRONMENT, PYTHON, ROOT, test
+from tap import ENVIRONMENT, PYTHON, ROOT, check_ran, check_refused, test
 
 sys.path.insert(0, os.path.join(ROOT, "scripts"))
 # pylint: disable=wrong-import-position
@@ -42,19 +42,6 @@ def script(folder, name, *args, **env):
     return subprocess.run([*first, os.path.join(ROOT, "scripts", name), *args], check=False,
                           cwd=folder.path, capture_output=True, text=True,
                           env={**ENVIRONMENT, **env})
-
-
-def check(result):
-    assert result.returncode == 0, f"exit {result.returncode}: {result.stdout}\n{result.stderr}"
-    return result.stdout
-
-
-def check_refused(result, *words):
-    """One line on stderr with these words, status 1."""
-    assert result.returncode == 1, f"exit {result.returncode}: {result.stderr}"
-    assert result.stderr.count("\n") == 1, f"not one line: {result.stderr}"
-    for word in words:
-        assert word in result.stderr, f"no {word!r} in: {result.stderr}"
 
 
 def make_set(folder, images=(), boxes=(), categories=()):
@@ -104,7 +91,7 @@ def labels(folder, number, where="set/labels/val"):
 def whole_set(folder):
     """list by image id, classes by category id, labels in parts of the image, empty files"""
     make_set(folder)
-    out = check(convert(folder))
+    out = check_ran(convert(folder))
     assert folder.read("set/val.list").decode().split() == [
         f"data/set/images/val/{name}" for name in
         ("000000000001.jpg", "000000000003.png", "000000000007.jpg")]
@@ -121,7 +108,7 @@ def coco_classes(folder):
     make_set(folder, categories=[{"id": i, "name": f"n{i}"} for i in ids - {2, 90}],
              boxes=[{"id": i, "image_id": 7, "category_id": i, "bbox": [0, 0, 32, 32]}
                     for i in (1, 11, 13, 89)])
-    check(convert(folder))
+    check_ran(convert(folder))
     assert [int(line.split()[0]) for line in labels(folder, 7).splitlines()] == [0, 10, 11, 78]
     assert labels(folder, 1).split()[0] == "79"
     assert len(folder.read("set/names.txt").split()) == 80
@@ -136,7 +123,7 @@ def odd_boxes(folder):
         {"id": 10 + i, "image_id": 7, "category_id": 2, "bbox": bbox, "iscrowd": crowd}
         for i, (bbox, crowd) in enumerate(boxes)])
     result = convert(folder)
-    assert "2 boxes clipped\nleft out: 1 crowd boxes, 3 empty boxes, 0 bad" in check(result)
+    assert "2 boxes clipped\nleft out: 1 crowd boxes, 3 empty boxes, 0 bad" in check_ran(result)
     assert re.findall(r"annotation (\d+): bbox \[.*\] is empty in its image of 64x64\n",
                       result.stderr) == ["13", "14", "15"]
     found = labels(folder, 7).splitlines()
@@ -218,7 +205,7 @@ def many_bad_entries(folder):
     check_refused(refused, "13 bad entries", "annotation 100:", "annotation 109:", "; and 3 more")
     assert "annotation 110" not in refused.stderr
     result = convert(folder, "--skip-bad")
-    assert "13 bad entries\n" in check(result)
+    assert "13 bad entries\n" in check_ran(result)
     assert result.stderr.count("\n") == 11 and "and 3 more" in result.stderr, result.stderr
 
 
@@ -263,7 +250,7 @@ def byte_order_mark(folder):
     """JSON that starts with Windows' mark is read"""
     make_set(folder)
     folder.write("set/val.json", b"\xef\xbb\xbf" + folder.read("set/val.json"))
-    check(convert(folder))
+    check_ran(convert(folder))
 
 
 @test
@@ -293,17 +280,17 @@ def places(folder):
     args = ("coco2darknet.py", "other/val.json", "other/images/val")
     os.makedirs(folder.at("set"))
 
-    check(script(folder, *args, "set/a.list", "--names", "set/a.names"))
+    check_ran(script(folder, *args, "set/a.list", "--names", "set/a.names"))
     assert folder.read("set/a.list").decode().startswith(
         folder.at("other/images/val/000000000001.jpg\n"))
     assert labels(folder, 1, "other/labels/val") == LINE
     assert folder.names("set") == ["a.list", "a.names"]
 
-    check(script(folder, *args, "set/b.list", "--prefix", "here/images/val", "--labels", "set/b"))
+    check_ran(script(folder, *args, "set/b.list", "--prefix", "here/images/val", "--labels", "set/b"))
     assert folder.read("set/b.list").startswith(b"here/images/val/000000000001.jpg\n")
     assert labels(folder, 1, "set/b") == LINE
 
-    check(script(folder, *args, "set/c.list", "--prefix", "scans"))
+    check_ran(script(folder, *args, "set/c.list", "--prefix", "scans"))
     assert labels(folder, 1, "other/images/val") == LINE
 
     check_refused(script(folder, *args, "set/d.list", "--prefix", "my/images"),
@@ -318,7 +305,7 @@ def folders_in_names(folder):
     make_set(folder, images=[{"id": 8, "file_name": "a/8.jpg", "width": 9, "height": 9}])
     os.makedirs(folder.at("set/images/val/a"))
     folder.write("set/images/val/a/8.jpg", "")
-    check(convert(folder))
+    check_ran(convert(folder))
     assert folder.read("set/labels/val/a/8.txt") == b""
     assert folder.read("set/val.list").endswith(b"data/set/images/val/a/8.jpg\n")
 
@@ -327,7 +314,7 @@ def folders_in_names(folder):
 def names_of_both_splits(folder):
     """other categories than those of the split before are refused"""
     make_set(folder)
-    check(convert(folder))
+    check_ran(convert(folder))
     make_set(folder, categories=[{"id": 3, "name": "dog"}])
     check_refused(convert(folder), "set/names.txt: holds other names")
     assert folder.read("set/names.txt") == b"cat\nzebra\n"
@@ -343,7 +330,7 @@ def names_without_ids(folder):
     for name in ("9", "dog", "COCO_val2014_000000000042"):
         folder.write(f"set/images/val/{name}.jpg", "")
     result = convert(folder)
-    check(result)
+    check_ran(result)
     assert "2 images are not named by their ids, such as 9.jpg;" in result.stderr, result.stderr
 
 
@@ -351,7 +338,7 @@ def names_without_ids(folder):
 def nothing_half_written(folder):
     """labels that can't be written leave no list"""
     make_set(folder)
-    check(convert(folder))
+    check_ran(convert(folder))
     os.rename(folder.at("set/labels"), folder.at("set/moved"))
     folder.write("set/labels", "a file")
     check_refused(convert(folder), "set/labels")
@@ -386,7 +373,7 @@ def figures(result):
     """{name: text} of an evaluation's first twelve lines."""
     if "no pycocotools" in result.stderr:
         raise tap.Skip("pycocotools is not installed; make deps installs it")
-    return dict(line.split()[:2] for line in check(result).splitlines()[:12])
+    return dict(line.split()[:2] for line in check_ran(result).splitlines()[:12])
 
 
 @test

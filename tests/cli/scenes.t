@@ -21,7 +21,7 @@ import numpy as np
 from PIL import Image
 
 import tap
-from tap import ENVIRONMENT, PYTHON, ROOT, test
+from tap import ENVIRONMENT, PYTHON, ROOT, check_ran, test
 
 sys.path.insert(0, os.path.join(ROOT, "scripts"))
 # pylint: disable=wrong-import-position
@@ -45,11 +45,6 @@ def make(folder, *args, **env):
         raise tap.Skip(f"no {FASHION}")
     return subprocess.run(command(*args), check=False, cwd=folder.path, capture_output=True,
                           text=True, env={**ENVIRONMENT, **env})
-
-
-def check(result):
-    assert result.returncode == 0, f"exit {result.returncode}: {result.stdout}\n{result.stderr}"
-    return result.stdout
 
 
 def check_refused(result, status, *words):
@@ -82,8 +77,8 @@ def squares(count, label):
 @test
 def same_again(folder):
     """the set has the known checksum, and comes out the same in another folder"""
-    check(make(folder, "scenes", *SMALL))
-    check(make(folder, "again/scenes", *SMALL))
+    check_ran(make(folder, "scenes", *SMALL))
+    check_ran(make(folder, "again/scenes", *SMALL))
     first = files(folder, "scenes")
     assert first == files(folder, "again/scenes")
     assert len(first) == 2 * 36 + 5, sorted(first)
@@ -125,7 +120,7 @@ def check_labels(boxes, size, text):
 @test
 def everything_agrees(folder):
     """ids, sizes, boxes, labels, lists and names agree, and all boxes are in their canvas"""
-    check(make(folder, "scenes", *SMALL))
+    check_ran(make(folder, "scenes", *SMALL))
     check_split(folder, "train", range(1, 25))
     check_split(folder, "val", range(100001, 100013))
     assert len(folder.read("scenes/names.txt").decode().splitlines()) == 10
@@ -134,9 +129,9 @@ def everything_agrees(folder):
 @test
 def seeds_and_sizes(folder):
     """a scene depends on the seed, not on how many there are"""
-    check(make(folder, "small", *SMALL))
-    check(make(folder, "tiny", *TINY))
-    check(make(folder, "other", *TINY, "--seed", "2"))
+    check_ran(make(folder, "small", *SMALL))
+    check_ran(make(folder, "tiny", *TINY))
+    check_ran(make(folder, "other", *TINY, "--seed", "2"))
     small, tiny, other = (files(folder, name) for name in ("small", "tiny", "other"))
     images = [path for path in tiny if path.endswith(".png")]
     assert len(images) == 11
@@ -160,12 +155,12 @@ def blank_copy(folder, name, stem, count):
 @test
 def splits_never_mix(folder):
     """black test images empty the val scenes and change no train scene; the other way round too"""
-    check(make(folder, "real", *TINY))
+    check_ran(make(folder, "real", *TINY))
     real = files(folder, "real")
     for stem, count, black, same in (("t10k", 10000, "val", "train"),
                                      ("train", 60000, "train", "val")):
         source = blank_copy(folder, stem, stem, count)
-        check(make(folder, f"no-{black}", *TINY, FASHION_MNIST=source))
+        check_ran(make(folder, f"no-{black}", *TINY, FASHION_MNIST=source))
         found = files(folder, f"no-{black}")
         content = instances(folder, f"no-{black}/annotations/instances_{black}.json")
         assert content["annotations"] == []
@@ -250,7 +245,7 @@ def no_lists(folder):
 @test
 def wrong_checksum(folder):
     """other garments, so another checksum, are an error, and leave no list"""
-    check(make(folder, "scenes", *TINY))
+    check_ran(make(folder, "scenes", *TINY))
     source = blank_copy(folder, "black", "t10k", 10000)
     result = make(folder, "scenes", *SMALL, FASHION_MNIST=source)
     check_refused(result, 1, "24 train, 12 val, seed 1: expected ")
@@ -261,7 +256,7 @@ def wrong_checksum(folder):
 @test
 def wrong_input(folder):
     """counts out of range and missing garments are refused, and nothing is touched"""
-    check(make(folder, "scenes", *TINY))
+    check_ran(make(folder, "scenes", *TINY))
     before = files(folder, "scenes")
     for words in (("--train", "0"), ("--val", "100000"), ("--seed", "x")):
         check_refused(make(folder, "scenes", *words), 2, words[0])
@@ -274,7 +269,7 @@ def wrong_input(folder):
 @test
 def killed(folder):
     """a run that is killed leaves no list"""
-    check(make(folder, "scenes", *TINY))
+    check_ran(make(folder, "scenes", *TINY))
     last = folder.at(f"scenes/images/train/{20:012d}.png")
     with subprocess.Popen(command("scenes", "--train", "4000"), cwd=folder.path, env=ENVIRONMENT,
                           stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:

@@ -25,7 +25,7 @@ import numpy as np
 from PIL import Image
 
 import tap
-from tap import DARKNET, ENVIRONMENT, PYTHON, ROOT, test
+from tap import DARKNET, ENVIRONMENT, PYTHON, ROOT, check_ran, check_refused, test
 
 sys.path[:0] = [os.path.join(ROOT, "scripts"), os.path.join(ROOT, "tests", "bench")]
 # pylint: disable=wrong-import-position
@@ -123,7 +123,7 @@ def make_build(folder):
 def make_scenes(folder):
     """A run folder with a few scenes."""
     build = make_folder(folder)
-    check(script("make_scenes.py", os.path.join(build, "data/scenes"), "--train", "24",
+    check_ran(script("make_scenes.py", os.path.join(build, "data/scenes"), "--train", "24",
                  "--val", "12"))
     random_weights(build, "cfg/scenes-teacher.cfg", "cfg/scenes-teacher.weights")
     return build
@@ -156,18 +156,6 @@ def script(name, *args, **env):
                           capture_output=True, text=True, env={**ENVIRONMENT, "ROOT": ROOT, **env})
 
 
-def check(result):
-    assert result.returncode == 0, f"exit {result.returncode}: {result.stdout}\n{result.stderr}"
-    return result.stdout
-
-
-def check_refused(result, *words):
-    assert result.returncode == 1, f"exit {result.returncode}: {result.stderr}"
-    assert result.stderr.count("\n") == 1, f"not one line: {result.stderr}"
-    for word in words:
-        assert word in result.stderr, f"no {word!r} in: {result.stderr}"
-
-
 # rows.py
 
 def check_rows(build, name):
@@ -177,9 +165,9 @@ def check_rows(build, name):
     data = table.read(os.path.join(build, task.data))
     table.write_text(os.path.join(folder, "run.data"),
                      re.sub("^backup=.*", "backup=rows/backup", data, flags=re.MULTILINE))
-    assert list(MOMENTA[name]) == check(script("rows.py", name, "names")).split()
+    assert list(MOMENTA[name]) == check_ran(script("rows.py", name, "names")).split()
     for row, momenta in MOMENTA[name].items():
-        text = check(script("rows.py", name, "cfg", row, os.path.join(build, task.student),
+        text = check_ran(script("rows.py", name, "cfg", row, os.path.join(build, task.student),
                             "max_batches=2", "batch=4"))
         table.write_text(os.path.join(folder, "student.cfg"), text)
         out = bench.run_darknet(build, ["distill", "rows/run.data", "rows/student.cfg",
@@ -200,7 +188,7 @@ def each_detector_row_trains(folder):
     check_rows(build, "scenes")
     shutil.rmtree(os.path.join(build, "rows"))
     one = os.path.join(build, "data/one-class")
-    check(script("one_class.py", os.path.join(build, "data/scenes"), one))
+    check_ran(script("one_class.py", os.path.join(build, "data/scenes"), one))
     random_weights(build, "data/one-class/one-class-teacher.cfg",
                    "data/one-class/one-class-teacher.weights")
     check_rows(build, "one-class")
@@ -252,12 +240,12 @@ def rates_beyond(_):
 def table_comes_out(folder):
     """a table of two rows comes out, and comes out again without a run"""
     build = make_build(folder)
-    first = check(script("table.py", *TINY, BUILD=build))
+    first = check_ran(script("table.py", *TINY, BUILD=build))
     for row in ("the teacher", "student alone", "DeepKD (KD)"):
         assert re.search(rf"^\| {re.escape(row)} \|", first, re.MULTILINE), first
     assert len(re.findall(r"^\[\d/4\] .*, test, .*: top-1", first, re.MULTILINE)) == 4, first
-    again = check(script("table.py", *TINY, BUILD=build))
-    report = check(script("table.py", *TINY, "--report", BUILD=build))
+    again = check_ran(script("table.py", *TINY, BUILD=build))
+    report = check_ran(script("table.py", *TINY, "--report", BUILD=build))
     text = table.read(os.path.join(build, "table/table.md"))
     assert "] alone" not in again and text in report, again
     assert text.split("- command")[0] in first, f"{text}\n{first}"
@@ -269,10 +257,10 @@ def table_goes_on(folder):
     build = make_build(folder)
     words = ["--search-only", "--batches", "1", "--rows", "alone"]
     check_refused(script("table.py", *words[1:], "--report", BUILD=build), "are missing")
-    check(script("table.py", *words, BUILD=build))
+    check_ran(script("table.py", *words, BUILD=build))
     results = os.path.join(build, "table/results")
     os.unlink(os.path.join(results, sorted(os.listdir(results))[0]))
-    out = check(script("table.py", *words, BUILD=build))
+    out = check_ran(script("table.py", *words, BUILD=build))
     assert out.count(", search, ") == 1, out
 
 
@@ -298,7 +286,7 @@ def parse_table(text):
 def detector_table(folder):
     """a table of detectors comes out; the search reads truths from labels, the test COCO's"""
     build = make_scenes(folder)
-    check(script("table.py", "--task", "scenes", "--batches", "1", "--rows", "deepkd", "--seeds",
+    check_ran(script("table.py", "--task", "scenes", "--batches", "1", "--rows", "deepkd", "--seeds",
                  "1", BUILD=build))
     text = table.read(os.path.join(build, "table-yolo/table.md"))
     assert [len(cells) for cells in parse_table(text).values()] == [9] * 4, text
@@ -314,7 +302,7 @@ def table_counts(folder):
     build = make_scenes(folder)
     use_stub(build)
     words = ["table.py", "--task", "scenes", "--rows", "kd", "--seeds"]
-    out = check(script(*words, "2", BUILD=build))
+    out = check_ran(script(*words, "2", BUILD=build))
     text = table.read(os.path.join(build, "table-yolo/table.md"))
     found = parse_table(text)
     assert found["the teacher"] == ["", "61.25", "", "", "", "36.02", "", "", ""], text
@@ -322,11 +310,11 @@ def table_counts(folder):
                            "25.15", "0.07", "25.10", "25.20"], text
     assert "\n| KD | 48.25 | 48.50 | 49.00 | **50.00** | diverged |\n" in text, text
     assert "the search found" not in out, out  # rows.py has it
-    out = check(script(*words[:4], "deepkd-objectness,kd-dense", "--seeds", "1", BUILD=build))
+    out = check_ran(script(*words[:4], "deepkd-objectness,kd-dense", "--seeds", "1", BUILD=build))
     assert "| DeepKD + objectness | 0.02 |" in out and "| KD on dense rows | 0.02 |" in out, out
     assert "\n| DeepKD | 48.25 |" in out and "\n| KD on dense rows | 48.25 |" not in out, out
     assert "deepkd-objectness has the rate 0.005, the search found 0.02" in out, out
-    text = check(script(*words, "3", BUILD=build))
+    text = check_ran(script(*words, "3", BUILD=build))
     assert "| KD | 0.02 | 33.53 | 29.04 | 0.00 | 50.40 |" in text, text
     assert "final runs that diverged, and count as 0 %: kd\n" in text, text
 
@@ -343,7 +331,7 @@ def one_class(folder):
     build = make_scenes(folder)
     scenes, one = (os.path.join(build, "data", name) for name in ("scenes", "one-class"))
     for _ in range(2):  # the second time over the first's files
-        check(script("one_class.py", scenes, one))
+        check_ran(script("one_class.py", scenes, one))
     for split in ("train", "val"):
         paths = table.read(os.path.join(one, split + ".list"))
         assert paths.replace("one-class", "scenes") == table.read(
@@ -370,13 +358,13 @@ def one_class_teacher(folder):
     task = rows.TASKS["one-class"]
     check_refused(script("table.py", "--task", "one-class", BUILD=build),
                   "scripts/train-teacher.sh one-class makes it")
-    check(script("one_class.py", os.path.join(build, "data/scenes"),
+    check_ran(script("one_class.py", os.path.join(build, "data/scenes"),
                  os.path.join(build, "data/one-class")))
     cfg = os.path.join(build, task.teacher)
     table.write_text(cfg, rows.set_batches(table.read(cfg), 2))
-    out = check(script("train-teacher.sh", "one-class", BUILD=build))
+    out = check_ran(script("train-teacher.sh", "one-class", BUILD=build))
     assert "name = garment, ap = " in out and "(mAP@[.50:.95]) = " in out, out
-    out = check(script("table.py", "--task", "one-class", "--batches", "1", "--rows",
+    out = check_ran(script("table.py", "--task", "one-class", "--batches", "1", "--rows",
                        "deepkd-objectness", "--seeds", "1", BUILD=build))
     assert "| DeepKD + objectness | 0.005 |" in out and "search: none" in out, out
 
@@ -403,7 +391,7 @@ def figures(folder):
     folder.write("young.csv", CSV + "10,.1,640,1,1,1,0,0,9,.01,900,,,\n")
     for args in (runs[:1], [*runs, "--labels", "a,b,c"], [detector], [folder.at("young.csv")]):
         out = folder.at("out.png")
-        check(script("plot.py", out, *args))
+        check_ran(script("plot.py", out, *args))
         with Image.open(out) as image:
             assert image.format == "PNG" and image.width > 800, image
         os.unlink(out)
@@ -453,7 +441,7 @@ def draw_sheet(folder, *args):
 def boxes(folder):
     """draw_boxes.py draws the truth and what was found above the threshold, each in its colour"""
     make_sheet(folder)
-    check(draw_sheet(folder, "--scenes", "2"))
+    check_ran(draw_sheet(folder, "--scenes", "2"))
     with Image.open(folder.at("out.png")) as image:
         pixels = np.asarray(image.convert("RGB")).astype(int)
     assert abs(pixels.shape[1] - 1200) <= 1, pixels.shape
@@ -489,7 +477,7 @@ def boxes_refused(folder):
 def demo(folder):
     """the demo comes to its end; its table says what the CSV files say"""
     build = make_build(folder)
-    out = check(script("demo.sh", BUILD=build, BATCHES="3"))
+    out = check_ran(script("demo.sh", BUILD=build, BATCHES="3"))
     for row in ("alone", "kd", "deepkd"):
         name = f"build/demo/{row}/{row}"
         values = [float(line["valid_top1"]) for line in folder.rows(name + ".csv")
@@ -508,7 +496,7 @@ def demo(folder):
 def demo_yolo(folder):
     """the detectors' demo comes to its end, with curves and a sheet of boxes"""
     build = make_scenes(folder)
-    out = check(script("demo.sh", BUILD=build, BATCHES="3", TASK="scenes"))
+    out = check_ran(script("demo.sh", BUILD=build, BATCHES="3", TASK="scenes"))
     for row in ("alone", "kd", "deepkd"):
         name = f"build/demo-yolo/{row}/{row}"
         assert os.path.exists(folder.at(name + "_final.weights"))
@@ -530,7 +518,7 @@ def demo_yolo_counts(folder):
         row = next(row for row in rows.TASKS["scenes"].rows.values() if row.title == title)
         score = 50 - 100 * abs(row.rate - .02) + .2
         return f"{score:.2f} % +{score / 2:.2f}"
-    out = check(script("demo.sh", BUILD=build, BATCHES="4", TASK="scenes"))
+    out = check_ran(script("demo.sh", BUILD=build, BATCHES="4", TASK="scenes"))
     for title in ("student alone", "KD", "DeepKD"):
         assert re.search(rf"^{title} +{wanted(title)} % +\d+ ", out, re.MULTILINE), out
     assert re.search("^the teacher +61.25 % +36.02 % +", out, re.MULTILINE), out

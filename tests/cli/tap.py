@@ -472,6 +472,20 @@ def check_error(result, words, notes=()):
         assert word in last, f"no {word!r}: {result.describe()}"
 
 
+def check_ran(done):
+    """A script's subprocess that went well; its stdout."""
+    assert done.returncode == 0, f"exit {done.returncode}: {done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def check_refused(done, *words):
+    """A script's subprocess that said one line on stderr with these words, and exited with 1."""
+    assert done.returncode == 1, f"exit {done.returncode}: {done.stderr}"
+    assert done.stderr.count("\n") == 1, f"not one line: {done.stderr}"
+    for word in words:
+        assert word in done.stderr, f"no {word!r} in: {done.stderr}"
+
+
 def check_files(folder):
     for name, content in folder.snapshot().items():
         assert not name.endswith(".tmp"), name
