@@ -262,14 +262,14 @@ static void test_outputs_that_are_not_finite(void **state)
     for (int i = 0; i < COUNT(bad); ++i) {
         start(YOLO_NET, SECTIONS);
         set(1, 0, 1, 0, (prediction_values){.5, .5, 0, 0, bad[i], {1, 1}});
-        assert_int_equal(
-            detect_boxes(net, 100, 100, 1, DETECT_THRESHOLD, DETECT_NMS, &found), 0);
+        assert_int_equal(detect_boxes(net, 100, 100, 1, DETECT_THRESHOLD, DETECT_NMS, &found),
+                         0);
         assert_int_equal(found.n, 0);
         stop();
         start(REGION_NET, "");
         set(0, 1, 0, 1, (prediction_values){.5, .5, 0, 0, .5, {1, bad[i], 0}});
-        assert_int_equal(
-            detect_boxes(net, 100, 100, 1, DETECT_THRESHOLD, DETECT_NMS, &found), 0);
+        assert_int_equal(detect_boxes(net, 100, 100, 1, DETECT_THRESHOLD, DETECT_NMS, &found),
+                         0);
         assert_int_equal(found.n, 0);
         stop();
     }
@@ -342,7 +342,7 @@ static void test_json(void **state)
 
 static void write_nowhere(void *file)
 {
-    write_detections(&found, categories, file);
+    write_detections(&found, 0, file);
 }
 
 static void test_json_that_cannot_be_written(void **state)
