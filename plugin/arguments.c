@@ -13,7 +13,7 @@
 
 static const char usage[] =
     "usage: darknet distill DATA STUDENT.cfg TEACHER.weights [-start STUDENT.weights] [-clear] "
-    "[-resume] [-seed N] [-threads N] [-map] [-dont_show] [-verbose]";
+    "[-resume] [-gpus N,N] [-seed N] [-threads N] [-map] [-dont_show] [-verbose]";
 
 uint64_t read_count(const char *flag, const char *text, uint64_t most)
 {
@@ -26,6 +26,23 @@ uint64_t read_count(const char *flag, const char *text, uint64_t most)
     return value;
 }
 
+/* "0,1" */
+static void read_gpus(distill_arguments *a, const char *text)
+{
+    for (const char *c = text; *c; c += *c == ',') {
+        char *end;
+        long gpu = strtol(c, &end, 10);
+        if (!isdigit((unsigned char)*c) || (*end && *end != ',') || gpu > INT_MAX ||
+            a->n_gpus == KD_MOST_GPUS)
+            kd_fail("-gpus %s: expected up to %d numbers of GPUs with commas between", text,
+                    KD_MOST_GPUS);
+        a->gpus[a->n_gpus++] = gpu;
+        c = end;
+    }
+    if (!a->n_gpus || text[strlen(text) - 1] == ',')
+        kd_fail("-gpus %s: expected numbers of GPUs with commas between", text);
+}
+
 /* Reads one flag at argv[i]; returns how many words it took. */
 static int read_flag(distill_arguments *a, char **argv, int i)
 {
@@ -35,10 +52,11 @@ static int read_flag(distill_arguments *a, char **argv, int i)
     if (!strcmp(flag, "-resume")) return a->resume = 1;
     if (!strcmp(flag, "-map")) return a->map = 1;
     if (!strcmp(flag, "-verbose")) return a->verbose = 1;
-    if (!strcmp(flag, "-dont_show")) return 1; /* no window is opened anyway */
+    if (!strcmp(flag, "-dont_show")) return a->dont_show = 1;
     if (!strcmp(flag, "-seed")) a->seed = read_count(flag, value, INT64_MAX);
     else if (!strcmp(flag, "-threads")) a->threads = read_count(flag, value, 256);
     else if (!strcmp(flag, "-start") && value) a->start = value;
+    else if (!strcmp(flag, "-gpus") && value) read_gpus(a, value);
     else kd_fail("%s: unknown flag, or its value is missing; %s", flag, usage);
     return 2;
 }

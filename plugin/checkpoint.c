@@ -1,5 +1,6 @@
 /* See checkpoint.h. */
 #include "checkpoint.h"
+#include "device.h"
 
 #include "utils.h"
 
@@ -35,8 +36,10 @@ static kd_arrays state_arrays(const deepkd *kd)
     return all;
 }
 
-void save_checkpoint(char *file, const run_state *state, const deepkd *kd)
+void save_checkpoint(char *file, const run_state *state, deepkd *kd)
 {
+    pull_network(kd->net);
+    pull_groups(kd);
     kd_arrays arrays = state_arrays(kd);
     FILE *fp = open_atomic(file);
     fwrite(magic, sizeof(magic), 1, fp);
@@ -107,6 +110,8 @@ void load_checkpoint(char *file, run_state *state, deepkd *kd)
             kd_fail("%s: cannot be read to its end", file);
     fclose(fp);
     kd_free_arrays(arrays);
+    push_network(kd->net);
+    push_groups(kd);
     *state = found;
     *kd->net->seen = found.seen;
 }

@@ -26,7 +26,7 @@ typedef struct {
 } run_state;
 
 /* Writes the file in place of the last one, or exits and leaves that as it was. */
-void save_checkpoint(char *file, const run_state *state, const deepkd *kd);
+void save_checkpoint(char *file, const run_state *state, deepkd *kd);
 
 /*
  * Reads it into the student, its groups and *state, whose first five fields

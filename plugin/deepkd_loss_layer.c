@@ -1,5 +1,7 @@
 /* See deepkd_loss_layer.h. */
 #include "deepkd_loss_layer.h"
+#include "deepkd_loss_gpu.h"
+#include "device.h"
 #include "groups.h"
 #include "options.h"
 #include "parameters.h"
@@ -59,7 +61,8 @@ static const deepkd_options defaults = {
 static void free_deltas(deepkd *kd)
 {
     for (int c = KD_TCG; c <= KD_NCG; ++c) {
-        for (int o = 0; kd->delta[c] && o < kd->outputs.n; ++o) free(kd->delta[c][o]);
+        for (int o = 0; kd->delta[c] && o < kd->outputs.n; ++o)
+            device_free(kd->net, kd->delta[c][o]);
         free(kd->delta[c]);
     }
 }
@@ -71,7 +74,7 @@ static void allocate_deltas(deepkd *kd)
         kd->delta[c] = kd_calloc(kd->outputs.n, sizeof(float *));
         for (int o = 0; o < kd->outputs.n; ++o) {
             layer l = kd->net->layers[kd->outputs.layer[o]];
-            kd->delta[c][o] = kd_calloc((size_t)l.batch * l.inputs, sizeof(float));
+            kd->delta[c][o] = device_array(kd->net, (size_t)l.batch * l.inputs);
         }
     }
 }
@@ -79,6 +82,7 @@ static void allocate_deltas(deepkd *kd)
 static void release_deepkd_loss_layer(layer l)
 {
     deepkd *kd = l.plugin;
+    if (on_gpu(kd->net)) release_deepkd_loss_gpu(kd);
     free_deltas(kd);
     free_pairs(&kd->source);
     free(kd->outputs.layer);
@@ -118,7 +122,7 @@ layer parse_deepkd_loss(list *options, network *net, int index, char *cfgfile)
     kd->teacher = net->layers[index - 1].plugin;
     layer l = make_pass_through_layer(net, index);
     l.plugin = kd;
-    l.forward = forward_deepkd_loss_layer;
+    set_forward(&l, forward_deepkd_loss_layer);
     l.release = release_deepkd_loss_layer;
     l.resize = resize_deepkd_loss_layer;
     fprintf(stderr, "%5d deepkd loss %39d\n", index, l.outputs);
@@ -222,6 +226,7 @@ static void find_both_outputs(deepkd *kd, const char *cfg)
                 t->cfg);
     kd->source = (row_source){
         kd->net, t->net, kd->outputs, t->outputs, kd->options.rows, kd->options.feature_nms, 0};
+    kd->teacher->pulls = needs_teacher(&kd->source);
 }
 
 void attach_deepkd_loss(deepkd *kd, const char *cfg)
@@ -243,6 +248,7 @@ void attach_deepkd_loss(deepkd *kd, const char *cfg)
     kd->loss_config = (kd_loss_config){o->method,      activation, o->standardize,
                                        o->temperature, o->alpha,   o->beta};
     allocate_deltas(kd);
+    if (on_gpu(kd->net)) attach_deepkd_loss_gpu(kd);
     kd->scratch = kd_calloc(kd->classes, (4 + KD_SCRATCH(1)) * sizeof(double));
 }
 
@@ -316,18 +322,35 @@ static void clear_component_deltas(deepkd *kd)
     for (int c = KD_TCG; c <= KD_NCG; ++c)
         for (int o = 0; o < kd->outputs.n; ++o) {
             layer l = kd->net->layers[kd->outputs.layer[o]];
-            memset(kd->delta[c][o], 0, (size_t)l.batch * l.inputs * sizeof(float));
+            device_clear(kd->net, (size_t)l.batch * l.inputs, kd->delta[c][o]);
         }
 }
 
-/* The name of what is not finite, if anything is; checked before anything is built on it. */
+/*
+ * The name of what is not finite, if anything is; checked before anything is built on it. On
+ * the GPU the logits are checked where they are read.
+ */
 static const char *find_broken(const deepkd *kd)
 {
     const teacher *t = kd->teacher;
-    if (!t->idle && !finite_logits(t->net, &t->outputs)) return "teacher's logits";
-    if (!finite_logits(kd->net, &kd->outputs)) return "student's logits";
+    if (!on_gpu(kd->net)) {
+        if (!t->idle && !finite_logits(t->net, &t->outputs)) return "teacher's logits";
+        if (!finite_logits(kd->net, &kd->outputs)) return "student's logits";
+    }
     if (!isfinite(kd->loss[KD_TOG])) return "task loss (tog)";
     return 0;
+}
+
+static void distil_rows(deepkd *kd, double weight)
+{
+    for (int i = 0; i < kd->rows.n; ++i) {
+        const row *r = kd->rows.rows + i;
+        double objectness = weight * kd->options.objectness_weight * r->is_first;
+        if (r->weight) distil_classes(kd, r, weight * r->weight);
+        if (objectness) distil_objectness(kd, r, objectness);
+    }
+    if (!isfinite(kd->loss[KD_TCG])) kd->broken = "target-class loss (tcg)";
+    else if (!isfinite(kd->loss[KD_NCG])) kd->broken = "non-target-class loss (ncg)";
 }
 
 void forward_deepkd_loss_layer(layer l, network net)
@@ -344,12 +367,18 @@ void forward_deepkd_loss_layer(layer l, network net)
     double weight = kd->options.teacher_weight * warmup_factor(kd);
     find_rows(&kd->source, &kd->rows);
     clear_component_deltas(kd);
-    for (int i = 0; i < kd->rows.n; ++i) {
-        const row *r = kd->rows.rows + i;
-        double objectness = weight * kd->options.objectness_weight * r->objectness;
-        if (r->weight) distil_classes(kd, r, weight * r->weight);
-        if (objectness) distil_objectness(kd, r, objectness);
-    }
-    if (!isfinite(kd->loss[KD_TCG])) kd->broken = "target-class loss (tcg)";
-    else if (!isfinite(kd->loss[KD_NCG])) kd->broken = "non-target-class loss (ncg)";
+    if (on_gpu(kd->net)) distil_rows_gpu(kd, weight);
+    else distil_rows(kd, weight);
+}
+
+void start_losses(deepkd *kd)
+{
+    memset(kd->loss, 0, sizeof(kd->loss));
+    kd->images = 0;
+    if (on_gpu(kd->net)) clear_losses_gpu(kd);
+}
+
+void read_losses(deepkd *kd)
+{
+    if (on_gpu(kd->net)) read_losses_gpu(kd);
 }

@@ -47,11 +47,13 @@ typedef struct deepkd {
     /* Set by each forward pass in training. */
     row_list rows;                /* of this forward pass */
     float **delta[KD_COMPONENTS]; /* TCG, NCG: of each output layer, -dL/dz, as l.delta */
-    double loss[KD_COMPONENTS];   /* weighted sums over `images` images */
-    long images;                  /* since the caller last set it to 0 */
+    double loss[KD_COMPONENTS];   /* weighted sums over `images` images; see read_losses */
+    long images;                  /* since start_losses */
     int keep;                     /* K of this batch */
     const char *broken; /* what was not finite first, or NULL; nothing is updated then */
+    long broken_batch;  /* the batch, when `broken` comes from read_losses; else 0 */
     double *scratch;
+    struct deepkd_gpu *gpu; /* deepkd_loss_gpu.h; NULL on the CPU */
 } deepkd;
 
 /* A registered layer's parser (patches/0001). */
@@ -82,8 +84,18 @@ double training_progress(network *net);
 /*
  * In training, with groups attached: from both networks' logits and the truth, finds the rows
  * of the batch (rows.h), adds their weighted losses to `loss` and leaves the two deltas in
- * `delta` (formulas: kd_math.h); sets `broken` when something is not finite. Else nothing.
+ * `delta` (formulas: kd_math.h); sets `broken` when something is not finite. Else nothing. On
+ * the GPU this is launched, not waited for.
  */
 void forward_deepkd_loss_layer(layer l, network net);
+
+/* Sets the losses and `images` to 0. */
+void start_losses(deepkd *kd);
+
+/*
+ * The losses since start_losses are in kd->loss afterwards, and what was not finite in
+ * kd->broken. On the CPU both are there at once; from the GPU they are fetched, which waits.
+ */
+void read_losses(deepkd *kd);
 
 #endif

@@ -7,10 +7,11 @@
 #include "distill.h"
 #include "arguments.h"
 #include "checkpoint.h"
+#include "device.h"
 #include "evaluate.h"
-#include "groups.h"
 #include "loader.h"
 #include "log.h"
+#include "replicas.h"
 #include "strict.h"
 #include "tools.h"
 
@@ -25,6 +26,7 @@ typedef struct {
     data_options data;
     network *net;
     deepkd *kd;
+    replicas replicas; /* of the student; more than one with -gpus */
     kd_arrays weights; /* the student's */
     image_list train, valid;
     loader *loader;
@@ -108,38 +110,74 @@ static void check_network(network *net, const char *cfg)
                 cfg);
 }
 
+/* The student's cfg with its two sections */
+static network *parse_student(const distill_run *run)
+{
+    char *cfg = run->arguments.cfg;
+    network *net = parse_network_cfg(cfg);
+    deepkd *kd = find_deepkd(net);
+    if (!kd)
+        kd_fail("%s: found no [deepkd_loss] at its end, expected [teacher] and [deepkd_loss]; "
+                "'darknet deepkd wrap' adds them",
+                cfg);
+    check_network(net, cfg);
+    if (!kd->teacher->cfg && run->data.teacher) kd->teacher->cfg = kd_copy(run->data.teacher);
+    if (!kd->teacher->cfg)
+        kd_fail("%s: [teacher] has no cfg=, and %s no teacher=: expected one", cfg,
+                run->arguments.data);
+    return net;
+}
+
+static char *teacher_weights(const distill_run *run, const teacher *t)
+{
+    char *weights = run->arguments.weights ? run->arguments.weights : t->weights;
+    if (!weights)
+        kd_fail("%s: [teacher] has no weights=: expected TEACHER.weights", run->arguments.cfg);
+    return weights;
+}
+
+/* Gives a student its teacher, and makes it ready to be trained. */
+static void attach_teacher(const distill_run *run, deepkd *kd)
+{
+    load_teacher(kd->teacher, teacher_weights(run, kd->teacher));
+    attach_deepkd_loss(kd, run->arguments.cfg);
+    attach_groups(kd, run->arguments.cfg);
+}
+
+/* A replica_maker */
+static deepkd *make_copy(void *context)
+{
+    deepkd *kd = find_deepkd(parse_student(context));
+    attach_teacher(context, kd);
+    return kd;
+}
+
 static void load_networks(distill_run *run)
 {
     distill_arguments *a = &run->arguments;
     srand(derive_seed(run->state.seed, 0));
-    run->net = parse_network_cfg(a->cfg);
+    run->net = parse_student(run);
     run->kd = find_deepkd(run->net);
-    if (!run->kd)
-        kd_fail("%s: found no [deepkd_loss] at its end, expected [teacher] and [deepkd_loss]; "
-                "'darknet deepkd wrap' adds them",
-                a->cfg);
-    check_network(run->net, a->cfg);
-
     teacher *t = run->kd->teacher;
-    char *weights = a->weights ? a->weights : t->weights;
-    if (!t->cfg && run->data.teacher) t->cfg = kd_copy(run->data.teacher);
-    if (!t->cfg)
-        kd_fail("%s: [teacher] has no cfg=, and %s no teacher=: expected one", a->cfg, a->data);
-    if (!weights) kd_fail("%s: [teacher] has no weights=: expected TEACHER.weights", a->cfg);
-    printf("teacher: %s, weights %s\nstudent: %s%s%s\n", t->cfg, weights, a->cfg,
-           a->start ? ", starts from " : "", a->start ? a->start : "");
+    printf("teacher: %s, weights %s\nstudent: %s%s%s\n", t->cfg, teacher_weights(run, t),
+           a->cfg, a->start ? ", starts from " : "", a->start ? a->start : "");
     fflush(stdout);
-    load_teacher(t, weights);
-    attach_deepkd_loss(run->kd, a->cfg);
+    attach_teacher(run, run->kd);
     run->detector = is_detector(&run->kd->outputs);
     run->width = run->net->w;
     run->height = run->net->h;
     check_task(a, &run->data, run->detector);
-    attach_groups(run->kd, a->cfg);
     run->weights = network_arrays(run->net);
     check_classes(run->net, &run->kd->outputs, a->cfg, a->data, run->data.classes);
     if (run->detector && last_layer(t->net).map)
         check_classes(t->net, &t->outputs, t->cfg, a->data, run->data.classes);
+    run->replicas = make_replicas(run->kd, a->gpus, a->n_gpus ? a->n_gpus : 1, make_copy, run);
+}
+
+/* Batches that one step trains */
+static int batches_a_step(const distill_run *run)
+{
+    return run->replicas.n;
 }
 
 /* Both lists of images, with the classes or boxes that the student learns */
@@ -305,11 +343,6 @@ static void find_training_size(const distill_run *run, long batch, int *width, i
                            : (10 + derive_seed(run->state.seed ^ 0x72657369, first) % 10) * 32;
 }
 
-static void resize_student(distill_run *run, int width, int height)
-{
-    if (run->net->w != width || run->net->h != height) resize_network(run->net, width, height);
-}
-
 /* Begins to load the images of a batch, which stand at `position` of the run. */
 static void load_batch(distill_run *run, long batch, uint64_t position)
 {
@@ -318,8 +351,31 @@ static void load_batch(distill_run *run, long batch, uint64_t position)
     start_loading(run->loader, position, width, height);
 }
 
+/* Stops the run when something is not finite; the files keep the last good weights. */
+static void check_finite(distill_run *run, long batch)
+{
+    const char *broken = run->kd->broken;
+    if (!broken && !on_gpu(run->net) && !all_finite(run->weights))
+        broken = broken_group(run->kd);
+    if (run->kd->broken_batch) batch = run->kd->broken_batch;
+    if (broken)
+        kd_fail("%s: batch %ld: found a number that is not finite in the %s; %s keeps the last "
+                "good weights%s",
+                run->arguments.cfg, batch, broken, run->last,
+                strcmp(broken, "teacher's logits") ? "; try a lower learning_rate" : "");
+}
+
+/* A GPU says what it has found when it is asked: before anything is evaluated or saved. */
+static void settle(distill_run *run)
+{
+    if (!on_gpu(run->net)) return;
+    read_replicas(&run->replicas);
+    check_finite(run, get_current_batch(run->net));
+}
+
 static void save_run(distill_run *run)
 {
+    settle(run);
     clear_progress(&run->log);
     run->state.seen = *run->net->seen;
     save_weights(run->net, run->last);
@@ -329,7 +385,8 @@ static void save_run(distill_run *run)
 static void evaluate_student(distill_run *run, long batch)
 {
     evaluation v;
-    resize_student(run, run->width, run->height);
+    settle(run);
+    resize_replicas(&run->replicas, run->width, run->height);
     if (!evaluate(run, run->net, &run->kd->outputs, &v)) return;
     run->state.evaluated = batch;
     if (merit(&v) > run->state.best) {
@@ -340,33 +397,8 @@ static void evaluate_student(distill_run *run, long batch)
     log_evaluation(&run->log, &run->entry, &v, run->state.best, run->state.best_batch);
 }
 
-/* Stops the run when something is not finite; the files keep the last good weights. */
-static void check_finite(distill_run *run, long batch)
-{
-    const char *broken = run->kd->broken;
-    if (!broken && !all_finite(run->weights)) broken = broken_group(run->kd);
-    if (broken)
-        kd_fail("%s: batch %ld: found a number that is not finite in the %s; %s keeps the last "
-                "good weights%s",
-                run->arguments.cfg, batch, broken, run->last,
-                strcmp(broken, "teacher's logits") ? "; try a lower learning_rate" : "");
-}
-
-/* One batch through Darknet's train_network_datum, subdivision by subdivision. */
-static double train_images(distill_run *run, const loaded_images *batch)
-{
-    network *net = run->net;
-    size_t inputs = (size_t)net->batch * net->inputs, truths = (size_t)net->batch * net->truths;
-    double loss = 0;
-    for (int s = 0; s < net->subdivisions; ++s) {
-        memcpy(net->input, batch->images + s * inputs, inputs * sizeof(float));
-        memcpy(net->truth, batch->truths + s * truths, truths * sizeof(float));
-        loss += train_network_datum(net);
-    }
-    return loss / images_per_batch(net);
-}
-
-static void fill_entry(distill_run *run, double loss, double seconds)
+/* `is_read`: 1 when the components' losses are on the host */
+static void fill_entry(distill_run *run, double loss, double seconds, int is_read)
 {
     network *net = run->net;
     log_entry *e = &run->entry;
@@ -380,7 +412,8 @@ static void fill_entry(distill_run *run, double loss, double seconds)
     e->keep = run->kd->keep;
     e->rate = get_current_rate(net);
     e->seconds = seconds;
-    for (int c = 0; c < KD_COMPONENTS; ++c) e->part[c] = run->kd->loss[c] / run->kd->images;
+    for (int c = 0; c < KD_COMPONENTS && run->kd->images; ++c)
+        if (c == KD_TOG || is_read) e->part[c] = run->kd->loss[c] / run->kd->images;
     e->images_per_s = (*net->seen - run->logged_images) / (now - run->logged_at + 1e-9);
 }
 
@@ -403,32 +436,37 @@ static int add_figures(region_figures f)
     return print_figures;
 }
 
+/* 1 when the step that ended at `batch` has passed a multiple of `interval`. */
+static int has_passed(const distill_run *run, long batch, long interval)
+{
+    return batch / interval != (batch - batches_a_step(run)) / interval;
+}
+
+/* One step: a batch, or with several GPUs one for each. */
 static void train_batch(distill_run *run)
 {
     double began = what_time_is_it_now();
     network *net = run->net;
-    deepkd *kd = run->kd;
-    long batch = get_current_batch(net);
+    long batch = get_current_batch(net), next = batch + batches_a_step(run);
+    int is_logged = has_passed(run, next, run->data.log_interval) || next >= net->max_batches;
     int width, height;
     loaded_images images = finish_loading(run->loader);
-    load_batch(run, batch + 1, *net->seen + images_per_batch(net));
+    load_batch(run, next, *net->seen + batches_a_step(run) * images_per_batch(net));
     find_training_size(run, batch, &width, &height);
-    resize_student(run, width, height);
-    srand(derive_seed(run->state.seed ^ 0x64726F70, batch)); /* for [dropout] and [crop] */
-    memset(kd->loss, 0, sizeof(kd->loss));
-    kd->images = 0;
+    resize_replicas(&run->replicas, width, height);
     batch_figures = (region_figures){0};
-    double loss = train_images(run, &images);
-    check_finite(run, batch + 1);
+    double loss = train_replicas(&run->replicas, images.images, images.truths,
+                                 derive_seed(run->state.seed ^ 0x64726F70, batch));
+    if (is_logged) read_replicas(&run->replicas);
+    check_finite(run, next);
 
     run->entry.region = batch_figures;
-    fill_entry(run, loss, what_time_is_it_now() - began);
+    fill_entry(run, loss, what_time_is_it_now() - began, is_logged || !on_gpu(net));
     log_progress(&run->log, &run->entry);
-    if ((batch + 1) % run->data.log_interval == 0 || batch + 1 == net->max_batches) {
-        log_batch(&run->log, &run->entry);
-        run->logged_at = what_time_is_it_now();
-        run->logged_images = *net->seen;
-    }
+    if (!is_logged) return;
+    log_batch(&run->log, &run->entry);
+    run->logged_at = what_time_is_it_now();
+    run->logged_images = *net->seen;
 }
 
 static void save_final(distill_run *run)
@@ -463,10 +501,10 @@ static int train(distill_run *run)
         long batch = get_current_batch(net);
         int is_end = batch >= net->max_batches;
         double began = what_time_is_it_now();
-        if (batch && (is_end || batch % eval_interval == 0) &&
+        if (batch && (is_end || has_passed(run, batch, eval_interval)) &&
             run->state.evaluated != (uint64_t)batch)
             evaluate_student(run, batch);
-        if (stop_signal || is_end || batch % d->save_interval == 0) save_run(run);
+        if (stop_signal || is_end || has_passed(run, batch, d->save_interval)) save_run(run);
         if (stop_signal || is_end) break;
         run->logged_at += what_time_is_it_now() - began; /* neither counts as training */
         train_batch(run);
@@ -484,35 +522,47 @@ static void release_run(distill_run *run)
 {
     free_loader(run->loader);
     close_log(&run->log);
+    free_replicas(&run->replicas);
     release_groups(run->kd);
     kd_free_arrays(run->weights);
     free_annotations(run->annotations);
     free_network(run->net);
 }
 
+/* -gpus; the first of them is the one that networks are made on from now on. */
+static void choose_gpus(const distill_arguments *a)
+{
+    int found = count_gpus();
+    for (int k = 0; k < a->n_gpus; ++k)
+        if (a->gpus[k] >= found)
+            kd_fail("-gpus: found GPU %d, expected one of the %d that this darknet can use",
+                    a->gpus[k], found);
+    if (a->n_gpus) cuda_set_device(a->gpus[0]);
+}
+
 int run_distill(int argc, char **argv)
 {
     distill_run run = {0};
-#ifdef GPU
-    if (gpu_index >= 0) kd_fail("distill trains on the CPU so far: expected -nogpu");
-#endif
     setvbuf(stdout, 0, _IOLBF, 0);
     run.arguments = read_arguments(argc, argv);
     run.data = read_data_options(run.arguments.data, 1);
     run.state.seed = run.arguments.seed ? run.arguments.seed : (uint64_t)time(0);
     cfg_section_hook = strict_section;
     name_files(&run);
+    choose_gpus(&run.arguments);
     load_networks(&run);
     read_lists(&run);
     place_student(&run);
+    spread_student(&run.replicas);
     catch_signals();
     print_intent(&run);
     print_teacher_accuracy(&run);
 
     long batch = get_current_batch(run.net);
     run.log = open_log(run.csv, run.detector, run.arguments.resume ? batch : -1);
-    run.loader = make_loader(&run.train, run.net, images_per_batch(run.net), 1,
-                             run.arguments.threads, run.state.seed);
+    run.loader =
+        make_loader(&run.train, run.net, batches_a_step(&run) * images_per_batch(run.net), 1,
+                    run.arguments.threads, run.state.seed);
     load_batch(&run, batch, *run.net->seen);
     print_figures = run.arguments.verbose;
     run.log.is_terminal &= !print_figures; /* Darknet's lines leave no room for a live one */

@@ -2,6 +2,7 @@
 #include "evaluate.h"
 #include "deepkd.h"
 #include "detect.h"
+#include "device.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -40,6 +41,7 @@ int evaluate_classifier(network *net, const net_outputs *outputs, const image_li
         loaded_images input = finish_loading(images);
         start_loading(images, done + net->batch, net->w, net->h);
         network_predict(net, input.images);
+        pull_logits(net, outputs);
         for (int b = 0; b < net->batch && done < list->n; ++b, ++done) {
             const float *logits = output_logits(net, outputs, 0) + (size_t)b * classes;
             int target = list->targets[input.indices[b]];
@@ -63,6 +65,25 @@ void free_found_boxes(found_boxes f)
     free(f.found.boxes);
 }
 
+/* A teacher on the GPU has no memory left for the deltas that come with a loss. */
+static int knows_loss(const network *net, const net_outputs *outputs)
+{
+    return layer_delta(net, outputs->layer[0]) != 0;
+}
+
+static void forward_output(layer l, network *net, network in)
+{
+#ifdef GPU
+    if (on_gpu(net)) {
+        in.input_gpu = layer_output(net, in.index - 1);
+        l.forward_gpu(l, in);
+        return;
+    }
+#endif
+    (void)net;
+    l.forward(l, in);
+}
+
 /* What Darknet's output layers say of the image that the network has just seen. */
 static double detection_loss(network *net, const net_outputs *outputs, float *truth)
 {
@@ -76,7 +97,7 @@ static double detection_loss(network *net, const net_outputs *outputs, float *tr
         layer l = net->layers[outputs->layer[o]];
         in.index = outputs->layer[o];
         in.input = output_logits(net, outputs, o);
-        l.forward(l, in);
+        forward_output(l, net, in);
         loss += *l.cost;
     }
     return loss / outputs->n;
@@ -142,7 +163,7 @@ static void evaluate_image(network *net, const net_outputs *outputs, const image
         height = input->sizes[2 * i + 1];
     network_predict(net, input->images + i * inputs);
     int takes_truths = !boxes || !boxes->map || net->layers[outputs->layer[0]].map;
-    if (takes_truths)
+    if (takes_truths && knows_loss(net, outputs))
         *loss += detection_loss(net, outputs, input->truths + (size_t)i * net->truths);
     else *loss = NAN;
     if (!boxes) return;

@@ -45,8 +45,8 @@ void free_found_boxes(found_boxes f);
  * augmentation. With `boxes`, which may be NULL, also detects (detect.h) into it. The truths
  * are those of `known` for the list's images, or, without it, those of the label files; an
  * image's id is COCO's or, without `known`, its index. Returns as evaluate_classifier; the
- * result's scores are those of `boxes`, its loss NAN when an output was not finite or the
- * network lacks the map. Exits when `known` does not know an image.
+ * result's scores are those of `boxes`, its loss NAN when an output was not finite, the
+ * network lacks the map, or it is a teacher on the GPU. Exits when `known` does not know an image.
  */
 int evaluate_detector(network *net, const net_outputs *outputs, const image_list *list,
                       const annotations *known, int threads, const volatile sig_atomic_t *stop,

@@ -1,5 +1,7 @@
 /* See groups.h. */
 #include "groups.h"
+#include "device.h"
+#include "groups_gpu.h"
 
 #include <math.h>
 #include <stdarg.h>
@@ -7,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define ALIGNED                                                                                \
+    64 /* numbers, of which each array begins a multiple: 256 bytes, as cudaMalloc's */
 #define SAME 1e-6 /* [net] momentum is a float: .9f - .075 is .825 but for its rounding */
 
 /* Layers whose update() reads weight_updates, bias_updates and scale_updates, and no more. */
@@ -32,31 +36,43 @@ static void check_layers(network *net, const char *cfg)
     }
 }
 
-static layer_buffers own_buffers(layer l)
+/* The next n numbers from base[*at] on; *at goes to the place of the next ones. */
+static float *take(float *base, size_t *at, size_t n)
 {
-    return (layer_buffers){l.weight_updates, l.bias_updates, l.scale_updates};
+    float *numbers = base ? base + *at : 0;
+    *at += (n + ALIGNED - 1) / ALIGNED * ALIGNED;
+    return numbers;
 }
 
-static layer_buffers make_buffers(layer l)
+/* A layer's buffers from base[*at] on; base may be NULL to learn the size alone. */
+static layer_buffers take_buffers(layer l, float *base, size_t *at)
 {
     size_t weights, biases;
     layer_sizes(l, &weights, &biases);
-    return (layer_buffers){kd_calloc(weights, sizeof(float)), kd_calloc(biases, sizeof(float)),
-                           l.scale_updates ? kd_calloc(biases, sizeof(float)) : 0};
+    layer_buffers b = {take(base, at, weights), take(base, at, biases), 0};
+    if (l.scale_updates) b.scales = take(base, at, biases);
+    return b;
 }
 
-static void set_buffers(layer *l, layer_buffers b)
+static void set_buffers(layer *l, layer_buffers buffers, layer_buffers host)
 {
-    l->weight_updates = b.weights;
-    l->bias_updates = b.biases;
-    l->scale_updates = b.scales;
+    l->weight_updates = host.weights;
+    l->bias_updates = host.biases;
+    l->scale_updates = host.scales;
+#ifdef GPU
+    l->weight_updates_gpu = buffers.weights;
+    l->bias_updates_gpu = buffers.biases;
+    l->scale_updates_gpu = buffers.scales;
+#else
+    (void)buffers;
+#endif
 }
 
 /* Points every layer at the group's buffers. */
 static void select_group(network *net, const momentum_group *group)
 {
     for (int i = 0; i < net->n; ++i)
-        if (net->layers[i].update) set_buffers(net->layers + i, group->buffers[i]);
+        if (is_trained(net, i)) set_buffers(net->layers + i, group->buffers[i], group->host[i]);
 }
 
 /* A component joins the group of its momentum, or opens one. */
@@ -73,15 +89,44 @@ static void add_component(deepkd *kd, momentum_groups *groups, kd_component c)
     if (c == (kd_component)kd->options.decay_component) groups->group[g].decays = 1;
 }
 
+/* A network's buffers, one layer behind the other from base[0] on; *size: how many numbers */
+static layer_buffers *lay_out(network *net, float *base, size_t *size)
+{
+    layer_buffers *buffers = kd_calloc(net->n, sizeof(layer_buffers));
+    *size = 0;
+    for (int i = 0; i < net->n; ++i)
+        if (is_trained(net, i)) buffers[i] = take_buffers(net->layers[i], base, size);
+    return buffers;
+}
+
+/* What a layer was made with gives way to the groups' buffers. */
+static void free_own_buffers(network *net)
+{
+    for (int i = 0; i < net->n; ++i) {
+        layer l = net->layers[i];
+        if (!is_trained(net, i)) continue;
+        free(l.weight_updates), free(l.bias_updates), free(l.scale_updates);
+#ifdef GPU
+        device_free(net, l.weight_updates_gpu);
+        device_free(net, l.bias_updates_gpu);
+        device_free(net, l.scale_updates_gpu);
+#endif
+    }
+}
+
 static void allocate_buffers(network *net, momentum_groups *groups)
 {
+    free(lay_out(net, 0, &groups->size));
+    groups->momenta = device_array(net, groups->n * groups->size);
+    groups->host = groups->momenta;
+    if (on_gpu(net)) groups->host = kd_calloc(groups->n * groups->size, sizeof(float));
     for (int g = 0; g < groups->n; ++g) {
-        groups->group[g].buffers = kd_calloc(net->n, sizeof(layer_buffers));
-        for (int i = 0; i < net->n; ++i) {
-            layer l = net->layers[i];
-            if (l.update) groups->group[g].buffers[i] = g ? make_buffers(l) : own_buffers(l);
-        }
+        momentum_group *group = groups->group + g;
+        group->buffers = lay_out(net, groups->momenta + g * groups->size, &groups->size);
+        group->host = lay_out(net, groups->host + g * groups->size, &groups->size);
     }
+    free_own_buffers(net);
+    select_group(net, groups->group);
 }
 
 void resize_groups(deepkd *kd)
@@ -90,8 +135,8 @@ void resize_groups(deepkd *kd)
     for (int i = 0; i < kd->net->n; ++i) {
         layer l = kd->net->layers[i];
         if (!l.cost) continue;
-        free(groups->task_delta[i]);
-        groups->task_delta[i] = kd_calloc((size_t)l.batch * l.outputs, sizeof(float));
+        device_free(kd->net, groups->task_delta[i]);
+        groups->task_delta[i] = device_array(kd->net, (size_t)l.batch * l.outputs);
     }
 }
 
@@ -101,7 +146,8 @@ static void save_task_deltas(deepkd *kd)
     for (int i = 0; i < kd->net->n; ++i) {
         layer l = kd->net->layers[i];
         float *saved = kd->groups->task_delta[i];
-        if (saved) memcpy(saved, l.delta, (size_t)l.batch * l.outputs * sizeof(float));
+        size_t n = (size_t)l.batch * l.outputs;
+        if (saved) device_copy(kd->net, n, layer_delta(kd->net, i), saved);
     }
 }
 
@@ -109,7 +155,8 @@ static void clear_deltas(network *net)
 {
     for (int i = 0; i < net->n; ++i) {
         layer l = net->layers[i];
-        if (l.delta) fill_cpu(l.outputs * l.batch, 0, l.delta, 1);
+        float *delta = layer_delta(net, i);
+        if (delta) device_clear(net, (size_t)l.outputs * l.batch, delta);
     }
 }
 
@@ -120,15 +167,17 @@ static void seed_deltas(deepkd *kd, const momentum_group *group)
     for (int i = 0; group->has[KD_TOG] && i < net->n; ++i) {
         layer l = net->layers[i];
         float *saved = kd->groups->task_delta[i];
-        if (saved) axpy_cpu(l.outputs * l.batch, kd->options.task_weight, saved, 1, l.delta, 1);
+        size_t n = (size_t)l.outputs * l.batch;
+        if (saved) device_add(net, n, kd->options.task_weight, saved, layer_delta(net, i));
     }
     for (int o = 0; o < kd->outputs.n; ++o) {
         int i = kd->outputs.layer[o];
         layer l = net->layers[i];
         /* a [region]'s backward would take its delta through the logistic of its objectness */
-        float *delta = l.type == REGION ? net->layers[i - 1].delta : l.delta;
+        float *delta = layer_delta(net, l.type == REGION ? i - 1 : i);
+        size_t n = (size_t)l.batch * l.inputs;
         for (int c = KD_TCG; c <= KD_NCG; ++c)
-            if (group->has[c]) axpy_cpu(l.batch * l.inputs, 1, kd->delta[c][o], 1, delta, 1);
+            if (group->has[c]) device_add(net, n, 1, kd->delta[c][o], delta);
     }
 }
 
@@ -165,15 +214,15 @@ static void update_group(network *net, const momentum_group *group, update_args 
         if (net->layers[i].update) net->layers[i].update(net->layers[i], a);
 }
 
-/*
- * net->update: each layer's own update once a group. The group that decays comes
- * first, for its decay is taken from the weights before the step.
- */
-static void update_groups(network *net)
+void update_groups(network *net)
 {
     deepkd *kd = find_deepkd(net);
     momentum_groups *groups = kd->groups;
     if (kd->broken) return;
+    if (on_gpu(net)) {
+        update_groups_gpu(kd);
+        return;
+    }
     update_args a = {0};
     a.batch = net->batch * net->subdivisions;
     a.learning_rate = get_current_rate(net);
@@ -191,6 +240,7 @@ void attach_groups(deepkd *kd, const char *cfg)
     allocate_buffers(kd->net, kd->groups);
     kd->groups->task_delta = kd_calloc(kd->net->n, sizeof(float *));
     resize_groups(kd);
+    if (on_gpu(kd->net)) attach_groups_gpu(kd);
     kd->net->backward = backward_groups;
     kd->net->update = update_groups;
 }
@@ -199,17 +249,34 @@ void release_groups(deepkd *kd)
 {
     momentum_groups *groups = kd->groups;
     if (!groups) return;
-    for (int g = 0; g < groups->n; ++g) {
-        for (int i = 0; g && i < kd->net->n; ++i) {
-            layer_buffers b = groups->group[g].buffers[i];
-            free(b.weights), free(b.biases), free(b.scales);
-        }
-        free(groups->group[g].buffers);
+    network *net = kd->net;
+    if (on_gpu(net)) release_groups_gpu(kd);
+    for (int i = 0; i < net->n; ++i) {
+        if (is_trained(net, i))
+            set_buffers(net->layers + i, (layer_buffers){0}, (layer_buffers){0});
+        device_free(net, groups->task_delta[i]);
     }
-    for (int i = 0; i < kd->net->n; ++i) free(groups->task_delta[i]);
+    for (int g = 0; g < groups->n; ++g) {
+        free(groups->group[g].buffers);
+        free(groups->group[g].host);
+    }
+    if (on_gpu(net)) free(groups->host);
+    device_free(net, groups->momenta);
     free(groups->task_delta);
     free(groups);
     kd->groups = 0;
+}
+
+void pull_groups(deepkd *kd)
+{
+    momentum_groups *groups = kd->groups;
+    device_pull(kd->net, groups->n * groups->size, groups->momenta, groups->host);
+}
+
+void push_groups(deepkd *kd)
+{
+    momentum_groups *groups = kd->groups;
+    device_push(kd->net, groups->n * groups->size, groups->host, groups->momenta);
 }
 
 /* Appends to text[size], cut where it is full. */
@@ -227,7 +294,7 @@ static void append_group(kd_arrays *list, const deepkd *kd, const momentum_group
 {
     for (int i = 0; i < kd->net->n; ++i) {
         size_t weights, biases;
-        layer_buffers b = group->buffers[i];
+        layer_buffers b = group->host[i];
         layer_sizes(kd->net->layers[i], &weights, &biases);
         kd_append(list, b.weights, weights);
         kd_append(list, b.biases, biases);
@@ -242,23 +309,25 @@ kd_arrays group_arrays(const deepkd *kd)
     return list;
 }
 
-const char *broken_group(const deepkd *kd)
+const char *name_gradient(const momentum_group *group)
 {
     static char text[64];
-    snprintf(text, sizeof(text), "student's weights");
+    snprintf(text, sizeof(text), "gradient of");
+    for (int c = 0; c < KD_COMPONENTS; ++c)
+        if (group->has[c]) append(text, sizeof(text), " %s", kd_component_name[c]);
+    return text;
+}
+
+const char *broken_group(const deepkd *kd)
+{
     for (int g = 0; g < kd->groups->n; ++g) {
-        const momentum_group *group = kd->groups->group + g;
         kd_arrays list = {0, 0};
-        append_group(&list, kd, group);
+        append_group(&list, kd, kd->groups->group + g);
         int is_finite = all_finite(list);
         kd_free_arrays(list);
-        if (is_finite) continue;
-        snprintf(text, sizeof(text), "gradient of");
-        for (int c = 0; c < KD_COMPONENTS; ++c)
-            if (group->has[c]) append(text, sizeof(text), " %s", kd_component_name[c]);
-        return text;
+        if (!is_finite) return name_gradient(kd->groups->group + g);
     }
-    return text;
+    return "student's weights";
 }
 
 void describe_groups(const deepkd *kd, char *text, size_t size)

@@ -1,15 +1,9 @@
 /* See kd_math.h. Every formula is for one row; t is the target class. */
 #include "kd_math.h"
+#include "kd_formulas.h"
 
 #include <math.h>
 #include <string.h>
-
-#define STD_EPSILON 1e-7 /* added to a row's standard deviation, as in the official code */
-
-/* log(sum of exp) in two parts, whose sum would lose digits for large logits */
-typedef struct {
-    double largest, log;
-} log_sum;
 
 /* over the x[j] that are marked; at least one must be */
 static log_sum log_sum_exp(int n, const double *x, const double *mask)
@@ -23,30 +17,6 @@ static log_sum log_sum_exp(int n, const double *x, const double *mask)
     for (int j = 0; j < n; ++j)
         if (mask[j]) sum += exp(x[j] - largest);
     return (log_sum){largest, log(sum)};
-}
-
-static double minus(double x, log_sum s)
-{
-    return (x - s.largest) - s.log;
-}
-
-/* log(sigmoid(x)), and log(1 - sigmoid(x)) = log_sigmoid(-x) */
-static double log_sigmoid(double x)
-{
-    return x < 0 ? x - log1p(exp(x)) : -log1p(exp(-x));
-}
-
-/* KL between two outcomes, given the logs of both probabilities of each:
- * teacher (log_q, log_1q), student (log_p, log_1p). A probability of 0 counts 0. */
-static double binary_kl(double log_q, double log_1q, double log_p, double log_1p)
-{
-    return exp(log_q) * (log_q - log_p) + exp(log_1q) * (log_1q - log_1p);
-}
-
-/* p - q without cancellation near 1, from the logs of p, 1-p, q, 1-q */
-static double difference(double log_p, double log_1p, double log_q, double log_1q)
-{
-    return log_p < log_1p ? exp(log_p) - exp(log_q) : exp(log_1q) - exp(log_1p);
 }
 
 /* x <- u/T, u the logits, standardized if asked; returns the row's standard deviation */
@@ -114,15 +84,6 @@ static double softmax_ncg(const kd_loss_config *config, int n, const double *x, 
         gradient[j] = weight * (exp(log_p) - exp(log_q));
     }
     return weight * config->temperature * loss;
-}
-
-/* kd_yes_or_no, of logits that have been divided by T */
-static double yes_or_no(double weight, double t, double x, double y, double *gradient)
-{
-    double log_p = log_sigmoid(x), log_1p = log_sigmoid(-x);
-    double log_q = log_sigmoid(y), log_1q = log_sigmoid(-y);
-    *gradient = weight * t * difference(log_p, log_1p, log_q, log_1q);
-    return weight * t * t * binary_kl(log_q, log_1q, log_p, log_1p);
 }
 
 double kd_yes_or_no(double weight, double temperature, double student, double teacher,

@@ -37,7 +37,8 @@ static void copy_rows(FILE *to, char *file, const char *header, long last_batch)
 
 run_log open_log(char *csv_file, int is_detector, long resumed_batch)
 {
-    run_log log = {0, csv_file, isatty(STDOUT_FILENO), is_detector};
+    run_log log = {
+        .csv_file = csv_file, .is_terminal = isatty(STDOUT_FILENO), .is_detector = is_detector};
     const char *header = columns[is_detector];
     FILE *fp = open_atomic(csv_file);
     fputs(header, fp);
@@ -45,18 +46,21 @@ run_log open_log(char *csv_file, int is_detector, long resumed_batch)
     close_atomic(fp, csv_file);
     log.csv = fopen(csv_file, "a");
     if (!log.csv) file_error(csv_file);
+    log.chart = make_chart(csv_file);
     return log;
 }
 
 /* A row is written whole, at once, so that a kill leaves no half of it. */
-static void flush_csv(run_log *log)
+static void end_row(run_log *log, const log_entry *e)
 {
     if (fflush(log->csv)) kd_fail("%s: cannot be written", log->csv_file);
+    update_chart(log->chart, e->max_batches, !log->dont_show);
 }
 
 void close_log(run_log *log)
 {
     if (fclose(log->csv)) kd_fail("%s: cannot be written", log->csv_file);
+    free_chart(log->chart);
 }
 
 static void format_time(double seconds, char *text, size_t size)
@@ -123,7 +127,7 @@ void log_batch(run_log *log, const log_entry *e)
                 m.r50, m.r75, e->region.count);
     }
     fputs(",,\n", log->csv);
-    flush_csv(log);
+    end_row(log, e);
 }
 
 void log_progress(run_log *log, const log_entry *e)
@@ -175,5 +179,5 @@ void log_evaluation(run_log *log, const log_entry *e, const evaluation *v, doubl
             (unsigned long long)e->images, log->is_detector ? ",,,,,,," : "", v->loss);
     if (v->by == METRIC_LOSS) fputs(",\n", log->csv);
     else fprintf(log->csv, "%.6g,%.6g\n", v->score[0], v->score[1]);
-    flush_csv(log);
+    end_row(log, e);
 }

@@ -1,11 +1,12 @@
 /*
  * What a run tells: Darknet's training line with the components behind it (and a
  * detector's region figures), one live line with a progress bar on a terminal,
- * and a CSV file.
+ * a CSV file, and with OPENCV=1 a chart of it.
  */
 #ifndef KD_LOG_H
 #define KD_LOG_H
 
+#include "chart.h"
 #include "deepkd_loss_layer.h"
 #include "evaluate.h"
 
@@ -29,6 +30,8 @@ typedef struct {
     char *csv_file;
     int is_terminal; /* of stdout */
     int is_detector;
+    int dont_show; /* no window for the chart */
+    chart *chart;
 } run_log;
 
 /*

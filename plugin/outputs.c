@@ -1,6 +1,7 @@
 /* See outputs.h. */
 #include "outputs.h"
 #include "deepkd.h"
+#include "device.h"
 
 #include "region_layer.h"
 #include "yolo_layer.h"
@@ -85,6 +86,15 @@ net_outputs find_outputs(network *net, const char *cfg)
 float *output_logits(network *net, const net_outputs *outputs, int o)
 {
     return net->layers[outputs->layer[o] - 1].output;
+}
+
+void pull_logits(network *net, const net_outputs *outputs)
+{
+    for (int o = 0; o < outputs->n; ++o) {
+        int logits = outputs->layer[o] - 1;
+        layer l = net->layers[logits];
+        device_pull(net, (size_t)l.batch * l.outputs, layer_output(net, logits), l.output);
+    }
 }
 
 prediction find_prediction(network *net, const net_outputs *outputs, int o, int b, int n, int i,

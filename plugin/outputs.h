@@ -25,8 +25,12 @@ net_outputs find_outputs(network *net, const char *cfg);
 /* 1 for [yolo] and [region], 0 for [softmax]. */
 int is_detector(const net_outputs *outputs);
 
-/* The logits of output o: [batch][inputs of its layer], raw, as the layer before left them. */
+/* The logits of output o: [batch][inputs of its layer], raw, as the layer before left them. Of
+ * a network on the GPU: as of the last pull_logits. */
 float *output_logits(network *net, const net_outputs *outputs, int o);
+
+/* Fetches the logits of all outputs from the GPU to where output_logits finds them. */
+void pull_logits(network *net, const net_outputs *outputs);
 
 /*
  * One prediction: an image, an output layer and, of a detector, a cell and an anchor. Its

@@ -1,5 +1,6 @@
 # Included by Darknet's Makefile (see patches/0001), which runs in the build folder: compiles
-# every plugin/*.c into Darknet's obj/ and links it into ./darknet, not into the libraries.
+# every plugin/*.c, with GPU=1 every *.cu and with OPENCV=1 every *.cpp into Darknet's obj/, and
+# links it into ./darknet, not into the libraries.
 # PLUGIN_DIR, PLUGIN and the files .switches and .patched come from the top Makefile.
 
 .DEFAULT_GOAL := all
@@ -7,18 +8,32 @@
 # a changed switch or patch rebuilds every object
 DEPS += .switches .patched
 
-# -isystem: no warnings about Darknet's headers
-PLUGIN_CFLAGS := -std=gnu11 -Wall -Wextra -isystem include -isystem src -I$(PLUGIN_DIR) -MMD -MP
+# -isystem: no warnings about the headers of Darknet and CUDA
+PLUGIN_CFLAGS := -Wall -Wextra -isystem include -isystem src -I$(PLUGIN_DIR) -MMD -MP
 # under Darknet's -Ofast alone, isnan() is always 0 and sums are taken in any order
 PLUGIN_CFLAGS += -fno-fast-math
 
 ifeq ($(PLUGIN),1)
-PLUGIN_OBJ := $(patsubst $(PLUGIN_DIR)/%.c,$(OBJDIR)%.o,$(wildcard $(PLUGIN_DIR)/*.c))
-EXECOBJA   += $(notdir $(PLUGIN_OBJ))
-VPATH      := $(VPATH):$(PLUGIN_DIR)
-COMMON     += -DPLUGIN_INIT=deepkd_init
+PLUGIN_C := $(wildcard $(PLUGIN_DIR)/*.c)
+ifeq ($(GPU),1)
+PLUGIN_CFLAGS += -isystem $(CUDA)/include
+PLUGIN_CU := $(wildcard $(PLUGIN_DIR)/*.cu)
+endif
+ifeq ($(OPENCV),1)
+PLUGIN_CPP := $(wildcard $(PLUGIN_DIR)/*.cpp)
+endif
+objects = $(patsubst $(PLUGIN_DIR)/%,$(OBJDIR)%.o,$(basename $(1)))
+PLUGIN_OBJ := $(call objects,$(PLUGIN_C) $(PLUGIN_CU) $(PLUGIN_CPP))
+
+EXECOBJA += $(notdir $(PLUGIN_OBJ))
+VPATH    := $(VPATH):$(PLUGIN_DIR)
+COMMON   += -DPLUGIN_INIT=deepkd_init
 $(EXEC) tests/%: LDFLAGS += -lcjson
 
-$(PLUGIN_OBJ): CFLAGS += $(PLUGIN_CFLAGS)
+$(call objects,$(PLUGIN_C)): CFLAGS += -std=gnu11 $(PLUGIN_CFLAGS)
+$(call objects,$(PLUGIN_CPP)): CFLAGS += -std=gnu++17 $(PLUGIN_CFLAGS)
+# nvcc searches its own headers before any -isystem, and they have a cuda.h too
+$(call objects,$(PLUGIN_CU)): NVCCFLAGS += -std=c++17 -I$(PLUGIN_DIR) -MMD -MP
+$(call objects,$(PLUGIN_CU)): CFLAGS += -Wall -Wextra -fno-fast-math
 -include $(PLUGIN_OBJ:.o=.d)
 endif

@@ -1,6 +1,7 @@
 /* See rows.h. */
 #include "rows.h"
 #include "deepkd.h"
+#include "device.h"
 
 #include "box.h"
 
@@ -111,7 +112,7 @@ static void add_truth_rows(const row_source *s, int b, const row_list *found, ro
         get_truth(s->student, b, r.truth, &truth);
         if (!find_teachers(s, b, truth, &r.teacher)) continue;
         for (int m = first; m < list->n; ++m)
-            if (list->rows[m].student.classes == r.student.classes) r.objectness = 0;
+            if (list->rows[m].student.classes == r.student.classes) r.is_first = 0;
         append_row(list, r);
     }
 }
@@ -156,16 +157,17 @@ static int is_suppressed(const row_source *s, prediction p, int class)
 static void add_dense_rows(const row_source *s, prediction student, prediction teacher,
                            const row_list *found, row_list *list)
 {
-    row r = {student, teacher, 0, teachers_objectness(s, teacher), 1, -1};
+    int ask = on_gpu(s->teacher) && !needs_teacher(s);
+    row r = {student, teacher, 0, ask ? ASK_TEACHER : teachers_objectness(s, teacher), 1, -1};
     for (int k = 0; k < found->n; ++k) {
         if (found->rows[k].student.classes != student.classes) continue;
         r.target = found->rows[k].target;
         r.truth = found->rows[k].truth;
         append_row(list, r);
-        r.objectness = 0;
+        r.is_first = 0;
     }
-    if (!r.objectness) return;
-    r.target = most_confident_class(s, teacher);
+    if (!r.is_first) return;
+    r.target = ask ? ASK_TEACHER : most_confident_class(s, teacher);
     if (s->feature_nms && is_suppressed(s, teacher, r.target)) r.weight = 0;
     append_row(list, r);
 }
@@ -200,7 +202,13 @@ static void add_classifier_row(const row_source *s, int b, row_list *list)
     int target = max_index(net->truth + (size_t)b * net->truths, s->student_outputs.classes);
     append_row(list, (row){find_prediction(s->student, &s->student_outputs, 0, b, 0, 0, 0),
                            find_prediction(s->teacher, &s->teacher_outputs, 0, b, 0, 0, 0),
-                           target, 1, 0, -1});
+                           target, 1, 1, -1});
+}
+
+int needs_teacher(const row_source *s)
+{
+    layer l = s->teacher->layers[s->teacher_outputs.layer[0]];
+    return s->kind == ROWS_DENSE ? s->feature_nms : l.type == REGION && !l.bias_match;
 }
 
 void find_rows(const row_source *s, row_list *list)

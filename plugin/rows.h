@@ -15,11 +15,12 @@ typedef enum { ROWS_TRUTH, ROWS_DENSE } kd_rows;
 
 typedef struct {
     prediction student, teacher;
-    int target;
-    double weight;  /* of TCG and NCG */
-    int objectness; /* 1: the objectness is distilled here, once for a prediction */
-    int truth;      /* its box's place in the image's list, -1: none */
+    int target;    /* a class; ASK_TEACHER: the teacher's most confident one */
+    double weight; /* of TCG and NCG; ASK_TEACHER: the teacher's objectness */
+    int is_first;  /* of the rows of its student's prediction: there objectness is distilled */
+    int truth;     /* its box's place in the image's list, -1: none */
 } row;
+#define ASK_TEACHER (-1) /* on the GPU, which knows its logits (kd_math_kernels.h) */
 
 /* The teacher's partner of one of the student's heads, for rows=dense. */
 typedef struct {
@@ -48,6 +49,13 @@ typedef struct {
  */
 #define ANCHOR_IOU .5
 void pair_heads(row_source *s, const char *cfg, const char *teacher_cfg);
+
+/*
+ * 1 when find_rows looks at the teacher's predictions themselves: they must be in the host's
+ * memory then. On the GPU rows=dense leaves them to the kernel (ASK_TEACHER), but for feature
+ * NMS; a [region] with bias_match=0 assigns a truth by its predictions.
+ */
+int needs_teacher(const row_source *s);
 
 /* Frees what pair_heads has allocated, if it was called. */
 void free_pairs(row_source *s);

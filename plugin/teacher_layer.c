@@ -1,8 +1,10 @@
 /* See teacher_layer.h. */
 #include "teacher_layer.h"
 #include "deepkd.h"
+#include "device.h"
 #include "options.h"
 #include "parameters.h"
+#include "teacher_gpu.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -24,11 +26,19 @@ static void release_nothing(layer l)
     (void)l;
 }
 
+void set_forward(layer *l, void (*forward)(layer, network))
+{
+    l->forward = forward;
+#ifdef GPU
+    l->forward_gpu = forward;
+#endif
+}
+
 void resize_pass_through(layer *l, network *net)
 {
     layer resized = make_pass_through_layer(net, l->index);
     resized.plugin = l->plugin;
-    resized.forward = l->forward;
+    set_forward(&resized, l->forward);
     resized.release = l->release;
     resized.resize = l->resize;
     *l = resized;
@@ -59,12 +69,13 @@ layer make_pass_through_layer(network *net, int index)
     layer l = get_network_output_layer(&before);
     l.type = BLANK;
     l.index = index;
-    l.forward = l.backward = forward_nothing;
+    set_forward(&l, forward_nothing);
+    l.backward = forward_nothing;
     l.update = 0;
     l.delta = 0;
     l.cost = 0;
 #ifdef GPU
-    l.forward_gpu = l.backward_gpu = forward_nothing;
+    l.backward_gpu = forward_nothing;
     l.update_gpu = 0;
     l.delta_gpu = 0;
 #endif
@@ -77,6 +88,7 @@ layer make_pass_through_layer(network *net, int index)
 static void release_teacher_layer(layer l)
 {
     teacher *t = l.plugin;
+    if (on_gpu(t->student) && t->gpu) release_teacher_gpu(t);
     if (t->net) free_network(t->net);
     free(t->input);
     free(t->outputs.layer);
@@ -85,11 +97,27 @@ static void release_teacher_layer(layer l)
     free(t);
 }
 
+#ifdef GPU
+static void drop_from_gpu(const network *net, layer *l)
+{
+    float **buffers[] = {&l->delta_gpu, &l->weight_updates_gpu, &l->bias_updates_gpu,
+                         &l->scale_updates_gpu, &l->x_norm_gpu};
+    if (l->type == DROPOUT) l->delta_gpu = 0;
+    for (size_t k = 0; k < sizeof(buffers) / sizeof(*buffers); ++k) {
+        device_free(net, *buffers[k]);
+        *buffers[k] = 0;
+    }
+}
+#endif
+
 /* Inference needs no gradients; without a delta, forward_network need not clear it either. */
 static void drop_training_buffers(network *net)
 {
     for (int i = 0; i < net->n; ++i) {
         layer *l = net->layers + i;
+#ifdef GPU
+        if (on_gpu(net)) drop_from_gpu(net, l);
+#endif
         if (l->type == YOLO || l->type == REGION) continue; /* their forward clears it */
         if (l->type != DROPOUT) free(l->delta); /* a [dropout]'s delta is its neighbour's */
         free(l->weight_updates);
@@ -103,8 +131,10 @@ static void drop_training_buffers(network *net)
 static void follow_student(teacher *t)
 {
     if (!t->resize || (t->net->w == t->student->w && t->net->h == t->student->h)) return;
+    if (on_gpu(t->net) && t->gpu) unshare_outputs(t);
     resize_network(t->net, t->student->w, t->student->h);
     drop_training_buffers(t->net);
+    if (on_gpu(t->net) && t->gpu) share_outputs(t);
 }
 
 static void resize_teacher_layer(layer *l, network *net)
@@ -122,11 +152,12 @@ layer parse_teacher(list *options, network *net, int index, char *cfgfile)
             "at the end of the file",
             cfgfile, index, net->n);
     teacher *t = kd_calloc(1, sizeof(*t));
+    t->lane = 1;
     read_options(cfgfile, "[teacher]", options, teacher_options, t);
     t->student = net;
     layer l = make_pass_through_layer(net, index);
     l.plugin = t;
-    l.forward = forward_teacher_layer;
+    set_forward(&l, forward_teacher_layer);
     l.release = release_teacher_layer;
     l.resize = resize_teacher_layer;
     fprintf(stderr, "%5d teacher %s\n", index, t->cfg ? t->cfg : "");
@@ -149,6 +180,7 @@ void load_teacher(teacher *t, char *weights)
     load_whole_weights(t->net, weights, 0);
     drop_training_buffers(t->net);
     follow_student(t);
+    if (on_gpu(student)) attach_teacher_gpu(t);
 }
 
 /* The student's images, each resized to the teacher's input. */
@@ -169,6 +201,10 @@ void forward_teacher_layer(layer l, network net)
 {
     teacher *t = l.plugin;
     if (!t->net || t->idle || !net.train) return;
+    if (on_gpu(t->net)) {
+        finish_teacher_gpu(t);
+        return;
+    }
     int same = t->net->w == t->student->w && t->net->h == t->student->h;
     if (!same) resize_images(t);
     network_predict(t->net, same ? t->student->input : t->input);

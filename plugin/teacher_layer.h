@@ -19,6 +19,9 @@ typedef struct {
     net_outputs outputs;
     float *input; /* [batch][c][h][w] of the teacher's size; NULL until the sizes differ */
     int idle;     /* 1: nobody needs the logits, forward does nothing */
+    int pulls;    /* 1: the host needs its predictions also when it runs on the GPU */
+    int lane;     /* on the GPU, of its stream (patches/0030); the student's has another */
+    struct teacher_gpu *gpu; /* teacher_gpu.h; NULL on the CPU */
 } teacher;
 
 /* A registered layer's parser (patches/0001). */
@@ -31,11 +34,17 @@ layer parse_teacher(list *options, network *net, int index, char *cfgfile);
  */
 void load_teacher(teacher *t, char *weights);
 
-/* Runs the teacher on the images in the student's input; only in training. */
+/*
+ * Runs the teacher on the images in the student's input; only in training. On the GPU it has
+ * been running since the student's forward pass began, and this waits for it.
+ */
 void forward_teacher_layer(layer l, network net);
 
 /* A layer that hands on the output of the layers before it and has nothing of its own. */
 layer make_pass_through_layer(network *net, int index);
+
+/* Gives a layer its forward, on the CPU and on the GPU. */
+void set_forward(layer *l, void (*forward)(layer, network));
 
 /* Its resize: makes it anew, with the plugin's pointers. */
 void resize_pass_through(layer *l, network *net);

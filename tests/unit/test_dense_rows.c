@@ -211,7 +211,7 @@ static void check_prediction(const char *name, const seen *s, const all_seen *te
         const row *r = kd->rows.rows + *at;
         if (!t) fail_msg("%s: a row without a partner", name);
         assert_true(same_prediction(r->teacher, t->at));
-        assert_int_equal(r->objectness, *at == first);
+        assert_int_equal(r->is_first, *at == first);
         assert_true(fabs(r->weight - (nms ? 0 : t->objectness)) < 1e-12);
         last = 1 << r->target;
         targets |= last;
@@ -289,7 +289,7 @@ static void test_equals_in_feature_nms(void **state)
         const row *r = kd->rows.rows + k;
         int is_first = r->student.i == 0 && r->student.j == 0 && k % (6 * 16) < 16;
         assert_true(r->weight == (is_first ? .5 : 0));
-        assert_int_equal(r->objectness, 1);
+        assert_int_equal(r->is_first, 1);
         assert_int_equal(r->target, 0);
     }
     stop();

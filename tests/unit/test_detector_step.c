@@ -72,7 +72,7 @@ static double *plain_deltas(int o, double T, double weight, double objectness)
             want[at] -= weight * r->weight * T * apart;
         }
         double apart = sigmoid(z[p.objectness] / T) - sigmoid(y[q.objectness] / T);
-        want[p.objectness] -= weight * objectness * r->objectness * T * apart;
+        want[p.objectness] -= weight * objectness * r->is_first * T * apart;
     }
     return want;
 }
@@ -129,7 +129,7 @@ static void test_objectness_is_of_the_tcg(void **state)
         double y = output_logits(kd->teacher->net, &kd->teacher->outputs,
                                  r->teacher.output)[r->teacher.objectness];
         double p = sigmoid(z / 4), q = sigmoid(y / 4);
-        want += r->objectness * 2 * 16 * (q * log(q / p) + (1 - q) * log((1 - q) / (1 - p)));
+        want += r->is_first * 2 * 16 * (q * log(q / p) + (1 - q) * log((1 - q) / (1 - p)));
     }
     assert_true(want > 0 && fabs(kd->loss[KD_TCG] - want) < 1e-6 * want);
     assert_true(kd->loss[KD_NCG] == 0);

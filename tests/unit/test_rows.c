@@ -315,7 +315,7 @@ static void check_lists(int teacher_lacks)
         assert_int_equal(r->student.image, r->teacher.image);
         for (int m = 0; m < k; ++m)
             first &= !same_prediction(kd->rows.rows[m].student, r->student);
-        assert_int_equal(r->objectness, first); /* once a prediction */
+        assert_int_equal(r->is_first, first); /* once a prediction */
         seen += first;
     }
     assert_true(teacher_lacks ? seen <= students.n : seen == students.n);
@@ -386,7 +386,7 @@ static void test_objectness_of_what_is_left(void **state)
     assert_int_equal(kd->rows.n, 1);
     assert_int_equal(kd->rows.rows[0].target, 3);
     assert_int_equal(kd->rows.rows[0].truth, 1);
-    assert_int_equal(kd->rows.rows[0].objectness, 1);
+    assert_int_equal(kd->rows.rows[0].is_first, 1);
     stop();
 }
 

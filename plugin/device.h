@@ -1,0 +1,50 @@
+/*
+ * Arrays of a network, wherever the network is: on the CPU, or on the GPU in a GPU=1 build
+ * without -nogpu. With these the files above know one network, not two.
+ */
+#ifndef KD_DEVICE_H
+#define KD_DEVICE_H
+
+#include "darknet.h"
+
+/*
+ * 1 when the network's arrays are on a GPU. A constant in a build without one, so that what
+ * stands behind `if (on_gpu(net))` need not exist there: the functions of the *_gpu.h.
+ */
+#ifdef GPU
+#define on_gpu(net) ((net)->gpu_index >= 0)
+#else
+#define on_gpu(net) 0
+#endif
+
+/* How many GPUs this program can use; 0 with -nogpu and in a build without a GPU. */
+int count_gpus(void);
+
+/* `n` zeros where the network is; free with device_free, which takes NULL too. */
+float *device_array(const network *net, size_t n);
+void device_free(const network *net, float *x);
+
+/* x <- 0; to <- from; y <- y + a x. All of `n` numbers, where the network is. */
+void device_clear(const network *net, size_t n, float *x);
+void device_copy(const network *net, size_t n, float *from, float *to);
+void device_add(const network *net, size_t n, float a, float *x, float *y);
+
+/*
+ * Between a host array and one where the network is; nothing when both are the same. They
+ * return when the copy is done.
+ */
+void device_push(const network *net, size_t n, float *host, float *x);
+void device_pull(const network *net, size_t n, float *x, float *host);
+
+/* A layer's output and delta where the network is; [batch][outputs]. */
+float *layer_output(const network *net, int i);
+float *layer_delta(const network *net, int i);
+
+/* 1 when the layer has parameters that an update changes. */
+int is_trained(const network *net, int i);
+
+/* All weights and statistics: from the GPU to the arrays of the host, and back. */
+void pull_network(network *net);
+void push_network(network *net);
+
+#endif

@@ -1,0 +1,56 @@
+/*
+ * The formulas of one class or one pair of probabilities, for the CPU (kd_math.c) and the GPU
+ * (kd_math_kernels.cu) alike. All in log space: finite for logits of any finite size.
+ */
+#ifndef KD_FORMULAS_H
+#define KD_FORMULAS_H
+
+#include <math.h>
+
+#ifdef __CUDACC__
+#define KD_FORMULA static __host__ __device__ inline
+#else
+#define KD_FORMULA static inline
+#endif
+
+#define STD_EPSILON 1e-7 /* added to a row's standard deviation, as in the official code */
+
+/* log(sum of exp) in two parts, whose sum would lose digits for large logits */
+typedef struct {
+    double largest, log;
+} log_sum;
+
+KD_FORMULA double minus(double x, log_sum s)
+{
+    return (x - s.largest) - s.log;
+}
+
+/* log(sigmoid(x)), and log(1 - sigmoid(x)) = log_sigmoid(-x) */
+KD_FORMULA double log_sigmoid(double x)
+{
+    return x < 0 ? x - log1p(exp(x)) : -log1p(exp(-x));
+}
+
+/* KL between two outcomes, given the logs of both probabilities of each:
+ * teacher (log_q, log_1q), student (log_p, log_1p). A probability of 0 counts 0. */
+KD_FORMULA double binary_kl(double log_q, double log_1q, double log_p, double log_1p)
+{
+    return exp(log_q) * (log_q - log_p) + exp(log_1q) * (log_1q - log_1p);
+}
+
+/* p - q without cancellation near 1, from the logs of p, 1-p, q, 1-q */
+KD_FORMULA double difference(double log_p, double log_1p, double log_q, double log_1q)
+{
+    return log_p < log_1p ? exp(log_p) - exp(log_q) : exp(log_1q) - exp(log_1p);
+}
+
+/* kd_yes_or_no (kd_math.h), of logits that have been divided by T */
+KD_FORMULA double yes_or_no(double weight, double t, double x, double y, double *gradient)
+{
+    double log_p = log_sigmoid(x), log_1p = log_sigmoid(-x);
+    double log_q = log_sigmoid(y), log_1q = log_sigmoid(-y);
+    *gradient = weight * t * difference(log_p, log_1p, log_q, log_1q);
+    return weight * t * t * binary_kl(log_q, log_1q, log_p, log_1p);
+}
+
+#endif

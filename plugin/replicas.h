@@ -1,0 +1,46 @@
+/*
+ * One student, or several copies of it, each on a GPU of its own with a teacher of its own,
+ * that learn as one: each takes its share of the images of a step, their momenta are averaged,
+ * and all make the same update. As in Darknet, n GPUs train n batches a step at n times the
+ * learning rate, and a run's batches are counted one by one: the result is that of one network
+ * with n times the batch and the rate (batch norm apart, whose statistics are each copy's).
+ */
+#ifndef KD_REPLICAS_H
+#define KD_REPLICAS_H
+
+#include "groups.h"
+
+#define KD_MOST_GPUS 16
+
+typedef struct {
+    deepkd *kd[KD_MOST_GPUS]; /* [n]; the first is what is evaluated and saved */
+    int n;
+    float *incoming; /* another copy's momenta, on the first one's GPU */
+} replicas;
+
+/* Makes the student's further copies like the first one and lets all of them be trained. */
+typedef deepkd *(*replica_maker)(void *context);
+
+/*
+ * `first` alone; then with copies that `make` yields, one for each of gpus[1 .. n-1], with its
+ * GPU current. Copies and their teachers belong to the replicas; the first one to the caller.
+ */
+replicas make_replicas(deepkd *first, const int *gpus, int n, replica_maker make,
+                       void *context);
+void free_replicas(replicas *r);
+
+/* Gives all copies the first one's weights, momenta and place in the run. */
+void spread_student(replicas *r);
+
+/* Gives all copies another size of input. */
+void resize_replicas(replicas *r, int width, int height);
+
+/*
+ * One step: trains on n x images_per_batch images, [image][c][h][w], and their truths. Returns
+ * the mean loss of an image. `seed` is for [dropout] and [crop]. The first one's `loss`,
+ * `images` and `broken` are then those of all; on the GPU, once read_replicas has fetched them.
+ */
+double train_replicas(replicas *r, float *images, float *truths, unsigned int seed);
+void read_replicas(replicas *r);
+
+#endif

@@ -1,0 +1,159 @@
+/* See teacher_gpu.h. */
+#include "teacher_gpu.h"
+#include "deepkd.h"
+
+#ifdef GPU
+
+#include "memory_plan.h"
+#include "teacher_kernels.h"
+
+#include "cuda.h"
+
+#include <stdlib.h>
+
+struct teacher_gpu {
+    memory_plan plan;     /* of the outputs as they are shared now */
+    float **memory;       /* [plan.blocks] */
+    int *indexes;         /* of the largest [maxpool], for all of them */
+    cudaEvent_t uploaded; /* the student's images are on the GPU */
+    cudaEvent_t done;     /* the teacher's logits are there */
+};
+
+/* Frees what each layer has of its own and points it into the shared blocks. */
+static void share_layer(teacher *t, int i)
+{
+    struct teacher_gpu *gpu = t->gpu;
+    layer *l = t->net->layers + i;
+    int owner = gpu->plan.owner[i];
+    if (owner == i && l->output_gpu) cuda_free(l->output_gpu);
+    l->output_gpu = gpu->plan.block[owner] < 0 ? 0 : gpu->memory[gpu->plan.block[owner]];
+    if (l->x_gpu) {
+        cuda_free(l->x_gpu);
+        l->x_gpu = l->output_gpu; /* a copy for backward, which inference makes all the same */
+    }
+    if (l->indexes_gpu) {
+        cuda_free((float *)l->indexes_gpu);
+        l->indexes_gpu = gpu->indexes;
+    }
+}
+
+void share_outputs(teacher *t)
+{
+    struct teacher_gpu *gpu = t->gpu;
+    size_t indexes = 0;
+    gpu->plan = plan_memory(t->net, &t->outputs);
+    gpu->memory = kd_calloc(gpu->plan.blocks, sizeof(float *));
+    for (int b = 0; b < gpu->plan.blocks; ++b)
+        gpu->memory[b] = cuda_make_array(0, gpu->plan.size[b]);
+    for (int i = 0; i < t->net->n; ++i) {
+        layer l = t->net->layers[i];
+        if (l.indexes_gpu && (size_t)l.outputs * l.batch > indexes)
+            indexes = (size_t)l.outputs * l.batch;
+    }
+    gpu->indexes = indexes ? cuda_make_int_array(0, indexes) : 0;
+    for (int i = 0; i < t->net->n; ++i) share_layer(t, i);
+    t->net->output_gpu = t->net->layers[t->outputs.layer[t->outputs.n - 1]].output_gpu;
+}
+
+void unshare_outputs(teacher *t)
+{
+    struct teacher_gpu *gpu = t->gpu;
+    for (int i = 0; i < t->net->n; ++i) {
+        layer *l = t->net->layers + i;
+        l->output_gpu = l->x_gpu = 0;
+        l->indexes_gpu = 0;
+    }
+    for (int b = 0; b < gpu->plan.blocks; ++b) cuda_free(gpu->memory[b]);
+    if (gpu->indexes) cuda_free((float *)gpu->indexes);
+    free(gpu->memory);
+    free_memory_plan(gpu->plan);
+}
+
+/* The student's images as the teacher takes them, where the GPU has them */
+static float *find_input(const teacher *t)
+{
+    network *from = t->student, *to = t->net;
+    if (from->w == to->w && from->h == to->h) return from->input_gpu;
+    check_error(kd_resize_gpu(from->batch * from->c, from->input_gpu, from->w, from->h,
+                              to->input_gpu, to->w, to->h, get_cuda_stream()));
+    return to->input_gpu;
+}
+
+static int is_output(const teacher *t, int i)
+{
+    for (int o = 0; o < t->outputs.n; ++o)
+        if (t->outputs.layer[o] == i) return 1;
+    return 0;
+}
+
+/* As forward_network_gpu, but for the output layers: what is wanted of them is their input. */
+static void forward_layers(const teacher *t, float *input)
+{
+    network net = *t->net;
+    net.train = 0;
+    net.truth = 0;
+    net.input_gpu = input;
+    for (int i = 0; i < net.n; ++i) {
+        layer l = net.layers[i];
+        net.index = i;
+        if (!is_output(t, i) || t->gpu->plan.last_use[i] > i) l.forward_gpu(l, net);
+        net.input_gpu = l.output_gpu;
+        net.input = l.output;
+    }
+}
+
+/* The student's `start` hook: its images have been uploaded, its own layers come next. */
+static void start_teacher(network *student)
+{
+    teacher *t = student->layers[student->n - 2].plugin;
+    int lane = cuda_get_lane();
+    if (t->idle) return;
+    check_error(cudaEventRecord(t->gpu->uploaded, get_cuda_stream()));
+    cuda_set_lane(t->lane);
+    check_error(cudaStreamWaitEvent(get_cuda_stream(), t->gpu->uploaded, 0));
+    forward_layers(t, find_input(t));
+    check_error(cudaEventRecord(t->gpu->done, get_cuda_stream()));
+    cuda_set_lane(lane);
+}
+
+/* Logits and predictions to the host's arrays */
+static void pull_predictions(const teacher *t)
+{
+    network net = *t->net;
+    net.train = 0;
+    for (int o = 0; o < t->outputs.n; ++o) {
+        int i = t->outputs.layer[o];
+        layer l = net.layers[i], logits = net.layers[i - 1];
+        net.index = i;
+        net.input_gpu = logits.output_gpu;
+        net.input = logits.output;
+        l.forward_gpu(l, net);
+    }
+    pull_logits(t->net, &t->outputs);
+}
+
+void finish_teacher_gpu(teacher *t)
+{
+    if (t->idle) return;
+    check_error(cudaStreamWaitEvent(get_cuda_stream(), t->gpu->done, 0));
+    if (t->pulls) pull_predictions(t);
+}
+
+void attach_teacher_gpu(teacher *t)
+{
+    t->gpu = kd_calloc(1, sizeof(*t->gpu));
+    check_error(cudaEventCreateWithFlags(&t->gpu->uploaded, cudaEventDisableTiming));
+    check_error(cudaEventCreateWithFlags(&t->gpu->done, cudaEventDisableTiming));
+    share_outputs(t);
+    t->student->start = start_teacher;
+}
+
+void release_teacher_gpu(teacher *t)
+{
+    unshare_outputs(t);
+    check_error(cudaEventDestroy(t->gpu->uploaded));
+    check_error(cudaEventDestroy(t->gpu->done));
+    free(t->gpu);
+}
+
+#endif
