@@ -12,7 +12,9 @@
 #
 # Switches, as in `make BLAS=0`; after a change of one, make rebuilds what it must:
 #   GPU CUDNN OPENCV OPENMP DEBUG ARCH   Darknet's own
+#   CUDA=/usr/local/cuda   where CUDA and cuDNN are (GPU=1)
 #   BLAS=1       matrix products by OpenBLAS; 0: by Darknet's loops
+#   CJSON=1      0: without cJSON; detectors can't be given annotations= then
 #   PLUGIN=1     0: Darknet with its patches, without DeepKD
 #   SANITIZE=0   1: address and undefined-behaviour sanitizers
 #   BUILD=build  the run folder: cd build && ./darknet distill cfg/deepkd.data ...
@@ -24,7 +26,9 @@ OPENCV   = 0
 OPENMP   = 0
 DEBUG    = 0
 ARCH     =
+CUDA     =
 BLAS     = 1
+CJSON    = 1
 PLUGIN   = 1
 SANITIZE = 0
 BUILD   ?= build
@@ -36,16 +40,22 @@ SOURCE  := build/source
 export BUILD PYTHON ROOT DARKNET_SRC
 
 SWITCHES = GPU=$(GPU) CUDNN=$(CUDNN) OPENCV=$(OPENCV) OPENMP=$(OPENMP) DEBUG=$(DEBUG) \
-           BLAS=$(BLAS) PLUGIN=$(PLUGIN) SANITIZE=$(SANITIZE)
+           BLAS=$(BLAS) CJSON=$(CJSON) PLUGIN=$(PLUGIN) SANITIZE=$(SANITIZE)
 PACKAGES = build
 ifneq ($(strip $(ARCH)),)
 SWITCHES += 'ARCH=$(ARCH)'
+endif
+ifneq ($(strip $(CUDA)),)
+SWITCHES += CUDA=$(abspath $(CUDA))
 endif
 ifeq ($(SANITIZE),1)
 SWITCHES += 'OPTS=-O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined'
 endif
 ifeq ($(BLAS),1)
 PACKAGES += blas
+endif
+ifeq ($(CJSON),1)
+PACKAGES += cjson
 endif
 ifeq ($(OPENCV),1)
 PACKAGES += opencv

@@ -4,7 +4,9 @@
 
 #include "utils.h"
 
+#ifdef CJSON
 #include <cjson/cJSON.h>
+#endif
 #include <limits.h>
 #include <math.h>
 #include <stdlib.h>
@@ -12,6 +14,14 @@
 
 #define ID_END 9007199254740992.0 /* 2^53: from here on doubles, JSON's numbers, skip some */
 #define CATEGORY_END (INT_MAX + 1.0)
+
+int compare_ids(const void *pa, const void *pb)
+{
+    long a = *(const long *)pa, b = *(const long *)pb;
+    return a < b ? -1 : a > b;
+}
+
+#ifdef CJSON
 
 /* The whole file with a zero byte behind it; *n without that. */
 static char *read_text(const char *file, size_t *n)
@@ -78,12 +88,6 @@ static long get_id(const char *file, const char *what, const cJSON *item, const 
         kd_fail("%s: %s: %s: found %.60s: expected a whole number from 0 to %.0f", file, what,
                 key, show(number), end - 1);
     return (long)value;
-}
-
-int compare_ids(const void *pa, const void *pb)
-{
-    long a = *(const long *)pa, b = *(const long *)pb;
-    return a < b ? -1 : a > b;
 }
 
 /* The ids of a list's items, ascending; `kind` is what each is, for messages. */
@@ -200,6 +204,16 @@ annotations read_annotations(const char *file, int classes)
     cJSON_Delete(root);
     return a;
 }
+
+#else
+
+annotations read_annotations(const char *file, int classes)
+{
+    (void)classes;
+    kd_fail("%s: this darknet was built with CJSON=0: expected no annotations=", file);
+}
+
+#endif
 
 int has_truths(const annotations *a, long id)
 {

@@ -31,6 +31,14 @@ int count_gpus(void)
     return n;
 }
 
+void use_gpu(int gpu)
+{
+#ifdef GPU
+    cuda_set_device(gpu);
+#endif
+    (void)gpu;
+}
+
 float *device_array(const network *net, size_t n)
 {
     ON_GPU(net, return cuda_make_array(0, n ? n : 1))

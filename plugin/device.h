@@ -20,6 +20,9 @@
 /* How many GPUs this program can use; 0 with -nogpu and in a build without a GPU. */
 int count_gpus(void);
 
+/* Networks are made on this GPU from now on; 0 <= gpu < count_gpus(). */
+void use_gpu(int gpu);
+
 /* `n` zeros where the network is; free with device_free, which takes NULL too. */
 float *device_array(const network *net, size_t n);
 void device_free(const network *net, float *x);

@@ -15,6 +15,7 @@
 #include "strict.h"
 #include "tools.h"
 
+#include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -423,7 +424,9 @@ static int print_figures;
 
 static int add_figures(region_figures f)
 {
+    static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER; /* several GPUs' threads */
     region_figures *sum = &batch_figures;
+    pthread_mutex_lock(&mutex);
     sum->count += f.count;
     sum->class_count += f.class_count;
     sum->cells += f.cells;
@@ -433,6 +436,7 @@ static int add_figures(region_figures f)
     sum->anyobj += f.anyobj;
     sum->recall50 += f.recall50;
     sum->recall75 += f.recall75;
+    pthread_mutex_unlock(&mutex);
     return print_figures;
 }
 
@@ -537,7 +541,7 @@ static void choose_gpus(const distill_arguments *a)
         if (a->gpus[k] >= found)
             kd_fail("-gpus: found GPU %d, expected one of the %d that this darknet can use",
                     a->gpus[k], found);
-    if (a->n_gpus) cuda_set_device(a->gpus[0]);
+    if (a->n_gpus) use_gpu(a->gpus[0]);
 }
 
 int run_distill(int argc, char **argv)

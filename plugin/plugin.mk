@@ -28,7 +28,10 @@ PLUGIN_OBJ := $(call objects,$(PLUGIN_C) $(PLUGIN_CU) $(PLUGIN_CPP))
 EXECOBJA += $(notdir $(PLUGIN_OBJ))
 VPATH    := $(VPATH):$(PLUGIN_DIR)
 COMMON   += -DPLUGIN_INIT=deepkd_init
+ifeq ($(CJSON),1)
+COMMON += -DCJSON
 $(EXEC) tests/%: LDFLAGS += -lcjson
+endif
 
 $(call objects,$(PLUGIN_C)): CFLAGS += -std=gnu11 $(PLUGIN_CFLAGS)
 $(call objects,$(PLUGIN_CPP)): CFLAGS += -std=gnu++17 $(PLUGIN_CFLAGS)

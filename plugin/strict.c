@@ -85,6 +85,7 @@ static const option number_table[] = {
     {"groups", OPTION_INT, 0, 1, INT_MAX, 0},
     {"output", OPTION_INT, 0, 1, INT_MAX, 0},
     {"batch_normalize", OPTION_INT, 0, 0, 1, 0},
+    {"tf32", OPTION_INT, 0, 0, 1, 0},
     {"reverse", OPTION_INT, 0, 0, 1, 0},
     {"classes", OPTION_INT, 0, 1, INT_MAX, 0},
     {"num", OPTION_INT, 0, 1, INT_MAX, 0},

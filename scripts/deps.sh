@@ -21,8 +21,8 @@ build  gcc: compiles Darknet and the plugin
 build  g++: compiles Darknet's image_opencv.cpp
 build  make: runs the Makefiles
 build  patch: applies patches/
-build  libcjson-dev: reads COCO's annotations
 blas   libopenblas-dev: matrix products (not needed with BLAS=0)
+cjson  libcjson-dev: reads COCO's annotations (not needed with CJSON=0)
 opencv libopencv-dev: images and video windows (OPENCV=1 only)
 opencv pkg-config: finds OpenCV's flags (OPENCV=1 only)
 source git: fetches the Darknet submodule
@@ -32,6 +32,8 @@ test   libcmocka-dev: the unit tests' library
 test   perl: prove, which runs the tests
 test   darknet: stock Darknet, to read what we write
 test   python3-opencv: OpenCV, to read what we write
+test   libopencv-dev: to build with OPENCV=1
+test   pkg-config: to build with OPENCV=1
 demo   python3: the scripts
 demo   python3-numpy: reads the data set, computes the tables
 demo   python3-pil: writes images
