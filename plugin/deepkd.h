@@ -20,18 +20,26 @@
  *                              │
  *   update         w <- w - rate * (sum of the groups' buffers), once a batch  (groups.c)
  *
+ * On the GPU (GPU=1) the same code drives Darknet's own GPU layers: the teacher runs on a stream
+ * of its own beside the student, all rows are one launch, and so is the update. What only a GPU
+ * needs stands in files of its own, *_gpu.c beside the CPU's, and its kernels in *_kernels.cu.
+ *
  * Files, from the mathematics up; each builds on some of those above it:
  *   support.c            errors, memory
- *   kd_math.c            losses, gradients, top-k mask, its schedule: plain arrays
+ *   kd_math.c            losses, gradients, top-k mask, its schedule: plain arrays;
+ *                        kd_formulas.h has what its twin kd_math_kernels.cu shares with it
  *   average_precision.c  mAP as COCO defines it: plain arrays
  *   options.c            a cfg section's options: table, types, ranges, errors
  *   strict.c             Darknet's own sections, without its leniency
  *   parameters.c         a network's weights as a list of arrays: count, hash, check
+ *   device.c             a network's arrays, on the CPU or on the GPU
+ *   memory_plan.c        which layers can share memory in inference
  *   outputs.c            output layers, where a prediction's logits stand, Darknet's assignment
  *   rows.c               the student's and the teacher's predictions, row by row
  *   teacher_layer.c      the [teacher] section
  *   deepkd_loss_layer.c  the [deepkd_loss] section
  *   groups.c             momentum groups: backward and update by component
+ *   replicas.c           the student on several GPUs, learning as one
  *   annotations.c        COCO's JSON of truth boxes
  *   labels.c             Darknet's label files
  *   loader.c             images and truths of a batch, in threads, repeatable by seed
@@ -39,6 +47,7 @@
  *   evaluate.c           accuracy, loss or mAP on a list of images
  *   checkpoint.c         what -resume needs, in one file
  *   arguments.c          command line and .data file of `distill`
+ *   chart.cpp            the CSV drawn as it grows (OPENCV=1)
  *   log.c                training lines, progress bar, CSV
  *   map.c                ./darknet deepkd map
  *   tools.c              ./darknet deepkd wrap | export | map

@@ -39,6 +39,20 @@ void use_gpu(int gpu)
     (void)gpu;
 }
 
+void print_gpu(const network *net)
+{
+#ifdef GPU
+    struct cudaDeviceProp properties;
+    size_t available, all;
+    if (!on_gpu(net)) return;
+    check_error(cudaGetDeviceProperties(&properties, net->gpu_index));
+    check_error(cudaMemGetInfo(&available, &all));
+    printf("GPU %d: %s, %zu of %zu MiB in use, tf32 %s\n", net->gpu_index, properties.name,
+           (all - available) >> 20, all >> 20, net->tf32 ? "on" : "off");
+#endif
+    (void)net;
+}
+
 float *device_array(const network *net, size_t n)
 {
     ON_GPU(net, return cuda_make_array(0, n ? n : 1))

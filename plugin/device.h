@@ -23,6 +23,9 @@ int count_gpus(void);
 /* Networks are made on this GPU from now on; 0 <= gpu < count_gpus(). */
 void use_gpu(int gpu);
 
+/* Prints the network's GPU and its memory, if it is on one. */
+void print_gpu(const network *net);
+
 /* `n` zeros where the network is; free with device_free, which takes NULL too. */
 float *device_array(const network *net, size_t n);
 void device_free(const network *net, float *x);

@@ -298,6 +298,7 @@ static void print_intent(distill_run *run)
         printf("rows %s%s, objectness weight %g\n", o->rows == ROWS_DENSE ? "dense" : "truth",
                o->feature_nms ? ", feature NMS" : "", o->objectness_weight);
     print_schedule(kd);
+    print_gpus(&run->replicas);
     printf("%d training images, %d validation images, batch %ld, %d batches, seed %llu\n",
            run->train.n, run->valid.n, images_per_batch(run->net), run->net->max_batches,
            (unsigned long long)run->state.seed);

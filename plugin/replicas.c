@@ -41,11 +41,14 @@ static void train_share(share *s)
     cuda_seed(s->seed);
 #endif
     start_losses(find_deepkd(net));
+    float *own_input = net->input, *own_truth = net->truth;
     for (int i = 0; i < net->subdivisions; ++i) {
-        memcpy(net->input, s->images + i * inputs, inputs * sizeof(float));
-        memcpy(net->truth, s->truths + i * truths, truths * sizeof(float));
+        net->input = s->images + i * inputs;
+        net->truth = s->truths + i * truths;
         s->loss += train_network_datum(net);
     }
+    net->input = own_input;
+    net->truth = own_truth;
 }
 
 static share make_share(const replicas *r, int k, float *images, float *truths,
@@ -62,6 +65,15 @@ void resize_replicas(replicas *r, int width, int height)
     for (int k = 0; k < r->n; ++k) {
         network *net = r->kd[k]->net;
         if (net->w != width || net->h != height) resize_network(net, width, height);
+    }
+    enter(r->kd[0]->net, 0);
+}
+
+void print_gpus(const replicas *r)
+{
+    for (int k = 0; k < r->n; ++k) {
+        enter(r->kd[k]->net, k);
+        print_gpu(r->kd[k]->net);
     }
     enter(r->kd[0]->net, 0);
 }

@@ -29,6 +29,9 @@ replicas make_replicas(deepkd *first, const int *gpus, int n, replica_maker make
                        void *context);
 void free_replicas(replicas *r);
 
+/* Prints the GPU of each copy, and its memory. */
+void print_gpus(const replicas *r);
+
 /* Gives all copies the first one's weights, momenta and place in the run. */
 void spread_student(replicas *r);
 

@@ -110,9 +110,11 @@ static void start_teacher(network *student)
     if (t->idle) return;
     check_error(cudaEventRecord(t->gpu->uploaded, get_cuda_stream()));
     cuda_set_lane(t->lane);
+    cuda_set_tf32(t->net->tf32);
     check_error(cudaStreamWaitEvent(get_cuda_stream(), t->gpu->uploaded, 0));
     forward_layers(t, find_input(t));
     check_error(cudaEventRecord(t->gpu->done, get_cuda_stream()));
+    cuda_set_tf32(student->tf32);
     cuda_set_lane(lane);
 }
 
