@@ -354,7 +354,8 @@ def part_table(args, part, results):
     for case, found in results:
         seconds = statistics.median(seconds_of(found))
         ratios = sorted(value / base for value, base in zip(seconds_of(found), first))
-        line = f"| {case.title} | {1000 * seconds:.1f} | {part.batch / seconds:.0f} | " \
+        rate = part.batch / seconds
+        line = f"| {case.title} | {1000 * seconds:.1f} | {rate:.{int(rate < 10)}f} | " \
             f"{statistics.median(ratios):.2f} | {ratios[0]:.2f} | {ratios[-1]:.2f} |"
         if args.gpu:
             line += f" {median_or_dash([r.use for r in found])} |" \

@@ -35,7 +35,7 @@ static const net_case nets[] = {
     {"two heads, whose logits last to the end",
      NET CONV(8) HALF CONV(7) YOLO "[route]\nlayers=-3\n" CONV(4) CONV(7) YOLO, 3},
     {"a student with its two sections", NET CONV(8) CONV(7) YOLO "[teacher]\n[deepkd_loss]\n",
-     3},
+     2},
 };
 
 /* Layer `reader` finds the output of layer i where the plan has it. */
