@@ -327,16 +327,21 @@ static void clear_component_deltas(deepkd *kd)
 }
 
 /*
- * The name of what is not finite, if anything is; checked before anything is built on it. On
- * the GPU the logits are checked where they are read.
+ * The name of what is not finite, if anything is; checked before anything is built on it. The
+ * GPU looks at logits and momenta itself, and is asked only when the host sees that it must be.
  */
-static const char *find_broken(const deepkd *kd)
+static const char *find_broken(deepkd *kd)
 {
-    const teacher *t = kd->teacher;
-    if (!on_gpu(kd->net)) {
-        if (!t->idle && !finite_logits(t->net, &t->outputs)) return "teacher's logits";
-        if (!finite_logits(kd->net, &kd->outputs)) return "student's logits";
+    teacher *t = kd->teacher;
+    if (on_gpu(kd->net)) {
+        if (isfinite(kd->loss[KD_TOG])) return 0;
+        read_losses_gpu(kd);
+        if (kd->broken) return kd->broken;
+        pull_logits(kd->net, &kd->outputs);
+        if (!t->idle) pull_logits(t->net, &t->outputs);
     }
+    if (!t->idle && !finite_logits(t->net, &t->outputs)) return "teacher's logits";
+    if (!finite_logits(kd->net, &kd->outputs)) return "student's logits";
     if (!isfinite(kd->loss[KD_TOG])) return "task loss (tog)";
     return 0;
 }
