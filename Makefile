@@ -7,6 +7,7 @@
 #                    detectors of a single class: make table-one-class
 #   make bench       the README's timings
 #   make test        every test                   make test-asan  again, with sanitizers
+#   make gpu-test    the tests that need a GPU; with no package but a CUDA toolkit
 #   make clean       remove what was compiled (weights and data sets stay)
 #   make help        this text
 #
@@ -48,6 +49,7 @@ endif
 ifneq ($(strip $(CUDA)),)
 SWITCHES += CUDA=$(abspath $(CUDA))
 endif
+CUDA_DIR = $(abspath $(or $(CUDA),/usr/local/cuda))
 ifeq ($(SANITIZE),1)
 SWITCHES += 'OPTS=-O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined'
 endif
@@ -72,6 +74,14 @@ all: packages $(BUILD)/.patched $(BUILD)/.switches
 
 packages:
 	@scripts/deps.sh check $(PACKAGES)
+ifeq ($(GPU),1)
+	@PATH=$(CUDA_DIR)/bin:$$PATH command -v nvcc >/dev/null || { echo "GPU=1: found no nvcc in \
+	$(CUDA_DIR)/bin or on the PATH: expected CUDA=, the folder of the CUDA Toolkit" >&2; exit 1; }
+endif
+ifeq ($(GPU)$(CUDNN),11)
+	@echo '#include <cudnn.h>' | $(CC) -fsyntax-only -I$(CUDA_DIR)/include -x c - 2>/dev/null || \
+	    { echo "CUDNN=1: found no cudnn.h: expected cuDNN in CUDA=$(CUDA_DIR)" >&2; exit 1; }
+endif
 
 $(SOURCE)/Makefile: $(if $(DARKNET_SRC),FORCE) | packages
 	@scripts/darknet-source.sh $(SOURCE)
@@ -125,15 +135,32 @@ table-one-class: built scenes
 	    scripts/train-teacher.sh one-class
 	@$(PYTHON) scripts/table.py --task one-class
 
-bench: built fashion-mnist
+bench: $(if $(filter 1,$(GPU)),has-gpu) built fashion-mnist
+	@$(if $(filter 1,$(GPU)),$(MAKE) $(IN_BUILD) -f $(ROOT)/tests/Makefile tests/bench_update)
 	@tests/bench/bench.sh
 
+has-gpu:
+	@$(PYTHON) -B tests/bench/gpu.py >/dev/null
+
+# A GPU=1 build and the programs of tests/gpu, for a GPU or for the emulator
+gpu-programs: all
+	@$(MAKE) $(IN_BUILD) -f $(ROOT)/tests/Makefile gpu-tests
+
+gpu-test:
+	@MAKE='$(MAKE)' tests/gpu/run.sh $(MAKEOVERRIDES)
+
+# The same programs for the CPU, which emulates a GPU
+emulated:
+	@$(MAKE) --no-print-directory -C tests/emulator
+	@$(MAKE) --no-print-directory gpu-programs GPU=1 CUDA=tests/emulator BUILD=$(BUILD)/emulated
+
 # C programs (cmocka) and scripts alike speak TAP; two run at once, so BLAS gets one thread each
-test: built
+test: built emulated
 	@$(MAKE) $(IN_BUILD) -f $(ROOT)/tests/Makefile
 	@CMOCKA_MESSAGE_OUTPUT=TAP OPENBLAS_NUM_THREADS=1 DARKNET=$(abspath $(BUILD))/darknet \
-	    prove -j2 --exec '' $(wildcard tests/cli/*.t) \
-	    $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(wildcard tests/unit/test_*.c))
+	    prove -j2 --exec '' $(wildcard tests/cli/*.t tests/gpu/*.t) \
+	    $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(wildcard tests/unit/test_*.c)) \
+	    $(patsubst tests/gpu/%.c,$(BUILD)/emulated/tests/gpu/%,$(wildcard tests/gpu/test_*.c))
 
 # Darknet never frees its networks, so leaks are not looked for
 test-asan:
@@ -141,13 +168,13 @@ test-asan:
 	    $(MAKE) --no-print-directory test BUILD=build-asan SANITIZE=1
 
 clean:
-	@rm -rf build-asan $(addprefix $(BUILD)/, \
-	    obj tests darknet libdarknet.a libdarknet.so .patched .switches)
+	@rm -rf build-asan build-gpu $(addprefix $(BUILD)/, \
+	    emulated obj tests darknet libdarknet.a libdarknet.so .patched .switches)
 
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
 
 FORCE:
 .PHONY: all packages deps built data fashion-mnist scenes demo demo-yolo table table-yolo \
-    table-one-class bench test test-asan clean help FORCE
+    table-one-class bench has-gpu gpu-programs gpu-test emulated test test-asan clean help FORCE
 .DELETE_ON_ERROR:

@@ -205,13 +205,16 @@ static void backward_groups(network *net)
     select_group(net, groups->group);
 }
 
-static void update_group(network *net, const momentum_group *group, update_args a)
+static void update_group(network *net, const momentum_group *group, update_args a, int is_last)
 {
     select_group(net, group);
     a.momentum = group->momentum;
     a.decay = group->decays ? net->decay : 0;
-    for (int i = 0; i < net->n; ++i)
-        if (net->layers[i].update) net->layers[i].update(net->layers[i], a);
+    for (int i = 0; i < net->n; ++i) {
+        layer l = net->layers[i];
+        if (!is_last) l.clip = 0; /* what clip= bounds are the weights after the whole step */
+        if (l.update) l.update(l, a);
+    }
 }
 
 void update_groups(network *net)
@@ -226,9 +229,11 @@ void update_groups(network *net)
     update_args a = {0};
     a.batch = net->batch * net->subdivisions;
     a.learning_rate = get_current_rate(net);
+    int left = groups->n;
     for (int decays = 1; decays >= 0; --decays)
         for (int g = 0; g < groups->n; ++g)
-            if (groups->group[g].decays == decays) update_group(net, groups->group + g, a);
+            if (groups->group[g].decays == decays)
+                update_group(net, groups->group + g, a, --left == 0);
     select_group(net, groups->group);
 }
 
