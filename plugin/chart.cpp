@@ -254,11 +254,11 @@ static cv::Mat draw(const chart *c)
 
 /* Where the chart goes */
 
-/* Writes the file beside the one that it replaces. Returns 0 on failure, and errno says why. */
-static int replace_file(const vector<uchar> &content)
+/* Writes the file beside the one that it replaces. On failure errno says why. */
+static bool replace_file(const vector<uchar> &content)
 {
     FILE *fp = fopen(temporary, "wb");
-    if (!fp) return 0;
+    if (!fp) return false;
     bool done = fwrite(content.data(), 1, content.size(), fp) == content.size();
     done = !fclose(fp) && done && !rename(temporary, file);
     if (!done) {
