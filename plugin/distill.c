@@ -565,6 +565,7 @@ int run_distill(int argc, char **argv)
 
     long batch = get_current_batch(run.net);
     run.log = open_log(run.csv, run.detector, run.arguments.resume ? batch : -1);
+    run.log.dont_show = run.arguments.dont_show;
     run.loader =
         make_loader(&run.train, run.net, batches_a_step(&run) * images_per_batch(run.net), 1,
                     run.arguments.threads, run.state.seed);

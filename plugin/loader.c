@@ -179,6 +179,13 @@ void free_loader(loader *l)
     free(l);
 }
 
+/* NULL data when the file is no image that can be decoded to its end. */
+#ifdef OPENCV
+static image read_image(const char *path)
+{
+    return read_image_cv((char *)path, CHANNELS);
+}
+#else
 /*
  * PNG and JPEG say when they end too early; in other formats the decoder makes up what is
  * missing, so there the file must be as long as its pixels.
@@ -196,7 +203,6 @@ static int is_whole(const char *path, int w, int h, int channels)
     return is_read && (is_png || is_jpeg || info.st_size >= (off_t)w * h * channels);
 }
 
-/* NULL data when the file is no image that can be decoded to its end. */
 static image read_image(const char *path)
 {
     int w, h, channels;
@@ -213,6 +219,7 @@ static image read_image(const char *path)
     free(bytes);
     return im;
 }
+#endif
 
 /* Darknet takes a factor of 0 for none. */
 static float factor(float given)

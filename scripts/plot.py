@@ -11,7 +11,8 @@ learning rate. Losses are running means (of one run, the logged values too,
 pale); a component that a run does without is left out.
 
 It reads the CSV files' own numbers and computes no others. A run in progress
-can be drawn; its CSV only has fewer rows.
+can be drawn; its CSV only has fewer rows. This is the chart.png of a build
+without OpenCV: scripts/plot.py chart.png backup/<student>.csv
 """
 import argparse
 import collections
