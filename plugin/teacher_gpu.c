@@ -19,6 +19,15 @@ struct teacher_gpu {
     cudaEvent_t done;     /* the teacher's logits are there */
 };
 
+/* 1 when the host reads the layer's output: logits and predictions */
+static int is_read_by_host(const teacher *t, int i)
+{
+    for (int o = 0; o < t->outputs.n; ++o)
+        if (t->gpu->plan.owner[t->outputs.layer[o] - 1] == i || t->outputs.layer[o] == i)
+            return 1;
+    return 0;
+}
+
 /* Frees what each layer has of its own and points it into the shared blocks. */
 static void share_layer(teacher *t, int i)
 {
@@ -27,6 +36,11 @@ static void share_layer(teacher *t, int i)
     int owner = gpu->plan.owner[i];
     if (owner == i && l->output_gpu) cuda_free(l->output_gpu);
     l->output_gpu = gpu->plan.block[owner] < 0 ? 0 : gpu->memory[gpu->plan.block[owner]];
+    if (is_read_by_host(t, i)) {
+        l->output = realloc(l->output, (size_t)l->outputs * l->batch * sizeof(float));
+        if (!l->output) kd_fail("out of memory");
+    }
+    if (owner != i) l->output = t->net->layers[owner].output;
     if (l->x_gpu) {
         cuda_free(l->x_gpu);
         l->x_gpu = l->output_gpu; /* a copy for backward, which inference makes all the same */
@@ -37,22 +51,35 @@ static void share_layer(teacher *t, int i)
     }
 }
 
+/* Of the largest [maxpool] */
+static size_t count_indexes(const network *net)
+{
+    size_t most = 0;
+    for (int i = 0; i < net->n; ++i) {
+        layer l = net->layers[i];
+        size_t n = l.indexes_gpu ? (size_t)l.outputs * l.batch : 0;
+        if (n > most) most = n;
+    }
+    return most;
+}
+
 void share_outputs(teacher *t)
 {
     struct teacher_gpu *gpu = t->gpu;
-    size_t indexes = 0;
-    gpu->plan = plan_memory(t->net, &t->outputs);
+    network *net = t->net;
+    set_batch_network(net, t->student->batch);
+    cuda_free(net->input_gpu);
+    net->input_gpu = cuda_make_array(0, (size_t)net->inputs * net->batch);
+    gpu->plan = plan_memory(net, &t->outputs);
     gpu->memory = kd_calloc(gpu->plan.blocks, sizeof(float *));
     for (int b = 0; b < gpu->plan.blocks; ++b)
         gpu->memory[b] = cuda_make_array(0, gpu->plan.size[b]);
-    for (int i = 0; i < t->net->n; ++i) {
-        layer l = t->net->layers[i];
-        if (l.indexes_gpu && (size_t)l.outputs * l.batch > indexes)
-            indexes = (size_t)l.outputs * l.batch;
-    }
+    size_t indexes = count_indexes(net);
     gpu->indexes = indexes ? cuda_make_int_array(0, indexes) : 0;
-    for (int i = 0; i < t->net->n; ++i) share_layer(t, i);
-    t->net->output_gpu = t->net->layers[t->outputs.layer[t->outputs.n - 1]].output_gpu;
+    for (int i = 0; i < net->n; ++i) share_layer(t, i);
+    layer out = net->layers[t->outputs.layer[t->outputs.n - 1]];
+    net->output_gpu = out.output_gpu;
+    net->output = out.output;
 }
 
 void unshare_outputs(teacher *t)
@@ -67,6 +94,7 @@ void unshare_outputs(teacher *t)
     if (gpu->indexes) cuda_free((float *)gpu->indexes);
     free(gpu->memory);
     free_memory_plan(gpu->plan);
+    set_batch_network(t->net, t->own_batch);
 }
 
 /* The student's images as the teacher takes them, where the GPU has them */

@@ -164,11 +164,36 @@ layer parse_teacher(list *options, network *net, int index, char *cfgfile)
     return l;
 }
 
+/* 1 when a layer keeps more of each image in inference than its output and [maxpool]'s indexes.
+ */
+static int has_scratch(const network *net)
+{
+    for (int i = 0; i < net->n; ++i) {
+        layer l = net->layers[i];
+        if (l.type == CROP || l.type == NORMALIZATION || l.type == L2NORM || l.xnor) return 1;
+    }
+    return 0;
+}
+
+/*
+ * With the student's batch; on the GPU, where all of a network's outputs and deltas would be
+ * there at once, with one image, to which teacher_gpu.c adds what a batch really needs.
+ */
+static void make_network(teacher *t)
+{
+    t->own_batch = on_gpu(t->student) ? 1 : t->student->batch;
+    t->net = parse_network_cfg_batch(t->cfg, t->own_batch);
+    if (t->own_batch == t->student->batch || !has_scratch(t->net)) return;
+    free_network(t->net);
+    t->own_batch = t->student->batch;
+    t->net = parse_network_cfg_batch(t->cfg, t->own_batch);
+}
+
 void load_teacher(teacher *t, char *weights)
 {
     network *student = t->student;
     char *cfg = t->cfg;
-    t->net = parse_network_cfg_batch(cfg, student->batch);
+    make_network(t);
     if (t->net->inputs != t->net->w * t->net->h * t->net->c)
         kd_fail("%s: [net] inputs=%d: expected width x height x channels", cfg, t->net->inputs);
     if (t->net->c != student->c)

@@ -17,10 +17,12 @@ typedef struct {
     network *net;     /* NULL until load_teacher */
     network *student; /* whose input it sees */
     net_outputs outputs;
-    float *input; /* [batch][c][h][w] of the teacher's size; NULL until the sizes differ */
-    int idle;     /* 1: nobody needs the logits, forward does nothing */
-    int pulls;    /* 1: the host needs its predictions also when it runs on the GPU */
-    int lane;     /* on the GPU, of its stream (patches/0030); the student's has another */
+    float *input;  /* [batch][c][h][w] of the teacher's size; NULL until the sizes differ */
+    int idle;      /* 1: nobody needs the logits, forward does nothing */
+    int pulls;     /* 1: the host needs its predictions also when it runs on the GPU */
+    int own_batch; /* images for which its layers have memory of their own; on the GPU mostly 1
+                    */
+    int lane;      /* on the GPU, of its stream (patches/0030); the student's has another */
     struct teacher_gpu *gpu; /* teacher_gpu.h; NULL on the CPU */
 } teacher;
 

@@ -109,8 +109,11 @@ def last_line(text):
     return (text.strip().split("\n") or [""])[-1]
 
 
-def timed_lines(words, cwd, env):
-    """[(time, line)] of a program's stdout, and all of its stderr; InputError when it fails."""
+def timed_lines(name, words, cwd=None, **env):
+    """
+    [(time, line)] of a program's stdout, and all of its stderr; InputError when it fails. name:
+    what it is then called.
+    """
     with tempfile.TemporaryFile("w+") as stderr, subprocess.Popen(
             words, cwd=cwd, env={**os.environ, **gpu.ORDER, **env}, text=True, stderr=stderr,
             stdout=subprocess.PIPE) as process:
@@ -119,26 +122,31 @@ def timed_lines(words, cwd, env):
         stderr.seek(0)
         said = stderr.read()
     if process.returncode:
-        raise InputError(f"{' '.join(words)}: exit status {process.returncode}: "
-                         f"{last_line(said)}")
+        raise InputError(f"{name}: exit status {process.returncode}: {last_line(said)}")
     return lines, said
 
 
 def run_darknet(build, words):
-    return timed_lines(["./darknet", *words], build, {"OPENBLAS_NUM_THREADS": "1"})
+    return timed_lines(f"darknet {' '.join(words)}", ["./darknet", *words], build,
+                       OPENBLAS_NUM_THREADS="1")
 
 
-def provide_torch():
+def provide_torch(on_gpu):
     """PYTHONPATH of a PyTorch: the one that is there, or one fetched by pip. Else InputError."""
     folder = os.path.join(ROOT, "build", "python-bench")
     path = ":".join(filter(None, (folder, os.environ.get("PYTHONPATH"))))
-    if subprocess.run([sys.executable, "-c", "import torch"], check=False, capture_output=True,
-                      env={**os.environ, "PYTHONPATH": path}).returncode:
+    ask = [sys.executable, "-c", "import torch; print(torch.cuda.is_available())"]
+    try:
+        said, _ = timed_lines("PyTorch", ask, PYTHONPATH=path)
+    except InputError:
         wanted = os.environ.get("TORCH", "torch")
         print(f"installing {wanted} into {folder}", file=sys.stderr, flush=True)
-        timed_lines([sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check",
-                     "install", "--root-user-action=ignore", "--only-binary", ":all:",
-                     "--target", folder, wanted], None, {})
+        timed_lines("pip", [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check",
+                            "install", "--root-user-action=ignore", "--only-binary", ":all:",
+                            "--target", folder, wanted])
+        said, _ = timed_lines("PyTorch", ask, PYTHONPATH=path)
+    if on_gpu and said[-1][1] != "True\n":
+        raise InputError("it finds no GPU that it can use; TORCH=torch==VERSION chooses another")
     return path
 
 
@@ -300,8 +308,8 @@ def run_peer(args, part, case):
              "--warmup", part.skip, "--build", args.build, "--device",
              "cuda" if args.gpu else "cpu", *(["--tf32", args.tf32] if args.gpu else []),
              *(["--compile"] if case.compile else [])]
-    cache = {"TORCHINDUCTOR_CACHE_DIR": os.path.join(args.build, "bench", "inductor")}
-    lines, _ = timed_lines(list(map(str, words)), None, {"PYTHONPATH": args.torch, **cache})
+    lines, _ = timed_lines("peer_pytorch.py", list(map(str, words)), PYTHONPATH=args.torch,
+                           TORCHINDUCTOR_CACHE_DIR=os.path.join(args.build, "bench", "inductor"))
     said = json.loads(lines[-1][1])
     args.torch_version = said["torch"]
     return said["ms"] / 1000, said["began"], said["ended"]
@@ -386,16 +394,16 @@ def summary(results):
     return "\n".join(lines)
 
 
-def update_line(args):
-    """What tests/bench/update_bandwidth measures, if it was built."""
+def update_lines(args):
+    """What update_bandwidth.c measures, a line for each number of groups; none if not built."""
     program = os.path.join(args.build, "tests", "bench_update")
     if not args.gpu or not os.access(program, os.X_OK):
         return []
-    found = json.loads(timed_lines([program], args.build, {})[0][-1][1])
-    return [f"- the fused update of the weights moves {found['bytes'] / 1e6:.1f} MB in "
-            f"{1000 * found['seconds']:.3f} ms, {found['update_gb_s']:.0f} GB/s: "
-            f"{found['update_gb_s'] / found['copy_gb_s']:.2f} of the copy's "
-            f"{found['copy_gb_s']:.0f} GB/s"]
+    found = [json.loads(line) for _, line in timed_lines(program, [program])[0]]
+    return [f"- update of {one['parameters'] / 1e6:.1f} million weights, groups: {one['groups']}: "
+            f"{one['bytes'] / 1e6:.0f} MB in {1000 * one['seconds']:.3f} ms, "
+            f"{one['update_gb_s']:.0f} GB/s, {one['update_gb_s'] / one['copy_gb_s']:.2f} of the "
+            f"card's copy at {one['copy_gb_s']:.0f} GB/s" for one in found]
 
 
 def describe(args):
@@ -448,7 +456,7 @@ def complete(args):
     args.peer = bool(args.gpu) if args.peer is None else args.peer
     if args.peer:
         try:
-            args.torch = provide_torch()
+            args.torch = provide_torch(args.gpu)
         except InputError as error:
             args.notes.append(f"no PyTorch: {error}")
             args.peer = False
@@ -473,7 +481,7 @@ def run_parts(args):
         make_teacher(args, part)
         results = measure(args, part)
         text += [part_table(args, part, results), summary(results)]
-    return "\n\n".join([*text, "\n".join(update_line(args) + [describe(args)])])
+    return "\n\n".join([*text, "\n".join(update_lines(args) + [describe(args)])])
 
 
 def main():

@@ -1,6 +1,6 @@
 #!/bin/bash
-# Measures training steps: `make bench`, or on the GPU `make bench GPU=1`. On the CPU it first builds
-# Darknet a second time, with its own matrix products ($BUILD-stock, BLAS=0). README.md beside this
+# Measures training steps: `make bench`, or on a GPU `make bench GPU=1`. On the CPU it first builds
+# Darknet a second time with its own matrix products ($BUILD-stock, BLAS=0). README.md beside this
 # file says how to read it.
 # Words on the command line go to bench.py: tests/bench/bench.sh --repeat 1 --only gemm
 #
