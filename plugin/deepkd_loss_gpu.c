@@ -13,6 +13,7 @@ void attach_deepkd_loss_gpu(deepkd *kd)
     kd->gpu = kd_calloc(1, sizeof(deepkd_gpu));
     check_error(cudaMalloc((void **)&kd->gpu->state, sizeof(kd_gpu_state)));
     check_error(cudaMemset(kd->gpu->state, 0, sizeof(kd_gpu_state)));
+    check_error(cudaDeviceSynchronize()); /* other streams read it */
 }
 
 static void free_rows(deepkd_gpu *gpu)

@@ -372,6 +372,8 @@ static void settle(distill_run *run)
 {
     if (!on_gpu(run->net)) return;
     read_replicas(&run->replicas);
+    pull_network(run->net);
+    if (!run->kd->broken && !all_finite(run->weights)) run->kd->broken = "student's weights";
     check_finite(run, get_current_batch(run->net));
 }
 
@@ -540,8 +542,8 @@ static void choose_gpus(const distill_arguments *a)
     int found = count_gpus();
     for (int k = 0; k < a->n_gpus; ++k)
         if (a->gpus[k] >= found)
-            kd_fail("-gpus: found GPU %d, expected one of the %d that this darknet can use",
-                    a->gpus[k], found);
+            kd_fail("-gpus: found %d, expected %s", a->gpus[k],
+                    found ? "the number of a GPU that is there" : "no -gpus without a GPU");
     if (a->n_gpus) use_gpu(a->gpus[0]);
 }
 

@@ -316,10 +316,13 @@ kd_arrays group_arrays(const deepkd *kd)
 
 const char *name_gradient(const momentum_group *group)
 {
-    static char text[64];
-    snprintf(text, sizeof(text), "gradient of");
+    static char texts[1 << KD_COMPONENTS][64]; /* several threads may write, but the same */
+    int set = 0;
+    for (int c = 0; c < KD_COMPONENTS; ++c) set |= group->has[c] << c;
+    char *text = texts[set];
+    snprintf(text, sizeof(texts[set]), "gradient of");
     for (int c = 0; c < KD_COMPONENTS; ++c)
-        if (group->has[c]) append(text, sizeof(text), " %s", kd_component_name[c]);
+        if (group->has[c]) append(text, sizeof(texts[set]), " %s", kd_component_name[c]);
     return text;
 }
 

@@ -61,7 +61,7 @@ kd_arrays group_arrays(const deepkd *kd);
 void pull_groups(deepkd *kd);
 void push_groups(deepkd *kd);
 
-/* "gradient of tog ncg", for a message; the text is overwritten by the next call */
+/* "gradient of tog ncg", for a message; the text stays */
 const char *name_gradient(const momentum_group *group);
 
 /* After weights became infinite: the components whose gradient broke first, for a message. */

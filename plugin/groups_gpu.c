@@ -12,6 +12,8 @@
 
 #include <stdlib.h>
 
+_Static_assert(KD_MOST_GROUPS == KD_COMPONENTS, "a group for each component");
+
 struct groups_gpu {
     kd_chunk *chunks; /* [n], the GPU's */
     int n;
@@ -59,6 +61,7 @@ void attach_groups_gpu(deepkd *kd)
     size_t bytes = list.n * sizeof(kd_chunk);
     check_error(cudaMalloc((void **)&groups->gpu->chunks, bytes));
     check_error(cudaMemcpy(groups->gpu->chunks, list.chunks, bytes, cudaMemcpyHostToDevice));
+    check_error(cudaDeviceSynchronize()); /* other streams read it */
     free(list.chunks);
 }
 

@@ -288,6 +288,7 @@ static __device__ void add_losses(const volatile double *losses, kd_gpu_state *s
     if (!threadIdx.x) is_last = atomicAdd(&state->done, 1) == gridDim.x - 1;
     __syncthreads();
     if (!is_last) return;
+    __threadfence(); /* and so are the other blocks' */
     double tcg = 0, ncg = 0;
     FOR_CLASSES(i, (int)gridDim.x)
     {

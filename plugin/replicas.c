@@ -116,14 +116,29 @@ static void count_as_one_of(network *net, int n)
     net->update = update_later;
 }
 
+/* So that momenta go from card to card, where the machine can; else they go by its memory. */
+static void allow_access(int from, int to)
+{
+    int can = 0;
+    if (from == to) return;
+    cuda_set_device(from);
+    check_error(cudaDeviceCanAccessPeer(&can, from, to));
+    if (can && cudaDeviceEnablePeerAccess(to, 0) != cudaSuccess) cudaGetLastError();
+}
+
 replicas make_replicas(deepkd *first, const int *gpus, int n, replica_maker make, void *context)
 {
     replicas r = {{first}, n, 0};
+    if (n > 1 && first->net->policy == RANDOM)
+        kd_fail("-gpus: found [net] policy=random, which draws another rate for each GPU: "
+                "expected another policy");
     size_t size = first->groups->n * first->groups->size;
     for (int k = 1; k < n; ++k) {
         cuda_set_device(gpus[k]);
         r.kd[k] = make(context);
         r.kd[k]->teacher->lane = 2 * k + 1;
+        allow_access(gpus[k], gpus[0]);
+        allow_access(gpus[0], gpus[k]);
     }
     if (n > 1) enter(first->net, 0);
     if (n > 1) r.incoming = device_array(first->net, size);
@@ -135,9 +150,11 @@ void free_replicas(replicas *r)
 {
     device_free(r->kd[0]->net, r->incoming);
     for (int k = 1; k < r->n; ++k) {
+        enter(r->kd[k]->net, k);
         release_groups(r->kd[k]);
         free_network(r->kd[k]->net);
     }
+    enter(r->kd[0]->net, 0);
 }
 
 static void copy_arrays(kd_arrays from, kd_arrays to)
@@ -173,6 +190,7 @@ static void average_momenta(replicas *r)
     size_t n = first->groups->n * first->groups->size, bytes = n * sizeof(float);
     int device = first->net->gpu_index;
     float *mean = first->groups->momenta;
+    enter(first->net, 0);
     cudaStream_t stream = get_cuda_stream();
     for (int k = 1; k < r->n; ++k) {
         check_error(cudaMemcpyPeerAsync(r->incoming, device, r->kd[k]->groups->momenta,

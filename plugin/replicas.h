@@ -18,12 +18,13 @@ typedef struct {
     float *incoming; /* another copy's momenta, on the first one's GPU */
 } replicas;
 
-/* Makes the student's further copies like the first one and lets all of them be trained. */
+/* Makes one more student with its teacher, ready to be trained, on the GPU that is current. */
 typedef deepkd *(*replica_maker)(void *context);
 
 /*
- * `first` alone; then with copies that `make` yields, one for each of gpus[1 .. n-1], with its
- * GPU current. Copies and their teachers belong to the replicas; the first one to the caller.
+ * The student on gpus[n]: `first`, which is on gpus[0] and stays the caller's, and for each
+ * other one a copy that `make` yields, which belongs to the replicas. Exits with policy=random,
+ * whose rate would be another for each. n is 1 in a build without a GPU.
  */
 replicas make_replicas(deepkd *first, const int *gpus, int n, replica_maker make,
                        void *context);

@@ -1,6 +1,7 @@
 /* The few helpers that all files share; see deepkd.h. */
 #include "deepkd.h"
 
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,8 +12,10 @@ const char *const kd_component_name[KD_COMPONENTS] = {"tog", "tcg", "ncg"};
 
 void kd_fail(const char *format, ...)
 {
+    static pthread_mutex_t once = PTHREAD_MUTEX_INITIALIZER; /* of several threads, one exits */
     char line[4096];
     va_list arguments;
+    pthread_mutex_lock(&once);
     va_start(arguments, format);
     vsnprintf(line, sizeof(line), format, arguments);
     va_end(arguments);

@@ -1,6 +1,7 @@
 /* See teacher_gpu.h. */
 #include "teacher_gpu.h"
 #include "deepkd.h"
+#include "device.h"
 
 #ifdef GPU
 
@@ -15,17 +16,21 @@ struct teacher_gpu {
     memory_plan plan;     /* of the outputs as they are shared now */
     float **memory;       /* [plan.blocks] */
     int *indexes;         /* of the largest [maxpool], for all of them */
-    cudaEvent_t uploaded; /* the student's images are on the GPU */
+    cudaEvent_t uploaded; /* the images are where the teacher reads them */
     cudaEvent_t done;     /* the teacher's logits are there */
 };
+
+static int is_output(const teacher *t, int i)
+{
+    for (int o = 0; o < t->outputs.n; ++o)
+        if (t->outputs.layer[o] == i) return 1;
+    return 0;
+}
 
 /* 1 when the host reads the layer's output: logits and predictions */
 static int is_read_by_host(const teacher *t, int i)
 {
-    for (int o = 0; o < t->outputs.n; ++o)
-        if (t->gpu->plan.owner[t->outputs.layer[o] - 1] == i || t->outputs.layer[o] == i)
-            return 1;
-    return 0;
+    return is_output(t, i) || t->gpu->plan.last_use[i] == t->net->n;
 }
 
 /* Frees what each layer has of its own and points it into the shared blocks. */
@@ -34,7 +39,7 @@ static void share_layer(teacher *t, int i)
     struct teacher_gpu *gpu = t->gpu;
     layer *l = t->net->layers + i;
     int owner = gpu->plan.owner[i];
-    if (owner == i && l->output_gpu) cuda_free(l->output_gpu);
+    if (owner == i) cuda_free(l->output_gpu);
     l->output_gpu = gpu->plan.block[owner] < 0 ? 0 : gpu->memory[gpu->plan.block[owner]];
     if (is_read_by_host(t, i)) {
         l->output = realloc(l->output, (size_t)l->outputs * l->batch * sizeof(float));
@@ -67,6 +72,7 @@ void share_outputs(teacher *t)
 {
     struct teacher_gpu *gpu = t->gpu;
     network *net = t->net;
+    for (int i = 0; i < net->n; ++i) net->layers[i].onlyforward = 1;
     set_batch_network(net, t->student->batch);
     cuda_free(net->input_gpu);
     net->input_gpu = cuda_make_array(0, (size_t)net->inputs * net->batch);
@@ -82,6 +88,13 @@ void share_outputs(teacher *t)
     net->output = out.output;
 }
 
+/* As set_batch_network, but cuDNN is not asked again: a resize does so next. */
+static void set_batch(network *net, int batch)
+{
+    net->batch = batch;
+    for (int i = 0; i < net->n; ++i) net->layers[i].batch = batch;
+}
+
 void unshare_outputs(teacher *t)
 {
     struct teacher_gpu *gpu = t->gpu;
@@ -91,27 +104,29 @@ void unshare_outputs(teacher *t)
         l->indexes_gpu = 0;
     }
     for (int b = 0; b < gpu->plan.blocks; ++b) cuda_free(gpu->memory[b]);
-    if (gpu->indexes) cuda_free((float *)gpu->indexes);
+    cuda_free((float *)gpu->indexes);
     free(gpu->memory);
     free_memory_plan(gpu->plan);
-    set_batch_network(t->net, t->own_batch);
+    set_batch(t->net, t->own_batch);
 }
 
-/* The student's images as the teacher takes them, where the GPU has them */
+/* Darknet's [crop] writes on its input, which the other network reads. */
+static int has_crop(const network *net)
+{
+    return net->layers[0].type == CROP;
+}
+
+/* The student's images as the teacher takes them, on the student's stream */
 static float *find_input(const teacher *t)
 {
     network *from = t->student, *to = t->net;
-    if (from->w == to->w && from->h == to->h) return from->input_gpu;
-    check_error(kd_resize_gpu(from->batch * from->c, from->input_gpu, from->w, from->h,
-                              to->input_gpu, to->w, to->h, get_cuda_stream()));
+    size_t n = (size_t)from->batch * from->inputs;
+    if (from->w != to->w || from->h != to->h)
+        check_error(kd_resize_gpu(from->batch * from->c, from->input_gpu, from->w, from->h,
+                                  to->input_gpu, to->w, to->h, get_cuda_stream()));
+    else if (has_crop(from) || has_crop(to)) device_copy(to, n, from->input_gpu, to->input_gpu);
+    else return from->input_gpu;
     return to->input_gpu;
-}
-
-static int is_output(const teacher *t, int i)
-{
-    for (int o = 0; o < t->outputs.n; ++o)
-        if (t->outputs.layer[o] == i) return 1;
-    return 0;
 }
 
 /* As forward_network_gpu, but for the output layers: what is wanted of them is their input. */
@@ -136,11 +151,12 @@ static void start_teacher(network *student)
     teacher *t = student->layers[student->n - 2].plugin;
     int lane = cuda_get_lane();
     if (t->idle) return;
+    float *input = find_input(t);
     check_error(cudaEventRecord(t->gpu->uploaded, get_cuda_stream()));
     cuda_set_lane(t->lane);
     cuda_set_tf32(t->net->tf32);
     check_error(cudaStreamWaitEvent(get_cuda_stream(), t->gpu->uploaded, 0));
-    forward_layers(t, find_input(t));
+    forward_layers(t, input);
     check_error(cudaEventRecord(t->gpu->done, get_cuda_stream()));
     cuda_set_tf32(student->tf32);
     cuda_set_lane(lane);

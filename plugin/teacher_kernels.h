@@ -9,7 +9,10 @@
 extern "C" {
 #endif
 
-/* from: [planes][h][w], to: [planes][to_h][to_w], on the GPU. Returns the launch's status. */
+/*
+ * from: [planes][h][w], to: [planes][to_h][to_w], on the GPU; at most 2^31 - 1 numbers. Returns
+ * the launch's status.
+ */
 cudaError_t kd_resize_gpu(int planes, const float *from, int w, int h, float *to, int to_w,
                           int to_h, cudaStream_t stream);
 
