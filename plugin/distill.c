@@ -540,10 +540,11 @@ static void release_run(distill_run *run)
 static void choose_gpus(const distill_arguments *a)
 {
     int found = count_gpus();
+    if (a->n_gpus && !found) kd_fail("-gpus: found no GPU, or -nogpu: expected no -gpus then");
     for (int k = 0; k < a->n_gpus; ++k)
         if (a->gpus[k] >= found)
-            kd_fail("-gpus: found %d, expected %s", a->gpus[k],
-                    found ? "the number of a GPU that is there" : "no -gpus without a GPU");
+            kd_fail("-gpus: found GPU %d, expected one of the %d that this darknet can use",
+                    a->gpus[k], found);
     if (a->n_gpus) use_gpu(a->gpus[0]);
 }
 

@@ -125,23 +125,9 @@ def make_scenes(folder):
     build = make_folder(folder)
     check_ran(script("make_scenes.py", os.path.join(build, "data/scenes"), "--train", "24",
                  "--val", "12"))
-    random_weights(build, "cfg/scenes-teacher.cfg", "cfg/scenes-teacher.weights")
+    bench.make_weights(build, "cfg/scenes-teacher.cfg",
+                       os.path.join(build, "cfg/scenes-teacher.weights"))
     return build
-
-
-def random_weights(build, cfg, path):
-    """A detector's: as bench.make_weights', with layers that have no batch norm too."""
-    arrays = list(bench.layer_arrays(bench.run_darknet(build, ["ops", cfg]).stderr))
-    layers = table.read(os.path.join(build, cfg)).split("[convolutional]")[1:]
-    assert len(arrays) == 5 * len(layers), arrays
-    random, data = np.random.RandomState(1), b"\0\0\0\0\2" + bytes(15)
-    for i, layer in enumerate(layers):
-        (_, filters), *_, (inputs, size) = arrays[5 * i:5 * i + 5]
-        start = (0, 1, 0, 1) if "batch_normalize=1" in layer.split("[")[0] else (0,)
-        weights = random.normal(0, (2 / inputs) ** .5, size)
-        data += np.concatenate([np.repeat(start, filters), weights]).astype("<f4").tobytes()
-    with open(os.path.join(build, path), "wb") as file:
-        file.write(data)
 
 
 def use_stub(build):
@@ -170,8 +156,9 @@ def check_rows(build, name):
         text = check_ran(script("rows.py", name, "cfg", row, os.path.join(build, task.student),
                             "max_batches=2", "batch=4"))
         table.write_text(os.path.join(folder, "student.cfg"), text)
-        out = bench.run_darknet(build, ["distill", "rows/run.data", "rows/student.cfg",
-                                        task.weights, "-seed", "1"]).stdout
+        lines, _ = bench.run_darknet(build, ["distill", "rows/run.data", "rows/student.cfg",
+                                             task.weights, "-seed", "1"])
+        out = "".join(line for _, line in lines)
         assert f"momentum groups: {momenta}\n" in out, f"{row}: {out}"
 
 
@@ -189,8 +176,8 @@ def each_detector_row_trains(folder):
     shutil.rmtree(os.path.join(build, "rows"))
     one = os.path.join(build, "data/one-class")
     check_ran(script("one_class.py", os.path.join(build, "data/scenes"), one))
-    random_weights(build, "data/one-class/one-class-teacher.cfg",
-                   "data/one-class/one-class-teacher.weights")
+    bench.make_weights(build, os.path.join(one, "one-class-teacher.cfg"),
+                       os.path.join(one, "one-class-teacher.weights"))
     check_rows(build, "one-class")
 
 
