@@ -198,7 +198,7 @@ static inline batch make_batch(const deepkd *kd, int n, unsigned int seed)
     batch b = {kd_calloc(numbers, sizeof(float)),
                kd_calloc(images * net->truths, sizeof(float))};
     srand(seed);
-    for (size_t i = 0; i < numbers; ++i) b.images[i] = rand_uniform(-1, 1);
+    for (size_t i = 0; i < numbers; ++i) b.images[i] = rand_uniform(0, 1);
     for (size_t i = 0; i < images; ++i) {
         float *truth = b.truths + i * net->truths;
         if (is_detector(&kd->outputs)) make_boxes(truth, net->truths / 5, kd->classes);

@@ -48,6 +48,11 @@ static const char normed[] =
     "[connected] output=9 batch_normalize=1 activation=leaky "
     "[connected] output=6 " LINEAR "[softmax] ";
 
+/* It writes on its input, the images, which the other network reads */
+#define CROP "[crop] crop_width=8 crop_height=8 flip=0 saturation=1 exposure=1 "
+static const char cropped[] =
+    CROP "[convolutional] filters=6 size=3 " TANH "[connected] output=6 " LINEAR "[softmax] ";
+
 #define YOLO_HEAD(mask)                                                                        \
     "[convolutional] filters=27 size=1 " LINEAR "[yolo] mask=" mask                            \
     " num=6 classes=4 max=8 ignore_thresh=.5 truth_thresh=1 "                                  \
@@ -83,6 +88,8 @@ static const char region_logistic[] = REGION(TANH, "softmax=0 ");
 static const char classifying_teacher[] =
     TEACHER(8) "[convolutional] filters=8 size=3 " NORM "[dropout] probability=.5 "
                "[connected] output=6 " LINEAR "[softmax] ";
+static const char cropping_teacher[] = TEACHER(8) CROP
+    "[convolutional] filters=8 size=3 " TANH "[connected] output=6 " LINEAR "[softmax] ";
 static const char larger_teacher[] =
     TEACHER(12) "[convolutional] filters=8 size=3 " LEAKY
                 "[convolutional] filters=8 size=3 stride=2 " NORM
@@ -132,6 +139,8 @@ static const gradient_case cases[] = {
      "task_weight=0"},
     {"classifier with batch norm", NORMED, 3, SMALL "batch=8 subdivisions=2", normed,
      classifying_teacher, THREE},
+    {"a student with [crop]", PLAIN, 2, SMALL "batch=4", cropped, classifying_teacher, ""},
+    {"a teacher with [crop]", PLAIN, 2, SMALL "batch=4", classifier, cropping_teacher, ""},
     {"[yolo], rows=truth", PLAIN, 3, LARGE "batch=2", one_head, yolo_teacher,
      THREE "objectness_weight=.5"},
     {"[yolo], two heads, rows=truth, dkd, one group", PLAIN, 1, LARGE "batch=2", two_heads,
