@@ -131,16 +131,18 @@ static void transfer(network *net, layer_transfer convolutional, layer_transfer 
 
 void pull_network(network *net)
 {
-    ON_GPU(net, transfer(net, pull_convolutional_layer, pull_deconvolutional_layer,
-                         pull_connected_layer, pull_batchnorm_layer))
-    {
-    }
+#ifdef GPU
+    transfer(net, pull_convolutional_layer, pull_deconvolutional_layer, pull_connected_layer,
+             pull_batchnorm_layer);
+#endif
+    (void)net;
 }
 
 void push_network(network *net)
 {
-    ON_GPU(net, transfer(net, push_convolutional_layer, push_deconvolutional_layer,
-                         push_connected_layer, push_batchnorm_layer))
-    {
-    }
+#ifdef GPU
+    transfer(net, push_convolutional_layer, push_deconvolutional_layer, push_connected_layer,
+             push_batchnorm_layer);
+#endif
+    (void)net;
 }
