@@ -151,14 +151,14 @@ gpu-test:
 
 # The same programs for the CPU, which emulates a GPU
 emulated:
-	@$(MAKE) --no-print-directory -C tests/emulator
+	@$(MAKE) --no-print-directory -C tests/emulator all lib64/selftest
 	@$(MAKE) --no-print-directory gpu-programs GPU=1 CUDA=tests/emulator BUILD=$(BUILD)/emulated
 
 # C programs (cmocka) and scripts alike speak TAP; two run at once, so BLAS gets one thread each
 test: built emulated
 	@$(MAKE) $(IN_BUILD) -f $(ROOT)/tests/Makefile
 	@CMOCKA_MESSAGE_OUTPUT=TAP OPENBLAS_NUM_THREADS=1 DARKNET=$(abspath $(BUILD))/darknet \
-	    prove -j2 --exec '' $(wildcard tests/cli/*.t tests/gpu/*.t) \
+	    prove -j2 --exec '' $(wildcard tests/cli/*.t tests/gpu/*.t tests/emulator/*.t) \
 	    $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(wildcard tests/unit/test_*.c)) \
 	    $(patsubst tests/gpu/%.c,$(BUILD)/emulated/tests/gpu/%,$(wildcard tests/gpu/test_*.c))
 
@@ -168,7 +168,7 @@ test-asan:
 	    $(MAKE) --no-print-directory test BUILD=build-asan SANITIZE=1
 
 clean:
-	@rm -rf build-asan build-gpu $(addprefix $(BUILD)/, \
+	@rm -rf build-asan build-gpu tests/emulator/lib64 $(addprefix $(BUILD)/, \
 	    emulated obj tests darknet libdarknet.a libdarknet.so .patched .switches)
 
 help:

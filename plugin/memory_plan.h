@@ -17,7 +17,9 @@ typedef struct {
     int blocks;
 } memory_plan;
 
-/* For the network's present size and batch. The logits, inputs of `outputs`, last to the end.
+/*
+ * For the network's present size and batch; the network is only read. The logits, inputs of
+ * `outputs`, last to the end. Free with free_memory_plan.
  */
 memory_plan plan_memory(network *net, const net_outputs *outputs);
 void free_memory_plan(memory_plan p);

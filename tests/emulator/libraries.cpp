@@ -42,13 +42,6 @@ cublasStatus_t cublasCreate(cublasHandle_t *handle)
     return CUBLAS_STATUS_SUCCESS;
 }
 
-cublasStatus_t cublasDestroy(cublasHandle_t handle)
-{
-    if (!handle) return CUBLAS_STATUS_NOT_INITIALIZED;
-    delete handle;
-    return CUBLAS_STATUS_SUCCESS;
-}
-
 cublasStatus_t cublasSetStream(cublasHandle_t handle, cudaStream_t stream)
 {
     if (!handle) return CUBLAS_STATUS_NOT_INITIALIZED;
@@ -140,13 +133,6 @@ curandStatus_t curandCreateGenerator(curandGenerator_t *generator, curandRngType
         type != CURAND_RNG_PSEUDO_PHILOX4_32_10)
         return CURAND_STATUS_TYPE_ERROR;
     *generator = new curandGenerator_st{current_device(), nullptr, 0, 0};
-    return CURAND_STATUS_SUCCESS;
-}
-
-curandStatus_t curandDestroyGenerator(curandGenerator_t generator)
-{
-    if (!generator) return CURAND_STATUS_NOT_INITIALIZED;
-    delete generator;
     return CURAND_STATUS_SUCCESS;
 }
 

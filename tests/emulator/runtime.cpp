@@ -110,13 +110,6 @@ const char *cudaGetErrorString(cudaError_t error)
     return "unrecognized error code";
 }
 
-const char *cudaGetErrorName(cudaError_t error)
-{
-    for (auto &e : errors)
-        if (e.error == error) return e.name;
-    return "unrecognized error code";
-}
-
 cudaError_t cudaPeekAtLastError()
 {
     return last_error;
@@ -125,18 +118,6 @@ cudaError_t cudaPeekAtLastError()
 cudaError_t cudaGetLastError()
 {
     return std::exchange(last_error, cudaSuccess);
-}
-
-cudaError_t cudaRuntimeGetVersion(int *version)
-{
-    *version = CUDART_VERSION;
-    return cudaSuccess;
-}
-
-cudaError_t cudaDriverGetVersion(int *version)
-{
-    *version = device_count() ? CUDART_VERSION : 0;
-    return cudaSuccess;
 }
 
 cudaError_t cudaGetDeviceCount(int *count)
@@ -262,16 +243,3 @@ cudaError_t cudaMemcpyPeerAsync(void *to, int to_device, const void *from, int f
     return copy("cudaMemcpyPeerAsync", to, from, size, cudaMemcpyDeviceToDevice, stream, false);
 }
 
-/* In order with all that either device does. */
-cudaError_t cudaMemcpyPeer(void *to, int to_device, const void *from, int from_device,
-                           size_t size)
-{
-    Lock lock(mutex);
-    check_peers("cudaMemcpyPeer", to, to_device, from, from_device);
-    finish(to_device);
-    finish(from_device);
-    cudaError_t error =
-        copy("cudaMemcpyPeer", to, from, size, cudaMemcpyDeviceToDevice, nullptr, false);
-    finish(current_device());
-    return error;
-}

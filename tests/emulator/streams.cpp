@@ -256,12 +256,6 @@ cudaError_t cudaEventSynchronize(cudaEvent_t event)
     return event ? wait_for(event->mark) : failed(cudaErrorInvalidResourceHandle);
 }
 
-cudaError_t cudaEventQuery(cudaEvent_t event)
-{
-    Lock lock(mutex);
-    return event ? query(event->mark) : failed(cudaErrorInvalidResourceHandle);
-}
-
 cudaError_t cudaEventElapsedTime(float *milliseconds, cudaEvent_t start, cudaEvent_t end)
 {
     Lock lock(mutex);

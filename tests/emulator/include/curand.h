@@ -25,7 +25,6 @@ extern "C" {
 #endif
 
 curandStatus_t curandCreateGenerator(curandGenerator_t *generator, curandRngType_t type);
-curandStatus_t curandDestroyGenerator(curandGenerator_t generator);
 curandStatus_t curandSetStream(curandGenerator_t generator, cudaStream_t stream);
 curandStatus_t curandSetPseudoRandomGeneratorSeed(curandGenerator_t generator,
                                                   unsigned long long seed);
