@@ -91,6 +91,7 @@ void distil_rows_gpu(deepkd *kd, double weight)
 {
     deepkd_gpu *gpu = kd->gpu;
     cudaStream_t stream = get_cuda_stream();
+    if (!kd->rows.n) return; /* images without objects */
     reserve_rows(gpu, kd->rows.n);
     stage_rows(kd);
     check_error(cudaMemcpyAsync(gpu->rows, gpu->staged, kd->rows.n * sizeof(kd_gpu_row),
