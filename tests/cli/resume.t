@@ -8,6 +8,7 @@ momentum groups; at any moment the saved files are whole; a state that does not
 belong to the run, or is damaged, and a disk that is full cost nothing that was
 there.
 """
+import fcntl
 import os
 import random
 import re
@@ -175,20 +176,21 @@ def second_signal(folder):
 def kill(folder):
     """kill -9 at random moments: whole files each time, and the same end"""
     set_up(folder, {"method": "dkd"}, {"save_interval": 1, "eval_interval": 2}, max_batches=200)
-    began = time.monotonic()
     expected = uninterrupted(folder)
-    taken = time.monotonic() - began
     moments = random.Random(1)
     flags, kills = (), 0
     while kills < 8:
         with subprocess.Popen(**folder.command(*folder.distill_words(*flags)),
-                              stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
-            time.sleep(moments.uniform(.03, .25) * taken)
+                              stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+            fcntl.fcntl(process.stdout, fcntl.F_SETPIPE_SZ, 4096)  # it can't run far ahead of us
+            for _ in range(moments.randrange(1, 25)):
+                process.stdout.readline()
+            time.sleep(moments.uniform(0, .01))
             process.kill()
-            err = process.stderr.read()
+            process.stdout.read()
         if process.returncode == 0:
             break
-        assert process.returncode == -signal.SIGKILL, err.decode()
+        assert process.returncode == -signal.SIGKILL, process.returncode
         kills += 1
         for name in set(folder.names()) & set(WEIGHTS):
             tap.check_weights(folder.read(f"backup/{name}"))
