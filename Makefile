@@ -24,12 +24,13 @@
 GPU      = 0
 CUDNN    = 0
 OPENCV   = 0
-OPENMP   = 0
+OPENMP   = 1
 DEBUG    = 0
 ARCH     =
 CUDA     =
 BLAS     = 1
 CJSON    = 1
+DNNL     = 1
 PLUGIN   = 1
 SANITIZE = 0
 BUILD   ?= build
@@ -41,7 +42,7 @@ SOURCE  := build/source
 export BUILD PYTHON ROOT DARKNET_SRC
 
 SWITCHES = GPU=$(GPU) CUDNN=$(CUDNN) OPENCV=$(OPENCV) OPENMP=$(OPENMP) DEBUG=$(DEBUG) \
-           BLAS=$(BLAS) CJSON=$(CJSON) PLUGIN=$(PLUGIN) SANITIZE=$(SANITIZE)
+           BLAS=$(BLAS) CJSON=$(CJSON) DNNL=$(DNNL) PLUGIN=$(PLUGIN) SANITIZE=$(SANITIZE)
 PACKAGES = build
 ifneq ($(strip $(ARCH)),)
 SWITCHES += 'ARCH=$(ARCH)'
@@ -58,6 +59,9 @@ PACKAGES += blas
 endif
 ifeq ($(CJSON),1)
 PACKAGES += cjson
+endif
+ifeq ($(DNNL),1)
+PACKAGES += dnnl
 endif
 ifeq ($(OPENCV),1)
 PACKAGES += opencv
@@ -135,8 +139,8 @@ table-one-class: built scenes
 	    scripts/train-teacher.sh one-class
 	@$(PYTHON) scripts/table.py --task one-class
 
-bench: $(if $(filter 1,$(GPU)),has-gpu) built fashion-mnist
-	@$(if $(filter 1,$(GPU)),$(MAKE) $(IN_BUILD) -f $(ROOT)/tests/Makefile tests/bench_update)
+bench: $(if $(filter 1,$(GPU)),has-gpu) built fashion-mnist $(if $(filter 1,$(GPU)),,scenes)
+	@$(MAKE) $(IN_BUILD) -f $(ROOT)/tests/Makefile bench
 	@tests/bench/bench.sh
 
 has-gpu:

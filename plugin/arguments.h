@@ -8,14 +8,14 @@
 #include <stdint.h>
 
 typedef struct {
-    char *data, *cfg, *weights; /* weights: NULL when only [teacher] names them */
-    char *start;                /* weights that the student starts from, or NULL */
-    int clear, resume;          /* clear: begin at image 0, also over a stopped run */
-    int map, verbose;           /* detectors: evaluate mAP; Darknet's lines of each head */
-    int dont_show;              /* open no window */
-    int threads;                /* that load images */
-    uint64_t seed;              /* 0: not given */
-    int gpus[KD_MOST_GPUS], n_gpus;     /* -gpus; none: the one that Darknet's -i chose */
+    char *data, *cfg, *weights;     /* weights: NULL when only [teacher] names them */
+    char *start;                    /* weights that the student starts from, or NULL */
+    int clear, resume;              /* clear: begin at image 0, also over a stopped run */
+    int map, verbose;               /* detectors: evaluate mAP; Darknet's lines of each head */
+    int dont_show;                  /* open no window */
+    int threads;                    /* that load images */
+    uint64_t seed;                  /* 0: not given */
+    int gpus[KD_MOST_GPUS], n_gpus; /* -gpus; none: the one that Darknet's -i chose */
 } distill_arguments;
 
 /* Reads the command line; exits with the usage on anything unknown. Strings point into argv. */

@@ -20,9 +20,10 @@
  *                              │
  *   update         w <- w - rate * (sum of the groups' buffers), once a batch  (groups.c)
  *
- * On the GPU (GPU=1) the same code drives Darknet's own GPU layers: the teacher runs on a stream
- * of its own beside the student, all rows are one launch, and so is the update. What only a GPU
- * needs stands in files of its own, *_gpu.c beside the CPU's, and its kernels in *_kernels.cu.
+ * On the GPU (GPU=1) the same code drives Darknet's own GPU layers: the teacher runs on a
+ * stream of its own beside the student, all rows are one launch, and so is the update. What
+ * only a GPU needs stands in files of its own, *_gpu.c beside the CPU's, and its kernels in
+ * *_kernels.cu.
  *
  * Files, from the mathematics up; each builds on some of those above it:
  *   support.c            errors, memory
@@ -74,6 +75,9 @@ void kd_fail(const char *format, ...) __attribute__((noreturn, format(printf, 1,
 
 /* calloc that does not come back without memory. */
 void *kd_calloc(size_t n, size_t size);
+
+/* n numbers, not set, where vectors of any processor may stand; free. As kd_calloc. */
+float *kd_vectors(size_t n);
 
 /* A copy of a string that kd_calloc made. */
 char *kd_copy(const char *text);

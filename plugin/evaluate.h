@@ -46,7 +46,8 @@ void free_found_boxes(found_boxes f);
  * are those of `known` for the list's images, or, without it, those of the label files; an
  * image's id is COCO's or, without `known`, its index. Returns as evaluate_classifier; the
  * result's scores are those of `boxes`, its loss NAN when an output was not finite, the
- * network lacks the map, or it is a teacher on the GPU. Exits when `known` does not know an image.
+ * network lacks the map, or it is a teacher on the GPU. Exits when `known` does not know an
+ * image.
  */
 int evaluate_detector(network *net, const net_outputs *outputs, const image_list *list,
                       const annotations *known, int threads, const volatile sig_atomic_t *stop,

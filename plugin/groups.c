@@ -1,5 +1,6 @@
 /* See groups.h. */
 #include "groups.h"
+#include "cores.h"
 #include "device.h"
 #include "groups_gpu.h"
 
@@ -129,9 +130,50 @@ static void allocate_buffers(network *net, momentum_groups *groups)
     select_group(net, groups->group);
 }
 
+/* [dropout] shares its neighbour's delta. */
+static int has_own_delta(layer l)
+{
+    return l.delta && l.type != DROPOUT;
+}
+
+/* Groups that go back at once have deltas of their own; the first has the layers'. */
+static void allocate_deltas(network *net, momentum_groups *groups)
+{
+    size_t size = 0;
+    for (int i = 0; i < net->n; ++i) {
+        layer l = net->layers[i];
+        if (has_own_delta(l)) size += (size_t)l.batch * l.outputs;
+    }
+    for (int g = 1; g < groups->n; ++g) {
+        free(groups->group[g].deltas);
+        groups->group[g].deltas = kd_calloc(size, sizeof(float));
+    }
+}
+
+/* The network with the group's buffers and deltas; free its layers. */
+static network view_group(const network *net, const momentum_group *group)
+{
+    network view = *net;
+    float *next = group->deltas;
+    view.layers = kd_calloc(net->n, sizeof(layer));
+    memcpy(view.layers, net->layers, net->n * sizeof(layer));
+    select_group(&view, group);
+    for (int i = 0; i < net->n && next; ++i) {
+        layer *l = view.layers + i;
+        if (has_own_delta(*l)) {
+            l->delta = next;
+            next += (size_t)l->batch * l->outputs;
+        } else if (l->delta) {
+            l->delta = l[-1].delta;
+        }
+    }
+    return view;
+}
+
 void resize_groups(deepkd *kd)
 {
     momentum_groups *groups = kd->groups;
+    if (has_cores(kd->net)) allocate_deltas(kd->net, groups);
     for (int i = 0; i < kd->net->n; ++i) {
         layer l = kd->net->layers[i];
         if (!l.cost) continue;
@@ -160,10 +202,9 @@ static void clear_deltas(network *net)
     }
 }
 
-/* Puts the sum of the group's deltas where backward starts. */
-static void seed_deltas(deepkd *kd, const momentum_group *group)
+/* Puts the sum of the group's deltas where backward starts, in a network cleared of others. */
+static void seed_deltas(const deepkd *kd, network *net, const momentum_group *group)
 {
-    network *net = kd->net;
     for (int i = 0; group->has[KD_TOG] && i < net->n; ++i) {
         layer l = net->layers[i];
         float *saved = kd->groups->task_delta[i];
@@ -188,21 +229,44 @@ static int group_is_active(const deepkd *kd, const momentum_group *group)
     return 0;
 }
 
+/* One pass through the network for all groups */
+static void backward_at_once(deepkd *kd)
+{
+    network views[KD_COMPONENTS];
+    int n = 0;
+    for (int g = 0; g < kd->groups->n; ++g) {
+        if (!group_is_active(kd, kd->groups->group + g)) continue;
+        views[n] = view_group(kd->net, kd->groups->group + g);
+        clear_deltas(views + n);
+        seed_deltas(kd, views + n, kd->groups->group + g);
+        ++n;
+    }
+    if (n) backward_on_cores(views, n);
+    while (n) free(views[--n].layers);
+}
+
+/* A pass for each */
+static void backward_one_by_one(deepkd *kd)
+{
+    network *net = kd->net;
+    for (int g = 0; g < kd->groups->n; ++g) {
+        if (!group_is_active(kd, kd->groups->group + g)) continue;
+        clear_deltas(net);
+        seed_deltas(kd, net, kd->groups->group + g);
+        select_group(net, kd->groups->group + g);
+        backward_network(net);
+    }
+    select_group(net, kd->groups->group);
+}
+
 /* net->backward: the student's gradient of each group, added to the group's buffers. */
 static void backward_groups(network *net)
 {
     deepkd *kd = find_deepkd(net);
-    momentum_groups *groups = kd->groups;
     if (kd->broken) return;
     save_task_deltas(kd);
-    for (int g = 0; g < groups->n; ++g) {
-        if (!group_is_active(kd, groups->group + g)) continue;
-        clear_deltas(net);
-        seed_deltas(kd, groups->group + g);
-        select_group(net, groups->group + g);
-        backward_network(net);
-    }
-    select_group(net, groups->group);
+    if (has_cores(net)) backward_at_once(kd);
+    else backward_one_by_one(kd);
 }
 
 static void update_group(network *net, const momentum_group *group, update_args a, int is_last)
@@ -244,6 +308,7 @@ void attach_groups(deepkd *kd, const char *cfg)
     for (int c = 0; c < KD_COMPONENTS; ++c) add_component(kd, kd->groups, c);
     allocate_buffers(kd->net, kd->groups);
     kd->groups->task_delta = kd_calloc(kd->net->n, sizeof(float *));
+    if (!on_gpu(kd->net)) attach_cores(kd->net, 0);
     resize_groups(kd);
     if (on_gpu(kd->net)) attach_groups_gpu(kd);
     kd->net->backward = backward_groups;
@@ -256,12 +321,14 @@ void release_groups(deepkd *kd)
     if (!groups) return;
     network *net = kd->net;
     if (on_gpu(net)) release_groups_gpu(kd);
+    else detach_cores(net);
     for (int i = 0; i < net->n; ++i) {
         if (is_trained(net, i))
             set_buffers(net->layers + i, (layer_buffers){0}, (layer_buffers){0});
         device_free(net, groups->task_delta[i]);
     }
     for (int g = 0; g < groups->n; ++g) {
+        free(groups->group[g].deltas);
         free(groups->group[g].buffers);
         free(groups->group[g].host);
     }

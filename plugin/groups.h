@@ -21,6 +21,7 @@ typedef struct {
     double momentum;
     int decays;             /* weight decay enters this group's buffers */
     layer_buffers *buffers; /* [net->n], where the network is */
+    float *deltas;          /* on the CPU: of all layers; NULL: the layers have them */
     layer_buffers *host;    /* the same on the CPU; else a copy, as of the last pull_groups */
 } momentum_group;
 

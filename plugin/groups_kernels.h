@@ -39,8 +39,8 @@ typedef struct {
 /*
  * w <- w + rate sum_g v_g, v_g <- mu_g v_g, as Darknet's own updates do (v holds -dL/dw, summed
  * over the batch), for chunks[n] in the GPU's memory, on `stream`. Nothing is updated once
- * state->broken is set, by an earlier launch for sure; a v or a w that is not finite sets its bit. Returns the launch's
- * status. Formula: groups.h.
+ * state->broken is set, by an earlier launch for sure; a v or a w that is not finite sets its
+ * bit. Returns the launch's status. Formula: groups.h.
  */
 cudaError_t kd_update_gpu(const kd_update *update, const kd_chunk *chunks, int n,
                           kd_gpu_state *state, cudaStream_t stream);

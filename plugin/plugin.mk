@@ -11,7 +11,7 @@ DEPS += .switches .patched
 # -isystem: no warnings about the headers of Darknet and CUDA
 PLUGIN_CFLAGS := -Wall -Wextra -isystem include -isystem src -I$(PLUGIN_DIR) -MMD -MP
 # under Darknet's -Ofast alone, isnan() is always 0 and sums are taken in any order
-PLUGIN_CFLAGS += -fno-fast-math
+PLUGIN_CFLAGS += -fno-fast-math -fopenmp-simd
 
 ifeq ($(PLUGIN),1)
 PLUGIN_C := $(wildcard $(PLUGIN_DIR)/*.c)
@@ -31,6 +31,10 @@ COMMON   += -DPLUGIN_INIT=deepkd_init
 ifeq ($(CJSON),1)
 COMMON += -DCJSON
 $(EXEC) tests/%: LDFLAGS += -lcjson
+endif
+ifeq ($(DNNL),1)
+COMMON += -DDNNL
+$(EXEC) tests/%: LDFLAGS += -ldnnl
 endif
 
 $(call objects,$(PLUGIN_C)): CFLAGS += -std=gnu11 $(PLUGIN_CFLAGS)

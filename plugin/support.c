@@ -34,6 +34,14 @@ void *kd_calloc(size_t n, size_t size)
     return memory;
 }
 
+float *kd_vectors(size_t n)
+{
+    void *memory;
+    if (posix_memalign(&memory, 64, (n ? n : 1) * sizeof(float)))
+        kd_fail("out of memory: %zu numbers", n);
+    return memory;
+}
+
 char *kd_copy(const char *text)
 {
     return strcpy(kd_calloc(strlen(text) + 1, 1), text);

@@ -1,5 +1,6 @@
 /* See teacher_layer.h. */
 #include "teacher_layer.h"
+#include "cores.h"
 #include "deepkd.h"
 #include "device.h"
 #include "options.h"
@@ -89,6 +90,7 @@ static void release_teacher_layer(layer l)
 {
     teacher *t = l.plugin;
     if (on_gpu(t->student) && t->gpu) release_teacher_gpu(t);
+    if (t->net) detach_cores(t->net);
     if (t->net) free_network(t->net);
     free(t->input);
     free(t->outputs.layer);
@@ -206,6 +208,7 @@ void load_teacher(teacher *t, char *weights)
     drop_training_buffers(t->net);
     follow_student(t);
     if (on_gpu(student)) attach_teacher_gpu(t);
+    else attach_cores(t->net, &t->outputs);
 }
 
 /* The student's images, each resized to the teacher's input. */

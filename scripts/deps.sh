@@ -23,6 +23,7 @@ build  make: runs the Makefiles
 build  patch: applies patches/
 blas   libopenblas-dev: matrix products (not needed with BLAS=0)
 cjson  libcjson-dev: reads COCO's annotations (not needed with CJSON=0)
+dnnl   libdnnl-dev: convolutions (not needed with DNNL=0)
 opencv libopencv-dev: images and video windows (OPENCV=1 only)
 opencv pkg-config: finds OpenCV's flags (OPENCV=1 only)
 source git: fetches the Darknet submodule

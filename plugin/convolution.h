@@ -1,0 +1,63 @@
+/*
+ * The convolution of some images by one core, and its gradients: no bias, no activation.
+ * oneDNN computes it where it can (DNNL=1; Winograd's algorithm for 3x3 where that is faster),
+ * else im2col and GEMM, as Darknet does; the latter is also the tests' reference.
+ */
+#ifndef KD_CONVOLUTION_H
+#define KD_CONVOLUTION_H
+
+#include <stddef.h>
+
+/* n images of c x h x w become n of filters x out_h x out_w; weights [filters][c][size][size]
+ */
+typedef struct {
+    int n, c, h, w, filters, size, stride, pad, out_h, out_w;
+} convolution_shape;
+
+typedef struct {
+    convolution_shape shape;
+    const float *weights;                /* of the last set_weights */
+    const struct convolution_code *code; /* who computes it */
+    void *own;                           /* what that keeps */
+} convolution;
+
+/* onednn: 0 for GEMM in any case. Free with free_convolution. */
+convolution *make_convolution(convolution_shape shape, int onednn);
+void free_convolution(convolution *c);
+
+/*
+ * After each change of the weights, which must stay where they are; with `backward` also for
+ * convolve_back. Not while another thread uses c.
+ */
+void set_weights(convolution *c, const float *weights, int backward);
+
+/* out[n][filters][out_h][out_w] = weights * in[n][c][h][w]; many threads may at once. */
+void convolve(const convolution *c, const float *in, float *out);
+
+/* How many numbers one of convolve_back's `sums` has: more than the weights, if padded. */
+size_t gradient_size(const convolution *c);
+
+/*
+ * The gradients of `groups` losses of the same images, from deltas[g], laid out as convolve's
+ * out. sums[g][gradient_size] is set to the weights' gradient, in an order of its own (see
+ * add_gradient); in_deltas[g], laid out as in, grows by the images' gradient, unless in_deltas
+ * is NULL. What needs `in` alone is done once. Many threads may at once.
+ */
+void convolve_back(const convolution *c, const float *in, int groups, float *const *deltas,
+                   float *const *sums, float *const *in_deltas);
+
+/* gradient[filters][c][size][size] += sum, which convolve_back has set. */
+void add_gradient(const convolution *c, const float *sum, float *gradient);
+
+/* Memory of the calling thread's own for n numbers, until its next call with this slot. */
+typedef enum {
+    SCRATCH_IN,
+    SCRATCH_OUT,
+    SCRATCH_RESULT,
+    SCRATCH_WORK,
+    SCRATCH_OUTPUTS,
+    SCRATCH_SLOTS
+} scratch_slot;
+float *thread_scratch(scratch_slot slot, size_t n);
+
+#endif

@@ -1,0 +1,124 @@
+/* See filters.h. */
+#include "filters.h"
+
+#include "activations.h"
+
+#include <math.h>
+
+/* The loops below are compiled for several processors; the loader chooses at start. */
+#if defined(__x86_64__) && defined(__linux__)
+#define VECTORIZED __attribute__((target_clones("avx512f", "avx2", "default")))
+#else
+#define VECTORIZED
+#endif
+
+static float *row(filter_shape s, int image, int f, const float *base)
+{
+    return (float *)base + ((size_t)image * s.filters + f) * s.spatial;
+}
+
+/* Activations that are a slope below 0 and the identity above it have fast loops. */
+static int has_slope(ACTIVATION a, float *slope)
+{
+    *slope = a == RELU ? 0 : a == LEAKY ? .1f : 1;
+    return a == LINEAR || a == RELU || a == LEAKY;
+}
+
+VECTORIZED static float sum_row(int n, const float *x)
+{
+    float sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (int i = 0; i < n; ++i) sum += x[i];
+    return sum;
+}
+
+VECTORIZED static float square_row(int n, const float *x, float mean)
+{
+    float sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (int i = 0; i < n; ++i) sum += (x[i] - mean) * (x[i] - mean);
+    return sum;
+}
+
+VECTORIZED static float product_row(int n, const float *x, float mean, const float *delta)
+{
+    float sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (int i = 0; i < n; ++i) sum += delta[i] * (x[i] - mean);
+    return sum;
+}
+
+VECTORIZED static void line_row(int n, float a, float b, float slope, const float *x,
+                                float *out)
+{
+#pragma omp simd
+    for (int i = 0; i < n; ++i) {
+        float y = a * x[i] + b;
+        out[i] = y > 0 ? y : slope * y;
+    }
+}
+
+VECTORIZED static void slope_row(int n, float slope, const float *out, float *delta)
+{
+#pragma omp simd
+    for (int i = 0; i < n; ++i) delta[i] = out[i] > 0 ? delta[i] : slope * delta[i];
+}
+
+VECTORIZED static void normalize_row(int n, const float *x, float mean, float a, float b,
+                                     float c, float *delta)
+{
+#pragma omp simd
+    for (int i = 0; i < n; ++i) delta[i] = a * delta[i] + (b * (x[i] - mean) + c);
+}
+
+void filter_statistics(filter_shape s, int f, const float *x, float *mean, float *variance)
+{
+    double n = (double)s.batch * s.spatial, sum = 0, squares = 0;
+    for (int b = 0; b < s.batch; ++b) sum += sum_row(s.spatial, row(s, b, f, x));
+    *mean = sum / n;
+    for (int b = 0; b < s.batch; ++b) squares += square_row(s.spatial, row(s, b, f, x), *mean);
+    *variance = squares / (n - 1);
+}
+
+void forward_filter(filter_shape s, int f, int first, int n, float a, float b, const float *x,
+                    float *out)
+{
+    float slope;
+    int is_simple = has_slope(s.activation, &slope);
+    for (int i = first; i < first + n; ++i) {
+        float *to = row(s, i, f, out);
+        line_row(s.spatial, a, b, slope, row(s, i, f, x), to);
+        if (!is_simple) activate_array(to, s.spatial, s.activation);
+    }
+}
+
+/* Through the activation; *sum of the deltas, *product with x - mean */
+static void start_back(filter_shape s, int f, filter_norm norm, const float *out, float *delta,
+                       double *sum, double *product)
+{
+    float slope;
+    int is_simple = has_slope(s.activation, &slope);
+    *sum = *product = 0;
+    for (int b = 0; b < s.batch; ++b) {
+        float *d = row(s, b, f, delta);
+        const float *o = row(s, b, f, out);
+        if (!is_simple) gradient_array(o, s.spatial, s.activation, d);
+        else if (slope != 1) slope_row(s.spatial, slope, o, d);
+        *sum += sum_row(s.spatial, d);
+        if (norm.x) *product += product_row(s.spatial, row(s, b, f, norm.x), norm.mean, d);
+    }
+}
+
+void backward_filter(filter_shape s, int f, filter_norm norm, const float *out, float *delta,
+                     float *bias, float *scale)
+{
+    double sum, product, n = (double)s.batch * s.spatial;
+    start_back(s, f, norm, out, delta, &sum, &product);
+    *bias += sum;
+    if (!norm.x) return;
+    *scale += product / (sqrtf(norm.variance) + .000001f);
+    double spread = norm.variance + .00001f, a = norm.scale / sqrt(spread);
+    double b = -a * product / spread / n, c = -a * sum / n;
+    for (int i = 0; i < s.batch; ++i)
+        normalize_row(s.spatial, row(s, i, f, norm.x), norm.mean, a, b, c, row(s, i, f, delta));
+}

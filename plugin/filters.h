@@ -1,0 +1,39 @@
+/*
+ * What stands between a convolution and the next layer, filter by filter: batch norm, bias and
+ * activation, and their gradients. Plain arrays, as Darknet has them:
+ * [batch][filters][spatial]; the formulas are Darknet's own (batchnorm_layer.c, blas.c), each
+ * in as few passes as it can.
+ */
+#ifndef KD_FILTERS_H
+#define KD_FILTERS_H
+
+#include "darknet.h"
+
+typedef struct {
+    int batch, filters, spatial;
+    ACTIVATION activation;
+} filter_shape;
+
+/* Mean, and variance with n-1, of filter f over all images. */
+void filter_statistics(filter_shape s, int f, const float *x, float *mean, float *variance);
+
+/* out = activation(a x + b) of one filter's numbers of the images [first, first + n);
+ * x may be out. */
+void forward_filter(filter_shape s, int f, int first, int n, float a, float b, const float *x,
+                    float *out);
+
+/* What the backward pass of a filter with batch norm needs of it */
+typedef struct {
+    const float *x; /* the convolution's output; NULL: without batch norm */
+    float mean, variance, scale;
+} filter_norm;
+
+/*
+ * Filter f of delta becomes from the gradient of the layer's output that of the convolution's
+ * (all with Darknet's sign). The gradient of the bias, and with batch norm of the scale, is
+ * added to *bias and *scale.
+ */
+void backward_filter(filter_shape s, int f, filter_norm norm, const float *out, float *delta,
+                     float *bias, float *scale);
+
+#endif
