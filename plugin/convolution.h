@@ -12,6 +12,7 @@
  */
 typedef struct {
     int n, c, h, w, filters, size, stride, pad, out_h, out_w;
+    int is_constant; /* 1: for convolve alone, with weights that are set once */
 } convolution_shape;
 
 typedef struct {

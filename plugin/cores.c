@@ -28,6 +28,12 @@ static int is_convolution(layer l)
     return l.type == CONVOLUTIONAL && l.groups == 1 && !l.binary && !l.xnor;
 }
 
+/* A [shortcut] of two equal shapes */
+static int is_sum(layer l)
+{
+    return l.type == SHORTCUT && l.w == l.out_w && l.h == l.out_h && l.c == l.out_c;
+}
+
 /* Layers whose forward and backward take each image for itself, and change nothing else */
 static int is_by_image(layer l)
 {
@@ -111,8 +117,9 @@ static void provide_convolution(const network *part, int i)
     cores *c = part->plugin;
     convolution **own = c->convolutions + i;
     layer l = part->layers[i];
-    convolution_shape s = {l.batch, l.c,      l.h,   l.w,     l.n,
-                           l.size,  l.stride, l.pad, l.out_h, l.out_w};
+    convolution_shape s = {l.batch,        l.c,      l.h,   l.w,     l.n,
+                           l.size,         l.stride, l.pad, l.out_h, l.out_w,
+                           c->outputs != 0};
     int is_new = !*own || memcmp(&(*own)->shape, &s, sizeof(s));
     if (is_new) {
         free_convolution(*own);
@@ -151,13 +158,16 @@ static void forward_part(network part, int i)
     layer l = part.layers[i];
     part.index = i;
     part.input = input_of(&part, i);
-    if (!is_convolution(l)) {
+    if (is_sum(l)) {
+        forward_sum(l.batch * l.outputs, l.activation, l.alpha, l.beta, part.input,
+                    part.layers[l.index].output, l.output);
+    } else if (is_convolution(l)) {
+        convolve(convolution_of(&part, i), part.input, l.output);
+        for (int f = 0; f < l.n; ++f)
+            finish_filter(l, f, l.rolling_mean, l.rolling_variance, l.output);
+    } else {
         l.forward(l, part);
-        return;
     }
-    convolve(convolution_of(&part, i), part.input, l.output);
-    for (int f = 0; f < l.n; ++f)
-        finish_filter(l, f, l.rolling_mean, l.rolling_variance, l.output);
 }
 
 /* A convolution with batch norm in training */
@@ -286,7 +296,10 @@ static void backward_layer(network net, int i)
         net.input = net.layers[i - 1].output;
         net.delta = net.layers[i - 1].delta;
     }
-    l.backward(l, net);
+    if (is_sum(l))
+        backward_sum(l.batch * l.outputs, l.activation, l.alpha, l.beta, l.output, l.delta,
+                     net.delta, net.layers[l.index].delta);
+    else l.backward(l, net);
 }
 
 /* Filters of all losses, from the gradient of the layer's output to the convolution's */

@@ -71,6 +71,47 @@ VECTORIZED static void normalize_row(int n, const float *x, float mean, float a,
     for (int i = 0; i < n; ++i) delta[i] = a * delta[i] + (b * (x[i] - mean) + c);
 }
 
+VECTORIZED static void sum_rows(int n, float alpha, float beta, float slope, const float *in,
+                                const float *add, float *out)
+{
+#pragma omp simd
+    for (int i = 0; i < n; ++i) {
+        float y = alpha * in[i] + beta * add[i];
+        out[i] = y > 0 ? y : slope * y;
+    }
+}
+
+VECTORIZED static void add_row(int n, float a, const float *x, float *to)
+{
+#pragma omp simd
+    for (int i = 0; i < n; ++i) to[i] += a * x[i];
+}
+
+/* delta *= the activation's gradient where it gave out */
+static void activation_back(int n, ACTIVATION activation, const float *out, float *delta)
+{
+    float slope;
+    if (!has_slope(activation, &slope)) gradient_array(out, n, activation, delta);
+    else if (slope != 1) slope_row(n, slope, out, delta);
+}
+
+void forward_sum(int n, ACTIVATION activation, float alpha, float beta, const float *in,
+                 const float *add, float *out)
+{
+    float slope;
+    int is_simple = has_slope(activation, &slope);
+    sum_rows(n, alpha, beta, slope, in, add, out);
+    if (!is_simple) activate_array(out, n, activation);
+}
+
+void backward_sum(int n, ACTIVATION activation, float alpha, float beta, const float *out,
+                  float *delta, float *in_delta, float *add_delta)
+{
+    activation_back(n, activation, out, delta);
+    add_row(n, alpha, delta, in_delta);
+    add_row(n, beta, delta, add_delta);
+}
+
 void filter_statistics(filter_shape s, int f, const float *x, float *mean, float *variance)
 {
     double n = (double)s.batch * s.spatial, sum = 0, squares = 0;
@@ -96,14 +137,10 @@ void forward_filter(filter_shape s, int f, int first, int n, float a, float b, c
 static void start_back(filter_shape s, int f, filter_norm norm, const float *out, float *delta,
                        double *sum, double *product)
 {
-    float slope;
-    int is_simple = has_slope(s.activation, &slope);
     *sum = *product = 0;
     for (int b = 0; b < s.batch; ++b) {
         float *d = row(s, b, f, delta);
-        const float *o = row(s, b, f, out);
-        if (!is_simple) gradient_array(o, s.spatial, s.activation, d);
-        else if (slope != 1) slope_row(s.spatial, slope, o, d);
+        activation_back(s.spatial, s.activation, row(s, b, f, out), d);
         *sum += sum_row(s.spatial, d);
         if (norm.x) *product += product_row(s.spatial, row(s, b, f, norm.x), norm.mean, d);
     }

@@ -36,4 +36,13 @@ typedef struct {
 void backward_filter(filter_shape s, int f, filter_norm norm, const float *out, float *delta,
                      float *bias, float *scale);
 
+/* [shortcut]: out = activation(alpha in + beta add), n numbers each */
+void forward_sum(int n, ACTIVATION activation, float alpha, float beta, const float *in,
+                 const float *add, float *out);
+
+/* delta, of forward_sum's out, goes through the activation; in_delta and add_delta grow by what
+ * is theirs of it. */
+void backward_sum(int n, ACTIVATION activation, float alpha, float beta, const float *out,
+                  float *delta, float *in_delta, float *add_delta);
+
 #endif

@@ -195,6 +195,7 @@ static void save_task_deltas(deepkd *kd)
 
 static void clear_deltas(network *net)
 {
+#pragma omp parallel for schedule(dynamic) if (!on_gpu(net))
     for (int i = 0; i < net->n; ++i) {
         layer l = net->layers[i];
         float *delta = layer_delta(net, i);

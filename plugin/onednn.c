@@ -130,7 +130,8 @@ static dnnl_primitive_desc_t describe(const onednn *o, convolution_shape s, step
         check(dnnl_memory_desc_init_by_tag(any + r, 4, o->plain[r].dims, dnnl_f32,
                                            dnnl_format_tag_any),
               "dnnl_memory_desc_init_by_tag");
-    dnnl_prop_kind_t use = kind == FORWARD ? dnnl_forward_inference : dnnl_forward_training;
+    /* in inference the weights are brought into Winograd's form beforehand, which takes long */
+    dnnl_prop_kind_t use = s.is_constant ? dnnl_forward_inference : dnnl_forward_training;
     if (dnnl_convolution_forward_desc_init(&forward, use, algorithm, any + IN, any + WEIGHTS, 0,
                                            any + OUT, strides, low, high) ||
         dnnl_primitive_desc_create(&hint, &forward, attr, engine, 0))
@@ -237,16 +238,16 @@ static int make_step(onednn *o, convolution_shape shape, step_kind kind)
 /* For one thread: each of ours calls it with images of its own. 0 as make_step */
 static int make_steps(onednn *o, convolution_shape s)
 {
-    int kind = 0;
+    int kind = 0, wanted = s.is_constant ? 1 : KINDS;
 #ifdef _OPENMP
     int threads = omp_get_max_threads();
     omp_set_num_threads(1);
 #endif
-    while (kind < KINDS && make_step(o, s, kind)) ++kind;
+    while (kind < wanted && make_step(o, s, kind)) ++kind;
 #ifdef _OPENMP
     omp_set_num_threads(threads);
 #endif
-    return kind == KINDS;
+    return kind == wanted;
 }
 
 static void release(convolution *c)
