@@ -12,9 +12,11 @@
 #   make help        this text
 #
 # Switches, as in `make BLAS=0`; after a change of one, make rebuilds what it must:
-#   GPU CUDNN OPENCV OPENMP DEBUG ARCH   Darknet's own
+#   GPU CUDNN OPENCV DEBUG ARCH   Darknet's own
 #   CUDA=/usr/local/cuda   where CUDA and cuDNN are (GPU=1)
 #   BLAS=1       matrix products by OpenBLAS; 0: by Darknet's loops
+#   OPENMP=1     distill on all cores; 0: on one
+#   DNNL=1       its convolutions by oneDNN; 0: by matrix products
 #   CJSON=1      0: without cJSON; detectors can't be given annotations= then
 #   PLUGIN=1     0: Darknet with its patches, without DeepKD
 #   SANITIZE=0   1: address and undefined-behaviour sanitizers
@@ -158,10 +160,10 @@ emulated:
 	@$(MAKE) --no-print-directory -C tests/emulator all lib64/selftest
 	@$(MAKE) --no-print-directory gpu-programs GPU=1 CUDA=tests/emulator BUILD=$(BUILD)/emulated
 
-# C programs (cmocka) and scripts alike speak TAP; two run at once, so BLAS gets one thread each
+# C programs (cmocka) and scripts alike speak TAP; two run at once, so threads that wait must sleep
 test: built emulated
 	@$(MAKE) $(IN_BUILD) -f $(ROOT)/tests/Makefile
-	@CMOCKA_MESSAGE_OUTPUT=TAP OPENBLAS_NUM_THREADS=1 DARKNET=$(abspath $(BUILD))/darknet \
+	@CMOCKA_MESSAGE_OUTPUT=TAP OMP_WAIT_POLICY=passive DARKNET=$(abspath $(BUILD))/darknet \
 	    prove -j2 --exec '' $(wildcard tests/cli/*.t tests/gpu/*.t tests/emulator/*.t) \
 	    $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(wildcard tests/unit/test_*.c)) \
 	    $(patsubst tests/gpu/%.c,$(BUILD)/emulated/tests/gpu/%,$(wildcard tests/gpu/test_*.c))

@@ -138,8 +138,7 @@ void check_task(const distill_arguments *a, const data_options *d, int detector)
     if (!detector && d->annotations)
         kd_fail("%s: annotations=%s: expected it with a detector alone", a->data,
                 d->annotations);
-    if (!detector && (a->map || a->verbose))
-        kd_fail("%s: expected it with a detector alone", a->map ? "-map" : "-verbose");
+    if (!detector && a->map) kd_fail("-map: expected it with a detector alone");
 }
 
 void check_classes(network *net, const net_outputs *outputs, const char *cfg, const char *data,

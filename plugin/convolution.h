@@ -1,7 +1,7 @@
 /*
- * The convolution of some images by one core, and its gradients: no bias, no activation.
- * oneDNN computes it where it can (DNNL=1; Winograd's algorithm for 3x3 where that is faster),
- * else im2col and GEMM, as Darknet does; the latter is also the tests' reference.
+ * The convolution of some images, mostly by one core, and its gradients: no bias, no
+ * activation. oneDNN computes it where it can (DNNL=1; Winograd's algorithm for 3x3 where that
+ * is faster), else im2col and GEMM, as Darknet does; the latter is also the tests' reference.
  */
 #ifndef KD_CONVOLUTION_H
 #define KD_CONVOLUTION_H
@@ -13,6 +13,7 @@
 typedef struct {
     int n, c, h, w, filters, size, stride, pad, out_h, out_w;
     int is_constant; /* 1: for convolve alone, with weights that are set once */
+    int is_alone;    /* 1: one thread calls at a time, so oneDNN may use all cores itself */
 } convolution_shape;
 
 typedef struct {
@@ -40,9 +41,10 @@ size_t gradient_size(const convolution *c);
 
 /*
  * The gradients of `groups` losses of the same images, from deltas[g], laid out as convolve's
- * out. sums[g][gradient_size] is set to the weights' gradient, in an order of its own (see
- * add_gradient); in_deltas[g], laid out as in, grows by the images' gradient, unless in_deltas
- * is NULL. What needs `in` alone is done once. Many threads may at once.
+ * out. sums[g][gradient_size] (from kd_vectors, or as aligned) is set to the weights' gradient,
+ * in an order of its own (see add_gradient); in_deltas[g], laid out as in, grows by the images'
+ * gradient, unless in_deltas is NULL. What needs `in` alone is done once. Many threads may at
+ * once.
  */
 void convolve_back(const convolution *c, const float *in, int groups, float *const *deltas,
                    float *const *sums, float *const *in_deltas);

@@ -7,6 +7,9 @@
 
 #include "network.h"
 
+#ifdef BLAS
+#include <cblas.h>
+#endif
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -112,14 +115,14 @@ static convolution *convolution_of(const network *net, int i)
 }
 
 /* A layer's convolution with the present weights, made anew after a resize */
-static void provide_convolution(const network *part, int i)
+static void provide_convolution(const network *part, int i, int is_alone)
 {
     cores *c = part->plugin;
     convolution **own = c->convolutions + i;
     layer l = part->layers[i];
-    convolution_shape s = {l.batch,        l.c,      l.h,   l.w,     l.n,
-                           l.size,         l.stride, l.pad, l.out_h, l.out_w,
-                           c->outputs != 0};
+    convolution_shape s = {l.batch,         l.c,      l.h,   l.w,     l.n,
+                           l.size,          l.stride, l.pad, l.out_h, l.out_w,
+                           c->outputs != 0, is_alone};
     int is_new = !*own || memcmp(&(*own)->shape, &s, sizeof(s));
     if (is_new) {
         free_convolution(*own);
@@ -128,10 +131,10 @@ static void provide_convolution(const network *part, int i)
     if (is_new || !c->outputs) set_weights(*own, l.weights, part->train);
 }
 
-static void provide_convolutions(const network *part)
+static void provide_convolutions(const network *part, int is_alone)
 {
     for (int i = 0; i < part->n; ++i)
-        if (is_convolution(part->layers[i])) provide_convolution(part, i);
+        if (is_convolution(part->layers[i])) provide_convolution(part, i, is_alone);
 }
 
 /* Forward */
@@ -165,6 +168,9 @@ static void forward_part(network part, int i)
         convolve(convolution_of(&part, i), part.input, l.output);
         for (int f = 0; f < l.n; ++f)
             finish_filter(l, f, l.rolling_mean, l.rolling_variance, l.output);
+    } else if (l.type == MAXPOOL) {
+        pool_shape s = {l.batch * l.c, l.h, l.w, l.out_h, l.out_w, l.size, l.stride, l.pad};
+        forward_pool(s, part.input, l.output, part.train ? l.indexes : 0);
     } else {
         l.forward(l, part);
     }
@@ -191,11 +197,13 @@ static void forward_normalized(const network *net, const network *parts, int i)
 static void forward_whole(const network *whole, int i)
 {
     network net = *whole;
+    layer l = net.layers[i];
     net.index = i;
     net.input = input_of(whole, i);
     for (int j = 0; j < i; ++j)
         if (net.layers[j].truth) net.truth = net.layers[j].output;
-    net.layers[i].forward(net.layers[i], net);
+    if (l.cost && l.delta) memset(l.delta, 0, (size_t)l.batch * l.outputs * sizeof(float));
+    l.forward(l, net);
 }
 
 /* Where the outputs of a network for prediction stand: in memory of the core's own */
@@ -249,7 +257,7 @@ static void forward_parts(const network *net, const network *parts, int first, i
                           const placement *at)
 {
     int count = count_parts(net);
-#pragma omp parallel for schedule(dynamic)
+#pragma omp parallel for schedule(dynamic) if (count > 1)
     for (int p = 0; p < count; ++p) {
         if (at) use_own_memory(parts[p], at);
         for (int i = first; i < end; ++i) forward_part(parts[p], i);
@@ -274,7 +282,7 @@ static void forward_on_cores(network *net)
 {
     const cores *c = net->plugin;
     network *parts = cut(net);
-    provide_convolutions(parts);
+    provide_convolutions(parts, count_parts(net) == 1 && !net->train);
     if (c->outputs) {
         placement at = place_outputs(parts, c->outputs);
         forward_layers(net, parts, &at);
@@ -296,6 +304,8 @@ static void backward_layer(network net, int i)
         net.input = net.layers[i - 1].output;
         net.delta = net.layers[i - 1].delta;
     }
+    if (l.type == REORG) /* its scratch memory, which several parts would share */
+        net.workspace = thread_scratch(SCRATCH_WORK, (size_t)l.batch * l.inputs);
     if (is_sum(l))
         backward_sum(l.batch * l.outputs, l.activation, l.alpha, l.beta, l.output, l.delta,
                      net.delta, net.layers[l.index].delta);
@@ -398,6 +408,9 @@ void backward_on_cores(const network *views, int groups)
 void attach_cores(network *net, const net_outputs *outputs)
 {
     cores *c = kd_calloc(1, sizeof(*c));
+#if defined(BLAS) && defined(_OPENMP)
+    openblas_set_num_threads(1); /* each core has matrix products of its own */
+#endif
     c->outputs = outputs;
     c->convolutions = kd_calloc(net->n, sizeof(convolution *));
     net->plugin = c;

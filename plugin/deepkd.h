@@ -20,6 +20,7 @@
  *                              │
  *   update         w <- w - rate * (sum of the groups' buffers), once a batch  (groups.c)
  *
+ * On the CPU both networks run part by part on all cores, and all groups go back at once (cores.c).
  * On the GPU (GPU=1) the same code drives Darknet's own GPU layers: the teacher runs on a
  * stream of its own beside the student, all rows are one launch, and so is the update. What
  * only a GPU needs stands in files of its own, *_gpu.c beside the CPU's, and its kernels in
@@ -34,9 +35,12 @@
  *   strict.c             Darknet's own sections, without its leniency
  *   parameters.c         a network's weights as a list of arrays: count, hash, check
  *   device.c             a network's arrays, on the CPU or on the GPU
+ *   convolution.c        a convolution and its gradients: plain arrays; onednn.c: by oneDNN
+ *   filters.c            batch norm, activations, sums, pooling: plain arrays
  *   memory_plan.c        which layers can share memory in inference
  *   outputs.c            output layers, where a prediction's logits stand, Darknet's assignment
  *   rows.c               the student's and the teacher's predictions, row by row
+ *   cores.c              a network on all of the CPU's cores
  *   teacher_layer.c      the [teacher] section
  *   deepkd_loss_layer.c  the [deepkd_loss] section
  *   groups.c             momentum groups: backward and update by component

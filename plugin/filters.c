@@ -3,6 +3,7 @@
 
 #include "activations.h"
 
+#include <float.h>
 #include <math.h>
 
 /* The loops below are compiled for several processors; the loader chooses at start. */
@@ -158,4 +159,55 @@ void backward_filter(filter_shape s, int f, filter_norm norm, const float *out, 
     double b = -a * product / spread / n, c = -a * sum / n;
     for (int i = 0; i < s.batch; ++i)
         normalize_row(s.spatial, row(s, i, f, norm.x), norm.mean, a, b, c, row(s, i, f, delta));
+}
+
+/* The outputs [*first, *end) of a row whose windows have their number `offset` in the input */
+static void find_inside(int outputs, int inputs, int stride, int offset, int *first, int *end)
+{
+    *first = offset < 0 ? (-offset + stride - 1) / stride : 0;
+    *end = offset < inputs ? (inputs - 1 - offset) / stride + 1 : 0;
+    if (*end > outputs) *end = outputs;
+}
+
+/* out[j] = max(out[j], in[j * stride]) and where that stands, as a number of the whole input */
+VECTORIZED static void pool_row(int n, int stride, const float *in, int at, float *out,
+                                int *indexes)
+{
+    if (!indexes)
+#pragma omp simd
+        for (int j = 0; j < n; ++j) out[j] = in[j * stride] > out[j] ? in[j * stride] : out[j];
+    else
+        for (int j = 0; j < n; ++j) {
+            int is_more = in[j * stride] > out[j];
+            out[j] = is_more ? in[j * stride] : out[j];
+            indexes[j] = is_more ? at + j * stride : indexes[j];
+        }
+}
+
+/* One row of outputs, from the rows of `plane` that its windows see */
+static void pool_window(pool_shape s, const float *in, int plane, int i, float *out,
+                        int *indexes)
+{
+    for (int j = 0; j < s.out_w; ++j) out[j] = -FLT_MAX;
+    for (int j = 0; j < s.out_w && indexes; ++j) indexes[j] = -1;
+    for (int m = 0; m < s.size; ++m) {
+        int y = i * s.stride + m - s.pad / 2;
+        for (int k = 0; k < s.size && y >= 0 && y < s.h; ++k) {
+            int first, end, x = k - s.pad / 2;
+            find_inside(s.out_w, s.w, s.stride, x, &first, &end);
+            int at = (plane * s.h + y) * s.w + x + first * s.stride;
+            if (end > first)
+                pool_row(end - first, s.stride, in + at, at, out + first,
+                         indexes ? indexes + first : 0);
+        }
+    }
+}
+
+void forward_pool(pool_shape s, const float *in, float *out, int *indexes)
+{
+    for (int plane = 0; plane < s.n; ++plane)
+        for (int i = 0; i < s.out_h; ++i) {
+            size_t at = ((size_t)plane * s.out_h + i) * s.out_w;
+            pool_window(s, in, plane, i, out + at, indexes ? indexes + at : 0);
+        }
 }

@@ -45,4 +45,13 @@ void forward_sum(int n, ACTIVATION activation, float alpha, float beta, const fl
 void backward_sum(int n, ACTIVATION activation, float alpha, float beta, const float *out,
                   float *delta, float *in_delta, float *add_delta);
 
+/*
+ * [maxpool] of n planes of h x w: out and indexes [n][out_h][out_w]; index k is number k of in,
+ * -1 where the window sees nothing, and out is then the least float. indexes may be NULL.
+ */
+typedef struct {
+    int n, h, w, out_h, out_w, size, stride, pad;
+} pool_shape;
+void forward_pool(pool_shape s, const float *in, float *out, int *indexes);
+
 #endif

@@ -235,13 +235,13 @@ static int make_step(onednn *o, convolution_shape shape, step_kind kind)
     return 1;
 }
 
-/* For one thread: each of ours calls it with images of its own. 0 as make_step */
+/* Mostly for one thread: each of ours calls it with images of its own. 0 as make_step */
 static int make_steps(onednn *o, convolution_shape s)
 {
     int kind = 0, wanted = s.is_constant ? 1 : KINDS;
 #ifdef _OPENMP
     int threads = omp_get_max_threads();
-    omp_set_num_threads(1);
+    if (!s.is_alone) omp_set_num_threads(1);
 #endif
     while (kind < wanted && make_step(o, s, kind)) ++kind;
 #ifdef _OPENMP

@@ -15,7 +15,6 @@ PYTHON=${PYTHON:-/usr/bin/python3}
 TASK=${TASK:-fmnist}
 SEED=${SEED:-1}
 ROWS="alone kd deepkd"
-export OPENBLAS_NUM_THREADS=1 # more do not help such small products
 
 fail() {
     echo "demo: $*" >&2

@@ -207,7 +207,7 @@ def start(args, run):
     with open(log, "wb") as file:
         process = subprocess.Popen(  # pylint: disable=consider-using-with
             command(args, run), cwd=BUILD, stdin=subprocess.DEVNULL, stdout=file,
-            stderr=subprocess.STDOUT, env={**os.environ, "OPENBLAS_NUM_THREADS": "1"})
+            stderr=subprocess.STDOUT, env={**os.environ, "OMP_NUM_THREADS": "1"})
     return Active(run, process, log, time.monotonic(), program_digest())
 
 
@@ -397,7 +397,7 @@ def describe(args, tried, chosen, found):
     seconds = sum(result["seconds"] for result in found.values())
     lines = [
         f"command: {shlex.join(['scripts/table.py', *sys.argv[1:]])}",
-        f"a run of it: cd {os.path.relpath(BUILD, ROOT)} && OPENBLAS_NUM_THREADS=1 "
+        f"a run of it: cd {os.path.relpath(BUILD, ROOT)} && OMP_NUM_THREADS=1 "
         + shlex.join(command(args, example)),
         f"budget: {args.batches} batches of {rows.get_option(args.student, 'batch')} images a run; "
         f"search: {how}; final: seeds 1 to {args.seeds}, "

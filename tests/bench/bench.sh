@@ -1,10 +1,10 @@
 #!/bin/bash
 # Measures training steps: `make bench`, or on a GPU `make bench GPU=1`. On the CPU it first builds
-# Darknet a second time with its own matrix products ($BUILD-stock, BLAS=0). README.md beside this
-# file says how to read it.
+# Darknet a second time with its own loops ($BUILD-stock, BLAS=0 OPENMP=0 DNNL=0). README.md beside
+# this file says how to read it.
 # Words on the command line go to bench.py: tests/bench/bench.sh --repeat 1 --only gemm
 #
-# It needs the Fashion-MNIST lists (make data); on the CPU about six minutes on two idle cores.
+# It needs the images of `make data`; on the CPU about 15 minutes on two idle cores.
 set -eu
 
 ROOT=${ROOT:-$(cd "$(dirname "$0")/../.." && pwd)}
@@ -18,8 +18,8 @@ if grep -qx GPU=1 "$BUILD/.switches"; then
     exec "$PYTHON" -B tests/bench/bench.py "$BUILD" "$@"
 fi
 # Every other switch at its default, whatever the calling make was told
-env -u MAKEFLAGS -u MAKELEVEL make --no-print-directory BUILD="$BUILD-stock" BLAS=0 \
-    >"$BUILD/bench/stock.log" 2>&1 || {
+env -u MAKEFLAGS -u MAKELEVEL make --no-print-directory BUILD="$BUILD-stock" \
+    BLAS=0 OPENMP=0 DNNL=0 >"$BUILD/bench/stock.log" 2>&1 || {
     echo "bench: $BUILD/bench/stock.log: $(tail -n 1 "$BUILD/bench/stock.log")" >&2
     exit 1
 }

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """One training step in PyTorch: the peer that `make bench` sets beside `darknet distill`.
 
-    peer_pytorch.py --pair fmnist|resnet|yolo --method task|kd|deepkd [--device cuda] ...
+    peer_pytorch.py --pair fmnist|resnet|scenes|yolo --method task|kd|deepkd [--device cuda] ...
         measures steps and prints one line of JSON
     peer_pytorch.py --check BATCH.npz STUDENT.cfg STUDENT.weights [TEACHER.cfg TEACHER.weights]
         computes Darknet's losses in double precision and prints them; for tests/cli/peer.t
@@ -33,13 +33,12 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from bench import PAIRS
+from parts import PAIRS
 from torch_networks import Network, load_weights, numbers, whole
 
 TEMPERATURE = 4
 RATE = 1e-5  # when measuring: nothing is learnt, and nothing may overflow
 BATCHES = 4  # of random images, which take turns
-BOXES = 8    # in each of a detector's
 
 # classes: [rows]; a detector's row is a box: image: [rows], its place in the batch; box: [rows, 4],
 # x, y, w, h in parts of the image; boxes: [batch, most, 4], the same by image, filled up with 0
@@ -269,14 +268,15 @@ def make_truth(classes, image, box, batch):
     return Truth(classes, image, box, boxes)
 
 
-def random_batch(student, batch, pin):
+def random_batch(student, batch, boxes, pin):
+    """boxes: of an image; 0: a classifier's"""
     generator = torch.Generator().manual_seed(1)
     images = torch.rand(batch, 3, *student.network.size, generator=generator)
-    rows = batch * BOXES if isinstance(student, Detector) else batch
+    rows = batch * (boxes or 1)
     classes = torch.randint(student.classes, (rows,), generator=generator)
     image = box = None
-    if rows > batch:
-        image = torch.arange(batch).repeat_interleave(BOXES)
+    if boxes:
+        image = torch.arange(batch).repeat_interleave(boxes)
         size = torch.rand(rows, 2, generator=generator) * .4 + .02
         place = size / 2 + torch.rand(rows, 2, generator=generator) * (1 - size)
         box = torch.cat((place, size), 1)
@@ -348,7 +348,8 @@ def measure(args):
     teacher.network.eval()
     if args.compile:
         student.network, teacher.network = map(torch.compile, (student.network, teacher.network))
-    batches = [random_batch(student, args.batch, args.device == "cuda") for _ in range(BATCHES)]
+    batches = [random_batch(student, args.batch, pair.boxes, args.device == "cuda")
+               for _ in range(BATCHES)]
     clock = Clock(args.device)
     for i in range(args.warmup + args.steps):
         if i == args.warmup:

@@ -27,7 +27,7 @@ ROOT = os.environ.get("ROOT") or os.path.dirname(os.path.dirname(os.path.dirname
     os.path.abspath(__file__))))
 DARKNET = os.path.abspath(os.environ.get("DARKNET") or os.path.join(ROOT, "build", "darknet"))
 PYTHON = os.environ.get("PYTHON") or "/usr/bin/python3"
-ENVIRONMENT = {"ASAN_OPTIONS": "detect_leaks=0", **os.environ, "OPENBLAS_NUM_THREADS": "1"}
+ENVIRONMENT = {"ASAN_OPTIONS": "detect_leaks=0", **os.environ, "OMP_WAIT_POLICY": "passive"}
 PATIENCE = 120  # seconds; no run here takes more than a few
 
 SIDE = 12

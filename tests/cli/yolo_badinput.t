@@ -349,9 +349,8 @@ for options in ({"rows": "dense"}, {"rows": "dense", "feature_nms": 1}, {"object
          edit=both_classifiers(student_cfg(options)))
 case("feature_nms=1 alone with classifiers", "student.cfg", "feature_nms=1", "expected it",
      edit=both_classifiers(student_cfg({"feature_nms": 1})))
-for flag in ("-map", "-verbose"):
-    case(f"{flag} with classifiers", flag, "expected it with a detector", flags=flag,
-         edit=both_classifiers())
+case("-map with classifiers", "-map", "expected it with a detector", flags="-map",
+     edit=both_classifiers())
 case("annotations= with classifiers", "deepkd.data", "annotations=val.json",
      "expected it with a detector", edit=both_classifiers(data={"annotations": "val.json"}))
 case("[teacher] resize=1 with classifiers", "teacher.cfg", "cannot resize", "resize=0",
