@@ -53,13 +53,22 @@ static float *columns(convolution_shape s, const float *image)
     return col;
 }
 
+/* For products to be added to: Darknet's own gemm would clear by a factor of 0, which a NaN
+ * survives. */
+static float *cleared(float *to, size_t n)
+{
+    memset(to, 0, n * sizeof(float));
+    return to;
+}
+
 static void gemm_convolve(const convolution *c, const float *in, float *out)
 {
     sizes z = find_sizes(c->shape);
     float *weights = (float *)c->weights;
+    cleared(out, c->shape.n * z.out);
     for (int i = 0; i < c->shape.n; ++i)
         gemm(0, 0, z.m, z.pixels, z.k, 1, weights, z.k, columns(c->shape, in + i * z.image),
-             z.pixels, 0, out + i * z.out, z.pixels);
+             z.pixels, 1, out + i * z.out, z.pixels);
 }
 
 /* in_delta += weights^T * delta, of one image */
@@ -67,10 +76,10 @@ static void gemm_in_delta(const convolution *c, float *delta, float *in_delta)
 {
     convolution_shape s = c->shape;
     sizes z = find_sizes(s);
+    size_t n = (size_t)z.k * z.pixels;
     float *weights = (float *)c->weights, *col = in_delta;
-    if (!is_plain(s)) col = thread_scratch(SCRATCH_OUT, (size_t)z.k * z.pixels);
-    gemm(1, 0, z.k, z.pixels, z.m, 1, weights, z.k, delta, z.pixels, is_plain(s), col,
-         z.pixels);
+    if (!is_plain(s)) col = cleared(thread_scratch(SCRATCH_OUT, n), n);
+    gemm(1, 0, z.k, z.pixels, z.m, 1, weights, z.k, delta, z.pixels, 1, col, z.pixels);
     if (!is_plain(s)) col2im_cpu(col, s.c, s.h, s.w, s.size, s.stride, s.pad, in_delta);
 }
 
@@ -79,12 +88,12 @@ static void gemm_convolve_back(const convolution *c, const float *in, int groups
                                float *const *in_deltas)
 {
     sizes z = find_sizes(c->shape);
+    for (int g = 0; g < groups; ++g) cleared(sums[g], (size_t)z.m * z.k);
     for (int i = 0; i < c->shape.n; ++i) {
         float *col = columns(c->shape, in + i * z.image);
         for (int g = 0; g < groups; ++g) {
             float *delta = deltas[g] + i * z.out;
-            gemm(0, 1, z.m, z.k, z.pixels, 1, delta, z.pixels, col, z.pixels, i > 0, sums[g],
-                 z.k);
+            gemm(0, 1, z.m, z.k, z.pixels, 1, delta, z.pixels, col, z.pixels, 1, sums[g], z.k);
             if (in_deltas) gemm_in_delta(c, delta, in_deltas[g] + i * z.image);
         }
     }
