@@ -1,0 +1,770 @@
+/*
+ * Proves cores.c, and the backward pass of all groups at once in groups.c, against Darknet's
+ * own layers: each net here is made twice, and the twin without cores computes layer by layer
+ * and goes back once a group.
+ *   - Forward in training and in prediction leaves the same outputs, statistics and cost.
+ *   - Each group's buffers grow by the same gradient, of one, two and three groups, and by the
+ *     same bits whether the others go back along with it or not.
+ *   - A network for prediction alone has the same logits and predictions, batch after batch,
+ *     though its layers share memory.
+ *   - All of that holds after the network's size or batch has changed.
+ *   - 50 steps of trainer=sgd lead to the same weights.
+ *   - Weights are the same to the bit on any number of cores.
+ *
+ * "Same" is a norm of the difference, relative to the twin's. KD_VERBOSE=1 prints what it was.
+ * Where rounding takes a number to the other side of an activation's bend, a gradient jumps: to
+ * compare gradients, other images are taken then, and the 50 steps are small ones.
+ *
+ * To add a layer type: a line in `cases`, and in `predictors` if it reads what is not the layer
+ * before.
+ */
+#include "detectors.h"
+
+#include "cores.h"
+
+#ifdef _OPENMP
+#include <omp.h>
+#endif
+
+#define THREADS 3
+#define TRIES 5
+
+#define PLAIN 2e-6     /* of outputs; reached: 4e-7 */
+#define NORMED 5e-6    /* behind batch norm; reached: 2e-6 */
+#define GRADIENTS 2e-5 /* reached: 5e-6 */
+#define WEIGHTS 1e-5   /* after many steps; reached: */
+
+#define CONV(filters, size, stride, more)                                                      \
+    "[convolutional]\nfilters=" #filters "\nsize=" #size "\nstride=" #stride "\npad=1\n" more
+#define LINEAR "activation=linear\n"
+#define LEAKY "activation=leaky\n"
+#define RELU_ "activation=relu\n"
+#define TANH_ "activation=tanh\n"
+#define LOGISTIC_ "activation=logistic\n"
+#define NORM "batch_normalize=1\n"
+#define CONNECTED_(outputs, more) "[connected]\noutput=" #outputs "\n" more
+#define POOL(size, stride) "[maxpool]\nsize=" #size "\nstride=" #stride "\n"
+#define AVERAGE "[avgpool]\n"
+#define ROUTE_(layers) "[route]\nlayers=" layers "\n"
+#define SHORTCUT_(from, more) "[shortcut]\nfrom=" #from "\n" more
+#define UPSAMPLE_(stride, more) "[upsample]\nstride=" #stride "\n" more
+#define REORG_(more) "[reorg]\n" more
+#define DROPOUT_ "[dropout]\nprobability=.4\n"
+#define CROP_(width, height)                                                                   \
+    "[crop]\ncrop_width=" #width "\ncrop_height=" #height "\nflip=1\nangle=0\n"
+#define NORMALIZATION_ "[normalization]\nsize=3\nalpha=.01\nbeta=.75\nkappa=1\n"
+#define LOGITS CONNECTED_(6, LINEAR)
+#define HEAD LOGITS "[softmax]\n"
+
+/* A classifier; the detectors' are in detectors.h. */
+typedef struct {
+    const char *name;
+    int batch, width, height, channels;
+    double tolerance; /* of its outputs */
+    const char *layers;
+} net_case;
+
+static const net_case cases[] = {
+    {"convolutions of every activation", 7, 9, 5, 3, PLAIN,
+     CONV(16, 3, 1, LEAKY) CONV(17, 1, 1, RELU_) CONV(5, 3, 2, TANH_) CONV(16, 3, 1, LOGISTIC_)
+         CONV(32, 1, 1, LINEAR) HEAD},
+    {"batch norm of every activation", 5, 13, 7, 3, NORMED,
+     CONV(16, 3, 1, NORM LEAKY) CONV(17, 1, 1, NORM RELU_) CONV(5, 3, 2, NORM TANH_)
+         CONV(16, 3, 1, NORM LOGISTIC_) CONV(32, 1, 1, NORM LINEAR) HEAD},
+    {"one image", 1, 13, 9, 5, NORMED,
+     CONV(16, 3, 1, NORM LEAKY) CONV(16, 3, 1, LEAKY) CONV(17, 3, 2, NORM RELU_) HEAD},
+    {"sizes and strides", 12, 13, 9, 17, NORMED,
+     CONV(16, 5, 2, LEAKY) CONV(17, 3, 3, NORM LEAKY) CONV(32, 3, 2, TANH_) HEAD},
+    {"convolutions in groups", 3, 9, 7, 3, NORMED,
+     CONV(16, 3, 1, LEAKY) CONV(32, 3, 1, "groups=2\n" NORM LEAKY)
+         CONV(16, 1, 1, "groups=2\n" TANH_) CONV(5, 3, 2, NORM LEAKY) HEAD},
+    {"maxpools", 16, 13, 13, 3, NORMED,
+     POOL(2, 1) CONV(16, 3, 1, NORM LEAKY) POOL(2, 2) CONV(17, 3, 1, LEAKY) POOL(1, 2)
+         CONV(32, 1, 1, LEAKY) POOL(3, 1) HEAD},
+    {"an average of pixels", 24, 7, 5, 3, NORMED,
+     CONV(32, 3, 1, NORM RELU_) CONV(17, 1, 1, LINEAR) AVERAGE HEAD},
+    {"routes", 8, 7, 9, 3, NORMED,
+     CONV(16, 3, 1, LEAKY) CONV(5, 3, 1, NORM LEAKY) ROUTE_("-2") CONV(3, 1, 1, TANH_)
+         ROUTE_("-1,1,0,-1") CONV(16, 3, 2, LEAKY) HEAD},
+    {"shortcuts of equal shapes", 5, 9, 9, 16, NORMED,
+     CONV(17, 3, 1, NORM LEAKY) CONV(17, 3, 1, NORM LINEAR) SHORTCUT_(-2, RELU_)
+         CONV(17, 1, 1, LEAKY) SHORTCUT_(-2, LEAKY) SHORTCUT_(-1, LINEAR) CONV(17, 3, 1, TANH_)
+             SHORTCUT_(-5, "alpha=.5\nbeta=1.5\n" LOGISTIC_) HEAD},
+    {"shortcuts of other shapes", 3, 13, 7, 3, PLAIN,
+     CONV(16, 3, 1, LEAKY) CONV(5, 3, 1, LEAKY) SHORTCUT_(-2, TANH_) CONV(17, 3, 1, LEAKY)
+         SHORTCUT_(-2, RELU_) POOL(2, 2) POOL(1, 1) CONV(17, 3, 1, LEAKY) SHORTCUT_(-3, LEAKY)
+             HEAD},
+    {"a shortcut from a larger layer", 5, 8, 8, 3, PLAIN,
+     CONV(16, 3, 1, LEAKY) CONV(17, 3, 2, LEAKY) SHORTCUT_(-2, LEAKY) CONV(5, 3, 1, TANH_)
+         UPSAMPLE_(2, "") SHORTCUT_(-2, LINEAR) HEAD},
+    {"upsamples", 7, 7, 5, 3, NORMED,
+     CONV(16, 3, 2, NORM LEAKY) UPSAMPLE_(2, "scale=.7\n") CONV(17, 3, 1, LEAKY)
+         UPSAMPLE_(-2, "") CONV(5, 3, 1, LEAKY) HEAD},
+    {"reorgs", 8, 13, 5, 3, NORMED,
+     CONV(16, 3, 1, NORM LEAKY) POOL(2, 1) CONV(16, 3, 2, LEAKY)
+         CONV(16, 1, 1, LEAKY) "[maxpool]\nsize=4\nstride=1\npadding=2\n" CONV(32, 3, 1, LEAKY)
+             REORG_("stride=2\n") CONV(16, 1, 1, TANH_) REORG_("stride=2\nreverse=1\n")
+                 REORG_("flatten=1\n") REORG_("flatten=1\nreverse=1\n") HEAD},
+    {"activations", 12, 9, 5, 3, NORMED,
+     CONV(16, 3, 1, LINEAR) "[activation]\n" LEAKY CONV(5, 3, 1,
+                                                        NORM LINEAR) "[activation]\n" TANH_
+         CONNECTED_(17, LINEAR) "[activation]\n" LOGISTIC_ HEAD},
+    {"dropouts", 16, 9, 7, 3, NORMED,
+     CONV(16, 3, 1, NORM LEAKY) DROPOUT_ CONV(17, 3, 1, LINEAR) DROPOUT_ ROUTE_("-1,0")
+         CONV(5, 3, 2, LEAKY) CONNECTED_(32, LEAKY) DROPOUT_ HEAD},
+    {"connected", 8, 5, 7, 5, NORMED,
+     CONNECTED_(32, NORM LEAKY) CONNECTED_(17, RELU_) CONNECTED_(16, NORM TANH_)
+         CONNECTED_(5, LOGISTIC_) HEAD},
+    {"a crop", 8, 13, 13, 3, NORMED,
+     CROP_(9, 7) CONV(16, 3, 1, NORM LEAKY) POOL(2, 2) CONV(17, 3, 1, LEAKY) HEAD},
+    {"a crop before a maxpool", 2, 13, 13, 3, PLAIN, CROP_(9, 9) POOL(2, 2) HEAD},
+    {"normalizations", 5, 9, 9, 3, NORMED,
+     CONV(16, 3, 1, LEAKY) NORMALIZATION_ CONV(17, 3, 1, NORM LEAKY) NORMALIZATION_ HEAD},
+    {"a deconvolution", 3, 5, 7, 3, PLAIN,
+     CONV(16, 3, 1, LEAKY) "[deconvolutional]\nfilters=5\nsize=2\nstride=2\n" LEAKY CONV(
+         16, 3, 2, LEAKY) HEAD},
+    {"a cost", 2, 9, 5, 3, PLAIN, CONV(16, 3, 1, LEAKY) HEAD "[cost]\n"},
+    {"a cost alone", 2, 9, 5, 3, PLAIN,
+     CONV(16, 3, 1, LEAKY) LOGITS "[softmax]\nnoloss=1\n[cost]\n"},
+    {"a layer as the truth", 3, 9, 5, 3, PLAIN,
+     CONV(16, 3, 1, LEAKY) CONNECTED_(6, LOGISTIC_ "truth=1\n") HEAD},
+    {"layers that stay", 7, 9, 7, 3, NORMED,
+     CONV(16, 3, 1, NORM LEAKY) CONV(5, 3, 1, LEAKY "stopbackward=1\n")
+         CONV(17, 3, 2, NORM LEAKY) HEAD},
+};
+
+static const whole_detector detectors[] = {
+    {5, 24, "", yolo_layers, "batch_normalize=1\nactivation=leaky", ""},
+    {2, 40, "", yolo_layers, "activation=tanh", ""},
+    {3, 24, "", region_layers, "batch_normalize=1\nactivation=leaky", "softmax=1"},
+    {16, 24, "", region_layers, "activation=leaky", "bias_match=1\nthresh=.4\nrescore=1"},
+};
+static const whole_detector detectors_teacher = {
+    1, 24, "", yolo_layers, "batch_normalize=1\nactivation=leaky", ""};
+
+#define TEACHER                                                                                \
+    CONV(16, 3, 2, NORM LEAKY) POOL(2, 1) CONV(17, 3, 1, RELU_) SHORTCUT_(-1, LINEAR) HEAD
+
+/* With trainers[n] there are n + 1 groups. */
+static const char *const trainers[] = {
+    "trainer=sgd\n",
+    "trainer=dot\n",
+    "trainer=deepkd\ndelta_ncg=0\n",
+};
+#define LOSS "method=dkd\ntopk_schedule=static\ntopk=3\n"
+#define SECTIONS "[teacher]\n[deepkd_loss]\n" LOSS
+
+/* ---- nets -------------------------------------------------------------- */
+
+#define NETS (COUNT(cases) + COUNT(detectors))
+
+static char *case_cfg(const net_case *c, int batch, const char *layers, const char *more)
+{
+    char net[128];
+    snprintf(net, sizeof(net),
+             "[net]\nbatch=%d\nwidth=%d\nheight=%d\nchannels=%d\nmax_batches=100\n", batch,
+             c->width, c->height, c->channels);
+    return join(net, layers, more);
+}
+
+static const char *detector_name(int i)
+{
+    return detectors[i].layers == yolo_layers ? "[yolo]" : "[region]";
+}
+
+static double tolerance_of(int i)
+{
+    return i < COUNT(cases) ? cases[i].tolerance : NORMED;
+}
+
+/* ---- comparing --------------------------------------------------------- */
+
+static const char *net_name; /* which net is being looked at, for messages */
+static double worst;         /* error of any comparison since the last say_worst */
+
+static void say_worst(const char *what)
+{
+    if (getenv("KD_VERBOSE")) fprintf(stderr, "%s: %s: %.1e\n", net_name, what, worst);
+    worst = 0;
+}
+
+/* ||a - b|| / ||b||; not a number when one in them is none */
+static double error_of(const float *a, const float *b, size_t n)
+{
+    double difference = 0, norm = 0;
+    for (size_t i = 0; i < n; ++i) {
+        difference += ((double)a[i] - b[i]) * ((double)a[i] - b[i]);
+        norm += (double)b[i] * b[i];
+    }
+    return difference == 0 ? 0 : sqrt(difference / norm);
+}
+
+static void compare(int layer, const char *what, const float *found, const float *wanted,
+                    size_t n, double tolerance)
+{
+    double error = wanted ? error_of(found, wanted, n) : 0;
+    worst = fmax(worst, error);
+    if (!(error <= tolerance))
+        fail_msg("%s: layer %d: %s: expected as without cores, found %g of difference",
+                 net_name, layer, what, error);
+}
+
+/* What forward leaves in each layer, and the cost */
+static void compare_layers(const network *ours, const network *stock, double tolerance)
+{
+    for (int i = 0; i < stock->n; ++i) {
+        layer a = ours->layers[i], b = stock->layers[i];
+        size_t n = b.batch_normalize ? b.out_c : 0;
+        compare(i, "output", a.output, b.output, (size_t)b.batch * b.outputs, tolerance);
+        compare(i, "mean", a.mean, b.mean, n, tolerance);
+        compare(i, "variance", a.variance, b.variance, n, tolerance);
+        compare(i, "rolling mean", a.rolling_mean, b.rolling_mean, n, tolerance);
+        compare(i, "rolling variance", a.rolling_variance, b.rolling_variance, n, tolerance);
+        compare(i, "cost", a.cost, b.cost, 1, tolerance);
+    }
+    compare(stock->n, "cost of all", ours->cost, stock->cost, 1, tolerance);
+}
+
+/* ---- twins ------------------------------------------------------------- */
+
+typedef struct {
+    deepkd *ours, *stock; /* the latter, and its teacher, without cores */
+} twins;
+
+/* Net i of both tables with a teacher; `loss`: lines of [deepkd_loss] */
+static deepkd *make_student(int i, const char *loss)
+{
+    char *sections = join(SECTIONS, loss, ""), *student, *teacher;
+    if (i < COUNT(cases)) {
+        net_name = cases[i].name;
+        student = case_cfg(cases + i, cases[i].batch, cases[i].layers, sections);
+        teacher = case_cfg(cases + i, 1, TEACHER, "");
+    } else {
+        net_name = detector_name(i - COUNT(cases));
+        student = whole_cfg(detectors + i - COUNT(cases), sections);
+        teacher = whole_cfg(&detectors_teacher, "");
+    }
+    deepkd *kd = make_pair(student, teacher, 100 + i);
+    free(sections), free(student), free(teacher);
+    return kd;
+}
+
+static twins make_twins(int i, const char *loss)
+{
+    twins t = {make_student(i, loss), make_student(i, loss)};
+    assert_true(has_cores(t.ours->net) && has_cores(t.ours->teacher->net));
+    detach_cores(t.stock->net);
+    detach_cores(t.stock->teacher->net);
+    assert_false(has_cores(t.stock->net) || has_cores(t.stock->teacher->net));
+    return t;
+}
+
+static void free_twins(twins t)
+{
+    free_pair(t.ours);
+    free_pair(t.stock);
+}
+
+static void fill(deepkd *kd, unsigned int seed)
+{
+    if (is_detector(&kd->outputs)) fill_full_scenes(kd->net, kd->classes, seed);
+    else fill_batch(kd->net, seed);
+}
+
+static void forward(deepkd *kd, unsigned int seed)
+{
+    fill(kd, seed);
+    srand(seed); /* for [dropout] and [crop] */
+    forward_whole(kd);
+}
+
+/* Some output is above 0 in one of them alone. */
+static int is_bent(twins t)
+{
+    for (int i = 0; i < t.stock->net->n; ++i) {
+        layer a = t.ours->net->layers[i], b = t.stock->net->layers[i];
+        for (int k = 0; k < b.batch * b.outputs; ++k)
+            if ((a.output[k] > 0) != (b.output[k] > 0)) return 1;
+    }
+    return 0;
+}
+
+/* With images that bend nothing, if there are */
+static void forward_both(twins t, unsigned int seed)
+{
+    for (int k = 0; k < TRIES; ++k) {
+        forward(t.ours, seed + 10 * k);
+        forward(t.stock, seed + 10 * k);
+        if (!is_bent(t)) return;
+    }
+}
+
+/* [stopbackward] is behind it. */
+static int stays(const network *net, int i)
+{
+    for (int j = i; j < net->n; ++j)
+        if (net->layers[j].stopbackward) return 1;
+    return 0;
+}
+
+static void compare_gradients(const network *net, int i, const char *what, const float *found,
+                              const float *wanted, size_t n)
+{
+    if (!wanted) return;
+    compare(i, what, found, wanted, n, GRADIENTS);
+    if (!stays(net, i) != (largest_of(wanted, n) > 0))
+        fail_msg("%s: layer %d: %s: found %sgradient", net_name, i, what,
+                 stays(net, i) ? "a " : "no ");
+}
+
+static void compare_buffers(twins t)
+{
+    const network *net = t.stock->net;
+    for (int g = 0; g < t.stock->groups->n; ++g)
+        for (int i = 0; i < net->n; ++i) {
+            size_t weights, biases;
+            layer_buffers a = t.ours->groups->group[g].buffers[i];
+            layer_buffers b = t.stock->groups->group[g].buffers[i];
+            layer_sizes(net->layers[i], &weights, &biases);
+            compare_gradients(net, i, "gradient of weights", a.weights, b.weights, weights);
+            compare_gradients(net, i, "gradient of biases", a.biases, b.biases, biases);
+            compare_gradients(net, i, "gradient of scales", a.scales, b.scales, biases);
+        }
+}
+
+/* The same losses go back: where student and teacher nearly agree, what little their logits
+ * differ by between the twins is much of the loss. */
+static void share_deltas(twins t)
+{
+    for (int c = KD_TCG; c <= KD_NCG; ++c)
+        for (int o = 0; o < t.ours->outputs.n; ++o) {
+            layer l = t.ours->net->layers[t.ours->outputs.layer[o]];
+            memcpy(t.stock->delta[c][o], t.ours->delta[c][o],
+                   (size_t)l.batch * l.inputs * sizeof(float));
+        }
+}
+
+/* Two batches in training, whose gradients add up, and one in prediction */
+static void compare_passes(twins t, double tolerance)
+{
+    deepkd *both[] = {t.ours, t.stock};
+    for (int batch = 0; batch < 2; ++batch) {
+        forward_both(t, 50 + batch);
+        compare_layers(t.ours->net, t.stock->net, tolerance);
+        say_worst("training");
+        share_deltas(t);
+        for (int k = 0; k < 2; ++k) both[k]->net->backward(both[k]->net);
+        compare_buffers(t);
+        say_worst("gradients");
+    }
+    for (int k = 0; k < 2; ++k) {
+        fill(both[k], 60);
+        network_predict(both[k]->net, both[k]->net->input);
+    }
+    compare_layers(t.ours->net, t.stock->net, tolerance);
+    say_worst("prediction");
+}
+
+/* ---- groups ------------------------------------------------------------ */
+
+static float *copy_of(const float *x, size_t n)
+{
+    float *copy = kd_calloc(n, sizeof(float));
+    memcpy(copy, x, n * sizeof(float));
+    return copy;
+}
+
+/* After forward: no component of another group is active in backward. */
+static void leave_group(deepkd *kd, const momentum_group *group)
+{
+    if (!group->has[KD_TOG]) kd->options.task_weight = 0;
+    if (!group->has[KD_TCG]) kd->options.alpha = 0;
+    if (!group->has[KD_NCG]) kd->options.beta = 0;
+}
+
+/* Each group's buffers get the same bits alone, and the others' keep theirs. */
+static void check_alone(deepkd *kd)
+{
+    momentum_groups *groups = kd->groups;
+    deepkd_options options = kd->options;
+    size_t size = groups->size, bytes = size * sizeof(float);
+    float *before = copy_of(groups->momenta, groups->n * size);
+    forward(kd, 70);
+    kd->net->backward(kd->net);
+    float *together = copy_of(groups->momenta, groups->n * size);
+    for (int g = 0; g < groups->n; ++g) {
+        memcpy(groups->momenta, before, groups->n * bytes);
+        forward(kd, 70);
+        leave_group(kd, groups->group + g);
+        kd->net->backward(kd->net);
+        kd->options = options;
+        for (int k = 0; k < groups->n; ++k)
+            if (memcmp(groups->momenta + k * size, (k == g ? together : before) + k * size,
+                       bytes))
+                fail_msg("%s: group %d alone: group %d has other bits", net_name, g, k);
+        assert_memory_not_equal(together + g * size, before + g * size, bytes);
+    }
+    free(before), free(together);
+}
+
+/* ---- layer types ------------------------------------------------------- */
+
+static void check_twins(twins t, int groups, double tolerance)
+{
+    assert_int_equal(t.ours->groups->n, groups);
+    compare_passes(t, tolerance);
+    check_alone(t.ours);
+    free_twins(t);
+}
+
+static void test_layer_types(void **state)
+{
+    (void)state;
+    for (int i = 0; i < NETS; ++i)
+        for (int n = 0; n < COUNT(trainers); ++n)
+            check_twins(make_twins(i, trainers[n]), n + 1, tolerance_of(i));
+}
+
+/* ---- other sizes ------------------------------------------------------- */
+
+/* Both with buffers of zeros, so that nothing hides behind what is in them */
+static void compare_anew(twins t, double tolerance)
+{
+    size_t bytes = t.ours->groups->n * t.ours->groups->size * sizeof(float);
+    memset(t.ours->groups->momenta, 0, bytes);
+    memset(t.stock->groups->momenta, 0, bytes);
+    compare_passes(t, tolerance);
+}
+
+static void set_batches(deepkd *kd, int batch)
+{
+    set_batch_network(kd->net, batch);
+    set_batch_network(kd->teacher->net, batch);
+}
+
+static void test_other_batches(void **state)
+{
+    (void)state;
+    static const int batches[] = {1, 5, 2, 12, 7, 3, 8};
+    for (int i = 0; i < COUNT(cases); ++i) {
+        if (cases[i].batch < 12) continue;
+        twins t = make_twins(i, trainers[2]);
+        for (int k = 0; k < COUNT(batches); ++k) {
+            set_batches(t.ours, batches[k]);
+            set_batches(t.stock, batches[k]);
+            compare_anew(t, NORMED);
+        }
+        free_twins(t);
+    }
+}
+
+static void test_other_sizes(void **state)
+{
+    (void)state;
+    static const int sizes[][2] = {{40, 24}, {24, 56}, {24, 24}};
+    for (int i = 0; i < COUNT(detectors); ++i) {
+        twins t = make_twins(COUNT(cases) + i, trainers[1 + i % 2]);
+        t.ours->teacher->resize = t.stock->teacher->resize = i % 2;
+        for (int k = 0; k < COUNT(sizes); ++k) {
+            resize_network(t.ours->net, sizes[k][0], sizes[k][1]);
+            resize_network(t.stock->net, sizes[k][0], sizes[k][1]);
+            compare_anew(t, NORMED);
+        }
+        free_twins(t);
+    }
+}
+
+/* ---- prediction alone -------------------------------------------------- */
+
+#define YOLO_(mask)                                                                            \
+    "[yolo]\nmask=" mask "\nnum=4\nclasses=2\nmax=8\nanchors=3,4,6,5,9,8,12,11\n"
+
+/* Layers that run whole, [yolo], [crop], [normalization], groups=2 and [softmax], part the
+ * others; what is read behind one of them can't stand in a core's memory. */
+static const net_case predictors[] = {
+    {"a chain", 16, 13, 9, 3, NORMED,
+     CONV(16, 3, 1, NORM LEAKY) POOL(2, 2) CONV(17, 3, 1, NORM RELU_) CONV(32, 1, 1, TANH_)
+         AVERAGE CONNECTED_(17, NORM LEAKY) HEAD},
+    {"one image", 1, 13, 9, 3, NORMED,
+     CONV(16, 3, 1, NORM LEAKY) POOL(2, 2) CONV(32, 3, 1, LEAKY) HEAD},
+    {"residuals", 12, 9, 9, 3, NORMED,
+     CONV(16, 3, 1, NORM RELU_) CONV(17, 3, 1, NORM RELU_) CONV(17, 3, 1, NORM LINEAR) ROUTE_(
+         "-3") CONV(17, 1, 1, NORM LINEAR) SHORTCUT_(-3, RELU_) CONV(32, 3, 2, NORM RELU_)
+         ROUTE_("-2") POOL(1, 2) CONV(32, 1, 1, LINEAR) SHORTCUT_(-4, RELU_) AVERAGE HEAD},
+    {"a crop, read twice", 8, 13, 13, 3, PLAIN,
+     CROP_(9, 7) CONV(16, 3, 1, LEAKY) ROUTE_("-1,0") CONV(17, 3, 1, LEAKY) HEAD},
+    {"dropouts", 5, 9, 7, 3, NORMED,
+     CONV(16, 3, 1, NORM LEAKY) DROPOUT_ CONV(17, 3, 1, LEAKY) CONV(5, 3, 1, LEAKY)
+         DROPOUT_ DROPOUT_ ROUTE_("-1,1") CONV(3, 3, 1, LEAKY) HEAD},
+    {"a dropout, read behind a normalization", 3, 9, 7, 5, PLAIN,
+     CONV(16, 3, 1, LEAKY) CONV(16, 3, 1, LEAKY) DROPOUT_ NORMALIZATION_ ROUTE_("-1,2")
+         CONV(17, 3, 1, LEAKY) NORMALIZATION_ SHORTCUT_(-4, TANH_) HEAD},
+    {"groups between", 7, 9, 5, 3, NORMED,
+     CONV(16, 3, 1, NORM LEAKY) CONV(32, 3, 1, LEAKY) CONV(16, 3, 1, "groups=2\n" NORM LEAKY)
+         SHORTCUT_(-3, LINEAR) CONV(5, 1, 1, LEAKY) ROUTE_("-1,1") CONV(16, 3, 2, LEAKY) HEAD},
+    {"reorg and upsample", 8, 13, 5, 3, PLAIN,
+     CONV(16, 3, 2,
+          LEAKY) POOL(2, 1) "[maxpool]\nsize=4\nstride=1\npadding=2\n" REORG_("stride=2\n")
+         CONV(17, 1, 1, LEAKY) UPSAMPLE_(2, "") ROUTE_("-1,-4") "[activation]\n" TANH_ HEAD},
+    {"heads in a row", 12, 9, 7, 3, NORMED,
+     CONV(16, 3, 1, NORM LEAKY) CONV(32, 3, 1, LEAKY) CONV(14, 1, 1, LINEAR) YOLO_("0,1")
+         ROUTE_("-1,-2,0") CONV(17, 3, 2, LEAKY) CONV(14, 1, 1, LINEAR) YOLO_("2,3")
+             ROUTE_("-3") UPSAMPLE_(2, "") CONV(14, 3, 1, LINEAR) YOLO_("0,2")},
+    {"a cost", 2, 9, 5, 3, PLAIN, CONV(16, 3, 1, LEAKY) CONV(5, 3, 1, LEAKY) HEAD "[cost]\n"},
+    {"a student", 24, 7, 5, 3, PLAIN,
+     CONV(16, 3, 1, LEAKY) CONV(5, 3, 1, LEAKY) HEAD "[teacher]\n[deepkd_loss]\n"},
+};
+
+/* One with cores, its twin without, and how many layers' outputs are kept in their own memory
+ */
+typedef struct {
+    network *ours, *stock;
+    net_outputs outputs;
+} predictor;
+
+static predictor make_predictor(const char *cfg, unsigned int seed)
+{
+    predictor p = {.ours = make_net(cfg, seed), .stock = make_net(cfg, seed)};
+    p.outputs = find_outputs(p.ours, "net.cfg");
+    return p;
+}
+
+static void free_predictor(predictor p)
+{
+    detach_cores(p.ours);
+    free_network(p.ours);
+    free_network(p.stock);
+    free(p.outputs.layer);
+}
+
+/* Numbers that are none where the outputs stand */
+static void spoil_outputs(network *net)
+{
+    for (int i = 0; i < net->n; ++i)
+        fill_cpu(net->layers[i].outputs * net->batch, NAN, net->layers[i].output, 1);
+}
+
+static int count_spoilt(const network *net)
+{
+    int n = 0;
+    for (int i = 0; i < net->n; ++i) n += isnan(net->layers[i].output[0]);
+    return n;
+}
+
+static void compare_predictions(predictor p, unsigned int seed, double tolerance)
+{
+    network *net = p.stock;
+    size_t n = (size_t)net->batch * net->inputs;
+    float *images = kd_calloc(n, sizeof(float));
+    srand(seed);
+    fill_uniform(images, n, -1, 1);
+    float *found = network_predict(p.ours, images), *wanted = network_predict(net, images);
+    compare(net->n, "prediction", found, wanted, (size_t)net->batch * net->outputs, tolerance);
+    for (int o = 0; o < p.outputs.n; ++o) {
+        int i = p.outputs.layer[o];
+        layer l = net->layers[i];
+        compare(i - 1, "logits", output_logits(p.ours, &p.outputs, o),
+                output_logits(net, &p.outputs, o), (size_t)l.batch * l.inputs, tolerance);
+        compare(i, "predictions", p.ours->layers[i].output, l.output,
+                (size_t)l.batch * l.outputs, tolerance);
+    }
+    free(images);
+}
+
+/* Four batches with cores, one of fewer images, one of all */
+static void check_predictor(const char *cfg, unsigned int seed, double tolerance)
+{
+    predictor p = make_predictor(cfg, seed);
+    int batch = p.ours->batch;
+    spoil_outputs(p.ours);
+    attach_cores(p.ours, &p.outputs);
+    for (int b = 0; b < 4; ++b) compare_predictions(p, seed + b, tolerance);
+    assert_true(count_spoilt(p.ours) > 0);
+    for (int k = 0; k < 2; ++k) {
+        set_batch_network(p.ours, k ? batch : (batch + 1) / 2);
+        set_batch_network(p.stock, p.ours->batch);
+        compare_predictions(p, seed + 4 + k, tolerance);
+    }
+    free_predictor(p);
+    say_worst("prediction alone");
+}
+
+static void test_prediction_alone(void **state)
+{
+    (void)state;
+    for (int i = 0; i < COUNT(predictors); ++i) {
+        const net_case *c = predictors + i;
+        char *cfg = case_cfg(c, c->batch, c->layers, "");
+        net_name = c->name;
+        check_predictor(cfg, 500 + i, c->tolerance);
+        free(cfg);
+    }
+    for (int i = 0; i < COUNT(detectors); ++i) {
+        char *cfg = whole_cfg(detectors + i, "");
+        net_name = detector_name(i);
+        check_predictor(cfg, 550 + i, NORMED);
+        free(cfg);
+    }
+}
+
+static void test_resized_prediction(void **state)
+{
+    (void)state;
+    static const int sizes[][2] = {{40, 24}, {24, 56}, {24, 24}};
+    for (int i = 0; i < COUNT(detectors); ++i) {
+        char *cfg = whole_cfg(detectors + i, "");
+        predictor p = make_predictor(cfg, 600 + i);
+        net_name = detector_name(i);
+        attach_cores(p.ours, &p.outputs);
+        for (int k = 0; k < COUNT(sizes); ++k) {
+            resize_network(p.ours, sizes[k][0], sizes[k][1]);
+            resize_network(p.stock, sizes[k][0], sizes[k][1]);
+            compare_predictions(p, 650 + k, NORMED);
+        }
+        free_predictor(p);
+        free(cfg);
+    }
+}
+
+/* Once it has none, a network is Darknet's own again, to the bit. */
+static void test_without_cores(void **state)
+{
+    (void)state;
+    for (int i = 0; i < COUNT(predictors); ++i) {
+        const net_case *c = predictors + i;
+        char *cfg = case_cfg(c, c->batch, c->layers, "");
+        predictor p = make_predictor(cfg, 700 + i);
+        net_name = c->name;
+        for (int alone = 0; alone < 2; ++alone) {
+            assert_false(has_cores(p.ours));
+            attach_cores(p.ours, alone ? &p.outputs : 0);
+            assert_true(has_cores(p.ours));
+            compare_predictions(p, 750, c->tolerance);
+            detach_cores(p.ours);
+            detach_cores(p.ours);
+            compare_predictions(p, 751, 0);
+        }
+        free_predictor(p);
+        say_worst("with and without");
+        free(cfg);
+    }
+}
+
+/* ---- many steps -------------------------------------------------------- */
+
+/*
+ * With momentum .9. Where rounding takes a number to the other side of an activation's bend,
+ * one of the gradient's jumps: that makes 2e-5 of a layer's weights at ten times this rate, but
+ * only 2e-6 at this one.
+ */
+#define STEPS 50
+#define RATE 2e-6
+#define LEAST 1e-4 /* so much of their length the weights go, and more */
+#define WAY 1e-2   /* the twins' difference, of a layer's way */
+
+static void train(deepkd *kd, int steps)
+{
+    for (int i = 0; i < steps; ++i) {
+        fill(kd, 800 + i);
+        srand(800 + i);
+        start_losses(kd);
+        train_network_datum(kd->net);
+        assert_null(kd->broken);
+    }
+}
+
+static void compare_way(const parameter *ours, const parameter *stock, const float *start)
+{
+    size_t n = stock->n;
+    double way = error_of(start, stock->data, n);
+    double apart = error_of(ours->data, stock->data, n);
+    compare(stock->layer, stock->name, ours->data, stock->data, n, WEIGHTS);
+    if (way > 0 && !(apart <= WAY * way))
+        fail_msg("%s: layer %d: %s went %g, and are %g apart", net_name, stock->layer,
+                 stock->name, way, apart);
+}
+
+static void check_steps(twins t)
+{
+    float *starts[MAX_PARAMETERS];
+    double longest = 0;
+    parameters ours = parameters_of(t.ours->net), stock = parameters_of(t.stock->net);
+    t.ours->net->learning_rate = t.stock->net->learning_rate = RATE;
+    for (int i = 0; i < stock.n; ++i) starts[i] = copy_of(stock.list[i].data, stock.list[i].n);
+    train(t.ours, STEPS), train(t.stock, STEPS);
+    for (int i = 0; i < stock.n; ++i) {
+        compare_way(ours.list + i, stock.list + i, starts[i]);
+        longest = fmax(longest, error_of(starts[i], stock.list[i].data, stock.list[i].n));
+        free(starts[i]);
+    }
+    assert_true(longest > LEAST);
+    say_worst("weights");
+    free_twins(t);
+}
+
+static void test_many_steps(void **state)
+{
+    (void)state;
+    for (int i = 0; i < NETS; ++i) check_steps(make_twins(i, trainers[0]));
+}
+
+/* ---- any number of cores ----------------------------------------------- */
+
+#define FEW 5 /* steps */
+
+/* Of weights, statistics and momenta after some steps, and of the output for another batch */
+static uint64_t hash_steps(deepkd *kd)
+{
+    network *net = kd->net;
+    kd_arrays momenta = group_arrays(kd);
+    net->learning_rate = 1e-4;
+    train(kd, FEW);
+    uint64_t hash = kd_hash(hash_net(net), net->cost, sizeof(float));
+    hash ^= hash_arrays(momenta);
+    fill(kd, 60);
+    float *output = network_predict(net, net->input);
+    kd_free_arrays(momenta);
+    return kd_hash(hash, output, (size_t)net->batch * net->outputs * sizeof(float));
+}
+
+static void test_any_number_of_cores(void **state)
+{
+    (void)state;
+#ifdef _OPENMP
+    static const int cores[] = {1, 2, 3, 5, 3};
+    for (int i = 0; i < NETS; i += 2) {
+        uint64_t first = 0;
+        for (int k = 0; k < COUNT(cores); ++k) {
+            omp_set_num_threads(cores[k]);
+            deepkd *kd = make_student(i, trainers[2]);
+            uint64_t hash = hash_steps(kd);
+            if (!k) first = hash;
+            if (hash != first) fail_msg("%s: other bits on %d cores", net_name, cores[k]);
+            free_pair(kd);
+        }
+    }
+    omp_set_num_threads(THREADS);
+#else
+    skip();
+#endif
+}
+
+/* More threads than cores do not wait in loops for each other, beside the other tests. */
+static int setup(void **state)
+{
+#ifdef _OPENMP
+    omp_set_num_threads(THREADS);
+#endif
+    return detectors_setup(state);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_layer_types),        cmocka_unit_test(test_other_batches),
+        cmocka_unit_test(test_other_sizes),        cmocka_unit_test(test_prediction_alone),
+        cmocka_unit_test(test_resized_prediction), cmocka_unit_test(test_without_cores),
+        cmocka_unit_test(test_many_steps),         cmocka_unit_test(test_any_number_of_cores),
+    };
+    return cmocka_run_group_tests(tests, setup, nets_teardown);
+}
