@@ -16,7 +16,7 @@
 
 #define PARTS 8    /* at most; so many cores are of use */
 #define ALIGNED 16 /* numbers: sums begin where vectors may */
-#define BLOCK 4096 /* numbers of a sum that a core takes at once */
+#define CHUNK 4096 /* numbers of a sum that a core takes at once */
 
 /* What a network has for its cores; network.plugin */
 typedef struct {
@@ -333,8 +333,8 @@ static void add_up(float *const *arrays, int n, size_t size)
 {
     float *to = arrays[0];
 #pragma omp parallel for
-    for (size_t start = 0; start < size; start += BLOCK) {
-        size_t end = start + BLOCK < size ? start + BLOCK : size;
+    for (size_t start = 0; start < size; start += CHUNK) {
+        size_t end = start + CHUNK < size ? start + CHUNK : size;
         for (int k = 1; k < n; ++k)
             for (size_t j = start; j < end; ++j) to[j] += arrays[k][j];
     }

@@ -15,6 +15,7 @@
  * Hooks forward_network (patches/0039) of a network on the CPU. With `outputs`, which must
  * outlive it, the network is for prediction only: of its layers' outputs none are kept but the
  * logits and predictions, the others share memory that is small enough for a core's cache.
+ * Its forward pass does not leave behind what Darknet's own backward pass would need.
  */
 void attach_cores(network *net, const net_outputs *outputs);
 

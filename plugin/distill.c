@@ -40,6 +40,7 @@ typedef struct {
     const annotations *known; /* &annotations, or NULL */
     double logged_at;         /* seconds, and images seen, when a batch was last logged */
     uint64_t logged_images;
+    double waited, trained; /* seconds: for images, and in all batches */
     char *last, *best, *final, *state_file, *csv, *plain_cfg; /* files in backup= */
 } distill_run;
 
@@ -345,12 +346,15 @@ static void find_training_size(const distill_run *run, long batch, int *width, i
                            : (10 + derive_seed(run->state.seed ^ 0x72657369, first) % 10) * 32;
 }
 
-/* Begins to load the images of a batch, which stand at `position` of the run. */
-static void load_batch(distill_run *run, long batch, uint64_t position)
+/* Begins to load the images of the step that comes `ahead` steps from now. */
+static void load_ahead(distill_run *run, int ahead)
 {
-    int width, height;
+    network *net = run->net;
+    int width, height, batches = ahead * batches_a_step(run);
+    long batch = get_current_batch(net) + batches;
+    if (batch >= net->max_batches) return; /* the run has ended by then */
     find_training_size(run, batch, &width, &height);
-    start_loading(run->loader, position, width, height);
+    start_loading(run->loader, *net->seen + batches * images_per_batch(net), width, height);
 }
 
 /* Stops the run when something is not finite; the files keep the last good weights. */
@@ -458,7 +462,8 @@ static void train_batch(distill_run *run)
     int is_logged = has_passed(run, next, run->data.log_interval) || next >= net->max_batches;
     int width, height;
     loaded_images images = finish_loading(run->loader);
-    load_batch(run, next, *net->seen + batches_a_step(run) * images_per_batch(net));
+    run->waited += what_time_is_it_now() - began;
+    load_ahead(run, LOADER_AHEAD);
     find_training_size(run, batch, &width, &height);
     resize_replicas(&run->replicas, width, height);
     batch_figures = (region_figures){0};
@@ -469,6 +474,7 @@ static void train_batch(distill_run *run)
 
     run->entry.region = batch_figures;
     fill_entry(run, loss, what_time_is_it_now() - began, is_logged || !on_gpu(net));
+    run->trained += run->entry.seconds;
     log_progress(&run->log, &run->entry);
     if (!is_logged) return;
     log_batch(&run->log, &run->entry);
@@ -516,6 +522,9 @@ static int train(distill_run *run)
         run->logged_at += what_time_is_it_now() - began; /* neither counts as training */
         train_batch(run);
     }
+    if (run->arguments.verbose)
+        printf("waited for data: %.2f of %.2f seconds (%.1f %%)\n", run->waited, run->trained,
+               run->trained > 0 ? 100 * run->waited / run->trained : 0);
     if (!stop_signal) save_final(run);
     else {
         clear_progress(&run->log);
@@ -572,7 +581,7 @@ int run_distill(int argc, char **argv)
     run.loader =
         make_loader(&run.train, run.net, batches_a_step(&run) * images_per_batch(run.net), 1,
                     run.arguments.threads, run.state.seed);
-    load_batch(&run, batch, *run.net->seen);
+    for (int i = 0; i < LOADER_AHEAD; ++i) load_ahead(&run, i);
     print_figures = run.arguments.verbose;
     run.log.is_terminal &= !print_figures; /* Darknet's lines leave no room for a live one */
     region_hook = add_figures;

@@ -100,25 +100,44 @@ image_list read_box_list(char *list_file, int classes, int most, const annotatio
     return images;
 }
 
+/* A decoded image: [h][w][CHANNELS] bytes, or NULL. */
+typedef struct {
+    int w, h;
+    unsigned char *bytes;
+} pixels;
+
+/* A batch that is loading, or has been loaded. */
+typedef struct {
+    loaded_images loaded;
+    size_t room;       /* floats that loaded.images has room for */
+    uint64_t position; /* of its first image */
+    int width, height;
+    int begun, done; /* images that a thread has taken, and that are there */
+    int failed;      /* the first image that can't be read, or the number of images: none */
+} load;
+
+#define LOADS (LOADER_AHEAD + 1) /* with the one that is trained on */
+
 struct loader {
     const image_list *list;
-    network *net;
+    network net;  /* a copy, and its jitter: Darknet writes to the net, and resizes it, while */
+    float jitter; /* the threads are at work */
     int images, augment, threads;
     uint64_t seed;
-    int truths;   /* floats an image, and the jitter: copies, for the net may be resized */
-    float jitter; /* while the threads are at work */
 
     int *order; /* [list->n], shuffled for `epoch` */
     uint64_t epoch;
 
-    loaded_images buffers[2]; /* while one is trained on, the other one fills */
-    size_t pixels[2];         /* floats that each has room for */
-    int filling;              /* which of them */
-    int width, height;
-    uint64_t position;  /* of the first image being loaded */
+    load loads[LOADS];  /* number n of the run stands in n % LOADS */
+    uint64_t fetched;   /* loads that finish_loading has given out */
     pthread_t *workers; /* [threads] */
-    int is_loading;     /* 1: they are at work */
-    const char *failed; /* an image that could not be read */
+
+    pthread_mutex_t mutex; /* for what follows, and each load's begun, done and failed */
+    pthread_cond_t has_work, is_loaded;
+    uint64_t started, taken; /* loads that are begun; that have no image left to take */
+    int is_ending;
+    pixels *cache; /* [list->n], or NULL; what is in it stays as it is */
+    size_t cached; /* bytes */
 };
 
 /* splitmix64's finalizer: neighbouring numbers give unrelated seeds */
@@ -130,96 +149,61 @@ unsigned int derive_seed(uint64_t seed, uint64_t number)
     return (unsigned int)((z ^ (z >> 31)) >> 32);
 }
 
-loader *make_loader(const image_list *list, network *net, int images, int augment, int threads,
-                    uint64_t seed)
-{
-    loader *l = kd_calloc(1, sizeof(*l));
-    l->list = list;
-    l->net = net;
-    l->images = images;
-    l->augment = augment;
-    l->threads = threads;
-    l->seed = seed;
-    l->truths = net->truths;
-    l->jitter = net->layers[net->n - 1].jitter;
-    l->order = kd_calloc(list->n, sizeof(int));
-    l->epoch = (uint64_t)-1; /* none is shuffled yet */
-    l->workers = kd_calloc(threads, sizeof(pthread_t));
-    for (int i = 0; i < 2; ++i) {
-        l->buffers[i].truths = kd_calloc((size_t)images * l->truths, sizeof(float));
-        l->buffers[i].indices = kd_calloc(images, sizeof(int));
-        l->buffers[i].sizes = kd_calloc(images, 2 * sizeof(int));
-    }
-    return l;
-}
-
-/* Waits for the threads that are at work, if any; each returns a path that it could not read.
- */
-static void join_workers(loader *l)
-{
-    for (int t = 0; t < l->threads && l->is_loading; ++t) {
-        void *failed;
-        pthread_join(l->workers[t], &failed);
-        if (failed) l->failed = failed;
-    }
-    l->is_loading = 0;
-}
-
-void free_loader(loader *l)
-{
-    join_workers(l);
-    for (int i = 0; i < 2; ++i) {
-        free(l->buffers[i].images);
-        free(l->buffers[i].truths);
-        free(l->buffers[i].indices);
-        free(l->buffers[i].sizes);
-    }
-    free(l->order);
-    free(l->workers);
-    free(l);
-}
-
-/* NULL data when the file is no image that can be decoded to its end. */
+/* NULL bytes when the file is no image that can be decoded to its end. */
 #ifdef OPENCV
-static image read_image(const char *path)
+static pixels decode(const char *path)
 {
-    return read_image_cv((char *)path, CHANNELS);
+    image im = read_image_cv((char *)path, CHANNELS);
+    if (!im.data) return (pixels){0};
+    pixels p = {im.w, im.h, kd_calloc((size_t)im.w * im.h, CHANNELS)};
+    size_t plane = (size_t)im.w * im.h;
+    for (size_t k = 0; k < CHANNELS; ++k)
+        for (size_t i = 0; i < plane; ++i)
+            p.bytes[i * CHANNELS + k] = im.data[k * plane + i] * 255 + .5f; /* were bytes */
+    free_image(im);
+    return p;
 }
 #else
 /*
  * PNG and JPEG say when they end too early; in other formats the decoder makes up what is
  * missing, so there the file must be as long as its pixels.
  */
-static int is_whole(const char *path, int w, int h, int channels)
+static int is_whole(FILE *fp, int w, int h, int channels)
 {
     unsigned char magic[2] = {0};
     struct stat info;
-    FILE *fp = fopen(path, "rb");
-    if (!fp) return 0;
+    rewind(fp);
     int is_read = fread(magic, sizeof(magic), 1, fp) == 1 && !fstat(fileno(fp), &info);
-    fclose(fp);
     int is_png = magic[0] == 0x89 && magic[1] == 'P',
         is_jpeg = magic[0] == 0xFF && magic[1] == 0xD8;
     return is_read && (is_png || is_jpeg || info.st_size >= (off_t)w * h * channels);
 }
 
-static image read_image(const char *path)
+static pixels decode(const char *path)
 {
-    int w, h, channels;
-    unsigned char *bytes = stbi_load(path, &w, &h, &channels, CHANNELS);
-    if (!bytes || w < 1 || h < 1 || !is_whole(path, w, h, channels)) {
-        free(bytes);
-        return (image){0};
+    pixels p = {0};
+    int channels;
+    FILE *fp = fopen(path, "rb");
+    if (!fp) return p;
+    p.bytes = stbi_load_from_file(fp, &p.w, &p.h, &channels, CHANNELS);
+    if (p.bytes && (p.w < 1 || p.h < 1 || !is_whole(fp, p.w, p.h, channels))) {
+        free(p.bytes);
+        p.bytes = 0;
     }
-    image im = make_image(w, h, CHANNELS);
-    size_t plane = (size_t)w * h;
-    for (size_t k = 0; k < CHANNELS; ++k)
-        for (size_t i = 0; i < plane; ++i)
-            im.data[k * plane + i] = bytes[i * CHANNELS + k] / 255.f;
-    free(bytes);
-    return im;
+    fclose(fp);
+    return p;
 }
 #endif
+
+static image to_floats(pixels p)
+{
+    image im = make_image(p.w, p.h, CHANNELS);
+    size_t plane = (size_t)p.w * p.h;
+    for (size_t k = 0; k < CHANNELS; ++k)
+        for (size_t i = 0; i < plane; ++i)
+            im.data[k * plane + i] = p.bytes[i * CHANNELS + k] / 255.f;
+    return im;
+}
 
 /* Darknet takes a factor of 0 for none. */
 static float factor(float given)
@@ -284,17 +268,18 @@ static void place_side(float *centre, float *length, float shift, float scale)
  * The boxes of an image as truths, in a random order when augmented; tiny ones are left out,
  * and those that the network, a teacher, has no room for.
  */
-static void place_boxes(const loader *l, image_labels labels, placement p, float *truth)
+static void place_boxes(const loader *l, const load *to, image_labels labels, placement p,
+                        float *truth)
 {
     if (!labels.n) return;
     labelled_box boxes[labels.n];
     memcpy(boxes, labels.boxes, sizeof(boxes));
     if (l->augment && labels.n > 1) shuffle(boxes, labels.n, sizeof(*boxes));
-    const float *end = truth + l->truths / 5 * 5;
+    const float *end = truth + l->net.truths / 5 * 5;
     for (int i = 0; i < labels.n && truth < end; ++i) {
         labelled_box b = boxes[i];
-        place_side(&b.x, &b.w, p.x / l->width, p.w / l->width);
-        place_side(&b.y, &b.h, p.y / l->height, p.h / l->height);
+        place_side(&b.x, &b.w, p.x / to->width, p.w / to->width);
+        place_side(&b.y, &b.h, p.y / to->height, p.h / to->height);
         if (b.w < LEAST_SIDE || b.h < LEAST_SIDE) continue;
         if (p.flip) b.x = 1 - b.x;
         const float numbers[] = {b.x, b.y, b.w, b.h, b.class};
@@ -303,66 +288,150 @@ static void place_boxes(const loader *l, image_labels labels, placement p, float
     }
 }
 
-static image place_detection(const loader *l, image im, image_labels labels, float *truth)
+static image place_detection(const loader *l, const load *to, image im, image_labels labels,
+                             float *truth)
 {
-    placement p = letterbox_placement(im, l->width, l->height);
+    placement p = letterbox_placement(im, to->width, to->height);
     image ready;
     if (l->augment) {
-        network *net = l->net;
-        p = jitter_placement(im, l->width, l->height, l->jitter);
-        ready = make_image(l->width, l->height, im.c);
+        p = jitter_placement(im, to->width, to->height, l->jitter);
+        ready = make_image(to->width, to->height, im.c);
         fill_image(ready, .5);
         place_image(im, p.w, p.h, p.x, p.y, ready);
-        distort(ready, net);
+        distort(ready, &l->net);
         p.flip = rand() % 2;
         if (p.flip) flip_image(ready);
     } else {
-        ready = letterbox_image(im, l->width, l->height);
+        ready = letterbox_image(im, to->width, to->height);
     }
-    place_boxes(l, labels, p, truth);
+    place_boxes(l, to, labels, p, truth);
     return ready;
 }
 
-/* Returns NULL, or the path when the image can't be read. */
-static char *load_one(loader *l, int i)
+/* Makes image i of a load from its pixels. */
+static void load_one(const loader *l, load *to, int i, pixels p)
 {
-    network *net = l->net;
-    loaded_images *to = l->buffers + l->filling;
-    int index = to->indices[i];
-    char *path = l->list->paths[index];
-    float *truth = to->truths + (size_t)i * l->truths;
-    size_t inputs = (size_t)l->width * l->height * CHANNELS;
-    image im = read_image(path), ready;
-    if (!im.data) return path;
-    srand(derive_seed(l->seed, l->position + i));
-    memset(truth, 0, l->truths * sizeof(float));
-    to->sizes[2 * i] = im.w;
-    to->sizes[2 * i + 1] = im.h;
+    const network *net = &l->net;
+    int index = to->loaded.indices[i];
+    float *truth = to->loaded.truths + (size_t)i * l->net.truths;
+    size_t inputs = (size_t)to->width * to->height * CHANNELS;
+    image im = to_floats(p), ready;
+    srand(derive_seed(l->seed, to->position + i));
+    memset(truth, 0, l->net.truths * sizeof(float));
+    to->loaded.sizes[2 * i] = im.w;
+    to->loaded.sizes[2 * i + 1] = im.h;
     if (l->list->labels) {
-        ready = place_detection(l, im, l->list->labels[index], truth);
+        ready = place_detection(l, to, im, l->list->labels[index], truth);
     } else {
         ready = l->augment ? augment_image(im, net) : center_crop_image(im, net->w, net->h);
         truth[l->list->targets[index]] = 1;
     }
-    memcpy(to->images + i * inputs, ready.data, inputs * sizeof(float));
+    memcpy(to->loaded.images + i * inputs, ready.data, inputs * sizeof(float));
     free_image(im);
     free_image(ready);
+}
+
+/* Keeps pixels that were decoded for the cache, unless another thread was faster. */
+static void keep_pixels(loader *l, int index, pixels p)
+{
+    size_t size = (size_t)p.w * p.h * CHANNELS;
+    if (!l->cache || l->cache[index].bytes || l->cached + size > LOADER_CACHE) {
+        free(p.bytes);
+        return;
+    }
+    l->cache[index] = p;
+    l->cached += size;
+}
+
+/* Loads the next image that no thread has taken; has the mutex before and after. */
+static void load_next(loader *l)
+{
+    load *to = l->loads + l->taken % LOADS;
+    int i = to->begun++, index = to->loaded.indices[i];
+    if (to->begun == l->images) ++l->taken;
+    pixels known = l->cache ? l->cache[index] : (pixels){0}, p = known;
+    pthread_mutex_unlock(&l->mutex);
+    if (!p.bytes) p = decode(l->list->paths[index]);
+    if (p.bytes) load_one(l, to, i, p);
+    pthread_mutex_lock(&l->mutex);
+    if (!p.bytes && i < to->failed) to->failed = i;
+    if (p.bytes && !known.bytes) keep_pixels(l, index, p);
+    if (++to->done == l->images) pthread_cond_signal(&l->is_loaded);
+}
+
+static void *work(void *argument)
+{
+    loader *l = argument;
+    pthread_mutex_lock(&l->mutex);
+    while (!l->is_ending)
+        if (l->taken < l->started) load_next(l);
+        else pthread_cond_wait(&l->has_work, &l->mutex);
+    pthread_mutex_unlock(&l->mutex);
     return 0;
 }
 
-typedef struct {
-    loader *loader;
-    int worker;
-} work;
-
-static void *load_share(void *argument)
+static void start_workers(loader *l)
 {
-    work w = *(work *)argument;
-    free(argument);
-    char *failed = 0;
-    for (int i = w.worker; i < w.loader->images && !failed; i += w.loader->threads)
-        failed = load_one(w.loader, i);
-    return failed;
+    pthread_mutex_init(&l->mutex, 0);
+    pthread_cond_init(&l->has_work, 0);
+    pthread_cond_init(&l->is_loaded, 0);
+    l->workers = kd_calloc(l->threads, sizeof(pthread_t));
+    for (int t = 0; t < l->threads; ++t)
+        if (pthread_create(l->workers + t, 0, work, l)) kd_fail("cannot start a thread");
+}
+
+/* Each ends with the image that it has begun. */
+static void stop_workers(loader *l)
+{
+    pthread_mutex_lock(&l->mutex);
+    l->is_ending = 1;
+    pthread_cond_broadcast(&l->has_work);
+    pthread_mutex_unlock(&l->mutex);
+    for (int t = 0; t < l->threads; ++t) pthread_join(l->workers[t], 0);
+    pthread_mutex_destroy(&l->mutex);
+    pthread_cond_destroy(&l->has_work);
+    pthread_cond_destroy(&l->is_loaded);
+}
+
+loader *make_loader(const image_list *list, network *net, int images, int augment, int threads,
+                    uint64_t seed)
+{
+    loader *l = kd_calloc(1, sizeof(*l));
+    l->list = list;
+    l->net = *net;
+    l->jitter = net->layers[net->n - 1].jitter;
+    l->images = images;
+    l->augment = augment;
+    l->threads = threads;
+    l->seed = seed;
+    l->order = kd_calloc(list->n, sizeof(int));
+    l->epoch = (uint64_t)-1; /* none is shuffled yet */
+    if (augment) l->cache = kd_calloc(list->n, sizeof(pixels));
+    for (int i = 0; i < LOADS; ++i) {
+        loaded_images *to = &l->loads[i].loaded;
+        to->truths = kd_calloc((size_t)images * l->net.truths, sizeof(float));
+        to->indices = kd_calloc(images, sizeof(int));
+        to->sizes = kd_calloc(images, 2 * sizeof(int));
+    }
+    start_workers(l);
+    return l;
+}
+
+void free_loader(loader *l)
+{
+    stop_workers(l);
+    for (int i = 0; i < LOADS; ++i) {
+        loaded_images *to = &l->loads[i].loaded;
+        free(to->images);
+        free(to->truths);
+        free(to->indices);
+        free(to->sizes);
+    }
+    for (int i = 0; l->cache && i < l->list->n; ++i) free(l->cache[i].bytes);
+    free(l->cache);
+    free(l->order);
+    free(l->workers);
+    free(l);
 }
 
 /* Fisher and Yates; each epoch starts again from the list's own order. */
@@ -381,42 +450,43 @@ static void shuffle_epoch(loader *l, uint64_t epoch)
 }
 
 /* Makes room for the images that are about to be loaded. */
-static void reserve(loader *l)
+static void reserve(const loader *l, load *to)
 {
-    size_t needed = (size_t)l->images * l->width * l->height * CHANNELS;
-    loaded_images *to = l->buffers + l->filling;
-    if (l->pixels[l->filling] >= needed) return;
-    free(to->images);
-    to->images = kd_calloc(needed, sizeof(float));
-    l->pixels[l->filling] = needed;
+    size_t needed = (size_t)l->images * to->width * to->height * CHANNELS;
+    if (to->room >= needed) return;
+    free(to->loaded.images);
+    to->loaded.images = kd_calloc(needed, sizeof(float));
+    to->room = needed;
 }
 
 void start_loading(loader *l, uint64_t position, int width, int height)
 {
-    join_workers(l);
-    l->position = position;
-    l->width = width;
-    l->height = height;
-    l->filling = !l->filling;
-    reserve(l);
+    load *to = l->loads + l->started % LOADS;
+    to->position = position;
+    to->width = width;
+    to->height = height;
+    to->begun = to->done = 0;
+    to->failed = l->images;
+    reserve(l, to);
     for (int i = 0; i < l->images; ++i) {
         shuffle_epoch(l, (position + i) / l->list->n);
-        l->buffers[l->filling].indices[i] = l->order[(position + i) % l->list->n];
+        to->loaded.indices[i] = l->order[(position + i) % l->list->n];
     }
-    for (int t = 0; t < l->threads; ++t) {
-        work *w = kd_calloc(1, sizeof(*w));
-        *w = (work){l, t};
-        if (pthread_create(l->workers + t, 0, load_share, w)) kd_fail("cannot start a thread");
-    }
-    l->is_loading = 1;
+    pthread_mutex_lock(&l->mutex);
+    ++l->started;
+    pthread_cond_broadcast(&l->has_work);
+    pthread_mutex_unlock(&l->mutex);
 }
 
 loaded_images finish_loading(loader *l)
 {
-    join_workers(l);
-    if (l->failed)
+    load *to = l->loads + l->fetched++ % LOADS;
+    pthread_mutex_lock(&l->mutex);
+    while (to->done < l->images) pthread_cond_wait(&l->is_loaded, &l->mutex);
+    pthread_mutex_unlock(&l->mutex);
+    if (to->failed < l->images)
         kd_fail("%s: found no image that can be decoded to its end, expected PNG, JPEG or an "
                 "uncompressed format that Darknet reads",
-                l->failed);
-    return l->buffers[l->filling];
+                l->list->paths[to->loaded.indices[to->failed]]);
+    return to->loaded;
 }

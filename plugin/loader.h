@@ -1,8 +1,8 @@
 /*
- * Images and labels of a batch, loaded by threads beside the training. What image
- * stands at which position of a run, and how it is augmented, is a function of the
- * seed and the position alone: there is no state to save, and the number of threads
- * changes nothing.
+ * Images and labels of the next batches, loaded by threads beside the training. What
+ * image stands at which position of a run, and how it is augmented, is a function of
+ * the seed and the position alone: there is no state to save, and the number of
+ * threads changes nothing.
  */
 #ifndef KD_LOADER_H
 #define KD_LOADER_H
@@ -39,6 +39,14 @@ image_list read_image_list(char *list_file, char *label_file, int classes);
  */
 image_list read_box_list(char *list_file, int classes, int most, const annotations *known);
 
+#define LOADER_AHEAD 3 /* batches that may be begun and not fetched */
+
+/*
+ * Bytes of decoded images that a loader keeps from one epoch to the next, with `augment` alone:
+ * without it, each comes once. When they are full, what else comes is decoded each time.
+ */
+#define LOADER_CACHE ((size_t)1 << 30)
+
 /* The images that a loader has loaded. */
 typedef struct {
     float *images; /* [images][c][h][w] */
@@ -54,21 +62,24 @@ typedef struct loader loader;
  * A loader of `images` images at a time for `net`. With `augment`, images come in an order
  * shuffled anew each epoch, and augmented as [net] (and a detector's jitter) says and as
  * `classifier train` or `detector train` does; without, in the order of the list, cropped at
- * the centre (classifier) or letterboxed (detector). The list must outlive the loader.
+ * the centre (classifier) or letterboxed (detector). The list must outlive the loader, and its
+ * files are not to change. Starts `threads` threads, which wait for start_loading.
  */
 loader *make_loader(const image_list *list, network *net, int images, int augment, int threads,
                     uint64_t seed);
-void free_loader(loader *l); /* waits for its threads first */
+void free_loader(loader *l); /* drops what has not been fetched */
 
 /*
  * Begins to load the images from `position` on (0 is the run's first), `width` x `height`
- * large; returns at once. What was being loaded and has not been fetched is dropped.
+ * large, behind what was begun before; returns at once. No more than LOADER_AHEAD batches may
+ * be begun and not fetched. A classifier's are as large as its net.
  */
 void start_loading(loader *l, uint64_t position, int width, int height);
 
 /*
- * Waits for what start_loading began. The arrays belong to the loader until the next but one
- * start_loading. Exits when an image can't be read, naming it.
+ * Waits for the first batch that start_loading began and that has not been fetched: there must
+ * be one. The arrays belong to the loader, and stay as they are until the first start_loading
+ * after the next finish_loading. Exits when an image of this batch can't be read, naming it.
  */
 loaded_images finish_loading(loader *l);
 

@@ -84,7 +84,7 @@ PATH=$tmp/bin:$PATH scripts/deps.sh install build blas test >log 2>&1 && [ ! -s 
 ok $? "make deps does nothing when all packages are there"
 
 fake dpkg-query 'echo installed make'
-! PATH=$tmp/bin:$PATH build && said 'missing: gcc g++ patch .*libcjson-dev; .*type: make deps'
+! PATH=$tmp/bin:$PATH build && said 'missing: gcc g++ patch .*libcjson-dev libdnnl-dev; .*type: make deps'
 ok $? "a missing package is named, with the line to type"
 
 fake id 'echo 1000'

@@ -173,6 +173,7 @@ def training_line(folder):
         folder.write("student.cfg", detector_cfg(layers=layers, subdivisions=parts))
         quiet, verbose = folder.distill().check(0), folder.distill("-verbose").check(0)
         assert "Region" not in quiet.out + quiet.err, quiet.out
+        assert "waited" not in quiet.out, quiet.out
         ours = [line for line in quiet.out.split("\n") if " images/s" in line]
         pattern = (rf"(\d+): {NUMBER}, {NUMBER} avg, {NUMBER} rate, {NUMBER} seconds, (\d+) images,"
                    rf" tog {NUMBER}, tcg {NUMBER}, ncg {NUMBER}, K \d, Avg IOU: {NUMBER}, "
@@ -190,7 +191,12 @@ def training_line(folder):
 
 
 def check_verbose(out, ours, calls):
-    """Before each line of ours stand Darknet's, and their figures make ours."""
+    """Before each line of ours stand Darknet's, and their figures make ours; at the end stands
+    how long the run waited for images."""
+    waited = re.findall(r"^waited for data: (\d+\.\d\d) of (\d+\.\d\d) seconds \((\d+\.\d) %\)$",
+                        out, re.M)
+    assert len(waited) == 1 and float(waited[0][0]) <= float(waited[0][1]), out
+    assert float(waited[0][2]) <= 100, out
     theirs = []
     lines = [line for line in out.split("\n") if "Avg IOU" in line]
     assert len(lines) == len(ours) * (1 + calls), out

@@ -420,7 +420,10 @@ static void test_threads_and_batches_change_nothing(void **state)
     free_network(net), free_images(list);
 }
 
-/* A loader whose size changes gives at each size what one of that size gives. */
+/*
+ * A loader whose size changes, while several batches are ahead, gives at each size what one of
+ * that size gives.
+ */
 static void test_sizes_of_a_resized_net(void **state)
 {
     (void)state;
@@ -428,12 +431,13 @@ static void test_sizes_of_a_resized_net(void **state)
     image_list list = make_images();
     network *net = make_detector(VIVID, "jitter=.3");
     loader *l = make_loader(&list, net, 4, 1, 2, SEED);
-    start_loading(l, 0, sizes[0], sizes[0]);
+    for (int i = 0; i < LOADER_AHEAD; ++i) start_loading(l, 4 * i, sizes[i], sizes[i]);
     for (int i = 0; i < COUNT(sizes); ++i) {
+        int last = i + LOADER_AHEAD;
         size_t inputs = (size_t)3 * sizes[i] * sizes[i];
         gallery g = load(&list, net, 1, 4 * (i + 1), 4, 1, sizes[i], sizes[i]);
         loaded_images x = finish_loading(l);
-        if (i + 1 < COUNT(sizes)) start_loading(l, 4 * (i + 1), sizes[i + 1], sizes[i + 1]);
+        if (last < COUNT(sizes)) start_loading(l, 4 * last, sizes[last], sizes[last]);
         assert_memory_equal(x.images, g.images + 4 * i * inputs, 4 * inputs * sizeof(float));
         assert_memory_equal(x.truths, g.truths + 4 * i * 5 * MOST,
                             4 * 5 * MOST * sizeof(float));

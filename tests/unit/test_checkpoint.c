@@ -5,7 +5,8 @@
  *     error that changes nothing;
  *   - parameters.c: a number that is not finite is found wherever it stands
  *     (under the build's -Ofast); weights files of any wrong length are errors;
- *   - loader.c: batches follow from seed and position alone;
+ *   - loader.c: batches follow from seed and position alone, however many threads load how
+ *     far ahead, and also when their images come from memory;
  *   - evaluate.c: accuracy and loss are those of one image at a time.
  *
  * To add a damaged state: a length in test_damaged_states. To add a wrong
@@ -468,16 +469,16 @@ static int target_of(const float *truth)
 }
 
 /*
- * `batches` batches from `position` on, one behind the other. Each image of the list has the
- * class of its own index.
+ * `batches` batches from `position` on, with up to `ahead` of them begun at a time. Each image
+ * of the list has the class of its own index.
  */
-static void load(loader *l, int batch, int inputs, uint64_t position, int batches,
-                 float *images, int *targets)
+static void load_ahead(loader *l, int ahead, int batch, int inputs, uint64_t position,
+                       int batches, float *images, int *targets)
 {
-    start_loading(l, position, 8, 8);
+    for (int i = 0; i < ahead && i < batches; ++i) start_loading(l, position + i * batch, 8, 8);
     for (int i = 0; i < batches; ++i) {
         loaded_images x = finish_loading(l);
-        if (i + 1 < batches) start_loading(l, position + (i + 1) * batch, 8, 8);
+        if (i + ahead < batches) start_loading(l, position + (i + ahead) * batch, 8, 8);
         memcpy(images + (size_t)i * batch * inputs, x.images,
                (size_t)batch * inputs * sizeof(float));
         for (int b = 0; b < batch; ++b) {
@@ -489,23 +490,86 @@ static void load(loader *l, int batch, int inputs, uint64_t position, int batche
     }
 }
 
+/* One behind the other */
+static void load(loader *l, int batch, int inputs, uint64_t position, int batches,
+                 float *images, int *targets)
+{
+    load_ahead(l, 1, batch, inputs, position, batches, images, targets);
+}
+
 #define INPUTS (3 * 8 * 8)
 #define LOADED (3 * 14) /* 14 batches of 3: 6 epochs */
 
 static void test_threads_change_nothing(void **state)
 {
     (void)state;
-    static float images[3][LOADED * INPUTS];
-    static int targets[3][LOADED];
+    static float images[LOADED * INPUTS], found[LOADED * INPUTS];
+    int targets[LOADED], found_targets[LOADED];
     const int threads[] = {1, 2, 5};
     image_list list = make_images();
     network *net = make_net(AUGMENTED, 13);
+    loader *l = make_loader(&list, net, 3, 1, 1, 99);
+    load(l, 3, INPUTS, 0, LOADED / 3, images, targets);
+    free_loader(l);
+    for (int i = 0; i < COUNT(threads); ++i)
+        for (int ahead = 1; ahead <= LOADER_AHEAD; ++ahead) {
+            l = make_loader(&list, net, 3, 1, threads[i], 99);
+            load_ahead(l, ahead, 3, INPUTS, 0, LOADED / 3, found, found_targets);
+            free_loader(l);
+            assert_memory_equal(found, images, sizeof(images));
+            assert_memory_equal(found_targets, targets, sizeof(targets));
+        }
+    free_network(net);
+    free_list_of(list);
+}
+
+/*
+ * Once the files are gone, the images still come, and are those that a new loader decodes for
+ * each epoch.
+ */
+static void test_images_are_decoded_once(void **state)
+{
+    (void)state;
+    static float images[LOADED * INPUTS], found[LOADED * INPUTS];
+    int targets[LOADED], found_targets[LOADED];
+    const int threads[] = {1, 2, 5};
+    network *net = make_net(AUGMENTED, 21);
     for (int i = 0; i < COUNT(threads); ++i) {
-        loader *l = make_loader(&list, net, 3, 1, threads[i], 99);
-        load(l, 3, INPUTS, 0, LOADED / 3, images[i], targets[i]);
+        image_list list = make_images();
+        for (int at = 0; at < LOADED; at += IMAGES) {
+            loader *l = make_loader(&list, net, IMAGES, 1, threads[i], 99);
+            load(l, IMAGES, INPUTS, at, 1, images + at * INPUTS, targets + at);
+            free_loader(l);
+        }
+        loader *l = make_loader(&list, net, IMAGES, 1, threads[i], 99);
+        load(l, IMAGES, INPUTS, 0, 1, found, found_targets);
+        for (int k = 0; k < IMAGES; ++k) assert_int_equal(remove(list.paths[k]), 0);
+        load_ahead(l, LOADER_AHEAD, IMAGES, INPUTS, 0, LOADED / IMAGES, found, found_targets);
+        assert_memory_equal(found, images, sizeof(images));
+        assert_memory_equal(found_targets, targets, sizeof(targets));
         free_loader(l);
-        assert_memory_equal(images[i], images[0], sizeof(images[0]));
-        assert_memory_equal(targets[i], targets[0], sizeof(targets[0]));
+        free_list_of(list);
+    }
+    free_network(net);
+}
+
+/* A batch has the same image ten times: several threads decode it at once. */
+static void test_one_image_in_a_batch(void **state)
+{
+    (void)state;
+    static float images[30 * INPUTS], found[30 * INPUTS];
+    int targets[30], found_targets[30];
+    image_list list = make_images(), one = list;
+    network *net = make_net(AUGMENTED, 22);
+    one.n = 1;
+    loader *l = make_loader(&one, net, 1, 1, 1, 99);
+    load(l, 1, INPUTS, 0, 30, images, targets);
+    free_loader(l);
+    for (int i = 0; i < 10; ++i) {
+        l = make_loader(&one, net, 10, 1, 5, 99);
+        load_ahead(l, LOADER_AHEAD, 10, INPUTS, 0, 3, found, found_targets);
+        assert_memory_equal(found, images, sizeof(images));
+        free_loader(l);
     }
     free_network(net);
     free_list_of(list);
@@ -609,8 +673,8 @@ static void test_images_for_evaluation(void **state)
     free_list_of(list);
 }
 
-/* The next batch loads elsewhere than where this one is trained on. */
-static void test_two_buffers(void **state)
+/* The next batches load elsewhere than where this one is trained on. */
+static void test_buffers(void **state)
 {
     (void)state;
     static float copy[3 * INPUTS];
@@ -625,15 +689,17 @@ static void test_two_buffers(void **state)
     memcpy(truths, now.truths, sizeof(truths));
     memcpy(indices, now.indices, sizeof(indices));
     memcpy(sizes, now.sizes, sizeof(sizes));
-    start_loading(l, 3, 8, 8);
-    loaded_images next = finish_loading(l);
-    assert_memory_equal(now.images, copy, sizeof(copy));
-    assert_memory_equal(now.truths, truths, sizeof(truths));
-    assert_memory_equal(now.indices, indices, sizeof(indices));
-    assert_memory_equal(now.sizes, sizes, sizeof(sizes));
-    assert_ptr_not_equal(now.images, next.images);
-    assert_ptr_not_equal(now.truths, next.truths);
-    assert_memory_not_equal(next.indices, indices, sizeof(indices));
+    for (int i = 1; i <= LOADER_AHEAD; ++i) start_loading(l, 3 * i, 8, 8);
+    for (int i = 1; i <= LOADER_AHEAD; ++i) {
+        loaded_images next = finish_loading(l);
+        assert_memory_equal(now.images, copy, sizeof(copy));
+        assert_memory_equal(now.truths, truths, sizeof(truths));
+        assert_memory_equal(now.indices, indices, sizeof(indices));
+        assert_memory_equal(now.sizes, sizes, sizeof(sizes));
+        assert_ptr_not_equal(now.images, next.images);
+        assert_ptr_not_equal(now.truths, next.truths);
+        assert_memory_not_equal(next.indices, indices, sizeof(indices));
+    }
     free_loader(l);
     free_network(net);
     free_list_of(list);
@@ -700,6 +766,34 @@ static void test_images_that_are_none(void **state)
         free(write_text("image_4_.ppm", texts[i]));
         ASSERT_FAILS(load_broken_image, &list, "image_4_.ppm", "decoded");
     }
+    free_list_of(list);
+}
+
+typedef struct {
+    const image_list *list;
+    int fetched;
+} batches_ahead;
+
+static void fetch_batches(void *argument)
+{
+    batches_ahead *b = argument;
+    network *net = make_net(AUGMENTED, 23);
+    loader *l = make_loader(b->list, net, 3, 0, 5, 99);
+    for (int i = 0; i < LOADER_AHEAD; ++i) start_loading(l, 3 * i, 8, 8);
+    for (int i = 0; i < b->fetched; ++i) assert_int_equal(finish_loading(l).indices[0], 3 * i);
+    free_loader(l);
+    free_network(net);
+}
+
+/* An image of the second batch is missed when that is fetched: the first of several. */
+static void test_a_broken_image_ahead(void **state)
+{
+    (void)state;
+    image_list list = make_images();
+    free(write_text("image_4_.ppm", "this is no image"));
+    free(write_text("image_5_.ppm", "nor is this"));
+    for (int i = 0; i < 20; ++i) fetch_batches(&(batches_ahead){&list, i % 2}); /* drops them */
+    ASSERT_FAILS(fetch_batches, (&(batches_ahead){&list, 2}), "image_4_.ppm", "decoded");
     free_list_of(list);
 }
 
@@ -808,13 +902,16 @@ int main(void)
         cmocka_unit_test(test_strange_weights_files),
         cmocka_unit_test(test_derived_seeds),
         cmocka_unit_test(test_threads_change_nothing),
+        cmocka_unit_test(test_images_are_decoded_once),
+        cmocka_unit_test(test_one_image_in_a_batch),
         cmocka_unit_test(test_each_epoch_is_a_permutation),
         cmocka_unit_test(test_positions_can_be_repeated),
         cmocka_unit_test(test_augmentation),
         cmocka_unit_test(test_images_for_evaluation),
-        cmocka_unit_test(test_two_buffers),
+        cmocka_unit_test(test_buffers),
         cmocka_unit_test(test_wrong_lists),
         cmocka_unit_test(test_images_that_are_none),
+        cmocka_unit_test(test_a_broken_image_ahead),
         cmocka_unit_test(test_evaluation),
         cmocka_unit_test(test_ties_in_evaluation),
         cmocka_unit_test(test_a_stopped_evaluation),

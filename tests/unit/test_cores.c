@@ -26,16 +26,21 @@
 #include <omp.h>
 #endif
 
-#define THREADS 3
-#define TRIES 5
+#define THREADS                                                                                \
+    3           /* where there are two cores, more threads than those do not wait in loops     \
+                 */
+#define TRIES 5 /* of images that bend no activation between the twins */
 
-#define PLAIN 2e-6     /* of outputs; reached: 4e-7 */
-#define NORMED 5e-6    /* behind batch norm; reached: 2e-6 */
-#define GRADIENTS 2e-5 /* reached: 5e-6 */
-#define WEIGHTS 1e-5   /* after many steps; reached: */
+/* Reached, with other seeds too: 4e-7, 2e-6, 2e-5 (with these 5e-6), 1e-7 */
+#define PLAIN 2e-6     /* of outputs and statistics without batch norm */
+#define NORMED 5e-6    /* and with it */
+#define GRADIENTS 2e-5 /* of one array of a layer's */
+#define WEIGHTS 1e-5   /* after many steps */
 
 #define CONV(filters, size, stride, more)                                                      \
     "[convolutional]\nfilters=" #filters "\nsize=" #size "\nstride=" #stride "\npad=1\n" more
+#define PADDED(filters, size, padding, more)                                                   \
+    "[convolutional]\nfilters=" #filters "\nsize=" #size "\npadding=" #padding "\n" more
 #define LINEAR "activation=linear\n"
 #define LEAKY "activation=leaky\n"
 #define RELU_ "activation=relu\n"
@@ -74,7 +79,8 @@ static const net_case cases[] = {
     {"one image", 1, 13, 9, 5, NORMED,
      CONV(16, 3, 1, NORM LEAKY) CONV(16, 3, 1, LEAKY) CONV(17, 3, 2, NORM RELU_) HEAD},
     {"sizes and strides", 12, 13, 9, 17, NORMED,
-     CONV(16, 5, 2, LEAKY) CONV(17, 3, 3, NORM LEAKY) CONV(32, 3, 2, TANH_) HEAD},
+     CONV(16, 5, 2, LEAKY) PADDED(16, 3, 0, LEAKY) PADDED(5, 2, 2, NORM TANH_)
+         CONV(17, 3, 3, NORM LEAKY) CONV(32, 3, 2, TANH_) HEAD},
     {"convolutions in groups", 3, 9, 7, 3, NORMED,
      CONV(16, 3, 1, LEAKY) CONV(32, 3, 1, "groups=2\n" NORM LEAKY)
          CONV(16, 1, 1, "groups=2\n" TANH_) CONV(5, 3, 2, NORM LEAKY) HEAD},
@@ -727,15 +733,27 @@ static uint64_t hash_steps(deepkd *kd)
     return kd_hash(hash, output, (size_t)net->batch * net->outputs * sizeof(float));
 }
 
+/* 0: this build knows no other number than 1. */
+static int use_cores(int n)
+{
+#ifdef _OPENMP
+    omp_set_num_threads(n);
+    return 1;
+#else
+    (void)n;
+    return 0;
+#endif
+}
+
 static void test_any_number_of_cores(void **state)
 {
     (void)state;
-#ifdef _OPENMP
     static const int cores[] = {1, 2, 3, 5, 3};
+    if (!use_cores(1)) skip();
     for (int i = 0; i < NETS; i += 2) {
         uint64_t first = 0;
         for (int k = 0; k < COUNT(cores); ++k) {
-            omp_set_num_threads(cores[k]);
+            use_cores(cores[k]);
             deepkd *kd = make_student(i, trainers[2]);
             uint64_t hash = hash_steps(kd);
             if (!k) first = hash;
@@ -743,18 +761,12 @@ static void test_any_number_of_cores(void **state)
             free_pair(kd);
         }
     }
-    omp_set_num_threads(THREADS);
-#else
-    skip();
-#endif
+    use_cores(THREADS);
 }
 
-/* More threads than cores do not wait in loops for each other, beside the other tests. */
 static int setup(void **state)
 {
-#ifdef _OPENMP
-    omp_set_num_threads(THREADS);
-#endif
+    use_cores(THREADS);
     return detectors_setup(state);
 }
 
