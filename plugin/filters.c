@@ -25,25 +25,25 @@ static int has_slope(ACTIVATION a, float *slope)
     return a == LINEAR || a == RELU || a == LEAKY;
 }
 
-VECTORIZED static float sum_row(int n, const float *x)
+VECTORIZED static double sum_row(int n, const float *x)
 {
-    float sum = 0;
+    double sum = 0;
 #pragma omp simd reduction(+ : sum)
     for (int i = 0; i < n; ++i) sum += x[i];
     return sum;
 }
 
-VECTORIZED static float square_row(int n, const float *x, float mean)
+VECTORIZED static double square_row(int n, const float *x, float mean)
 {
-    float sum = 0;
+    double sum = 0;
 #pragma omp simd reduction(+ : sum)
     for (int i = 0; i < n; ++i) sum += (x[i] - mean) * (x[i] - mean);
     return sum;
 }
 
-VECTORIZED static float product_row(int n, const float *x, float mean, const float *delta)
+VECTORIZED static double product_row(int n, const float *x, float mean, const float *delta)
 {
-    float sum = 0;
+    double sum = 0;
 #pragma omp simd reduction(+ : sum)
     for (int i = 0; i < n; ++i) sum += delta[i] * (x[i] - mean);
     return sum;

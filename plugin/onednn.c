@@ -8,9 +8,7 @@
 #ifdef DNNL
 
 #include <dnnl.h>
-#ifdef _OPENMP
 #include <omp.h>
-#endif
 
 #if DNNL_VERSION_MAJOR != 2
 #error "found another version of oneDNN, expected 2 (Debian's libdnnl-dev); or make DNNL=0"
@@ -56,6 +54,9 @@ static void check(dnnl_status_t status, const char *what)
 static void open_engine(void)
 {
     if (engine) return;
+#ifndef _OPENMP
+    omp_set_num_threads(1); /* OPENMP=0 is for oneDNN too */
+#endif
     check(dnnl_engine_create(&engine, dnnl_cpu, 0), "dnnl_engine_create");
     check(dnnl_stream_create(&stream, engine, dnnl_stream_in_order), "dnnl_stream_create");
 }
@@ -238,15 +239,10 @@ static int make_step(onednn *o, convolution_shape shape, step_kind kind)
 /* Mostly for one thread: each of ours calls it with images of its own. 0 as make_step */
 static int make_steps(onednn *o, convolution_shape s)
 {
-    int kind = 0, wanted = s.is_constant ? 1 : KINDS;
-#ifdef _OPENMP
-    int threads = omp_get_max_threads();
+    int kind = 0, wanted = s.is_constant ? 1 : KINDS, threads = omp_get_max_threads();
     if (!s.is_alone) omp_set_num_threads(1);
-#endif
     while (kind < wanted && make_step(o, s, kind)) ++kind;
-#ifdef _OPENMP
     omp_set_num_threads(threads);
-#endif
     return kind == wanted;
 }
 

@@ -34,7 +34,7 @@ $(EXEC) tests/%: LDFLAGS += -lcjson
 endif
 ifeq ($(DNNL),1)
 COMMON += -DDNNL
-$(EXEC) tests/%: LDFLAGS += -ldnnl
+$(EXEC) tests/%: LDFLAGS += -ldnnl -lgomp
 endif
 
 $(call objects,$(PLUGIN_C)): CFLAGS += -std=gnu11 $(PLUGIN_CFLAGS)
