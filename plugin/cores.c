@@ -153,7 +153,7 @@ static void finish_filter(layer l, int f, const float *mean, const float *varian
         a = l.scales[f] / (sqrtf(variance[f]) + .000001f);
         b -= a * mean[f];
     }
-    forward_filter(find_filters(l), f, 0, l.batch, a, b, x, l.output);
+    forward_filter(find_filters(l), f, a, b, x, l.output);
 }
 
 static void forward_part(network part, int i)

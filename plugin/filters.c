@@ -122,12 +122,11 @@ void filter_statistics(filter_shape s, int f, const float *x, float *mean, float
     *variance = squares / (n - 1);
 }
 
-void forward_filter(filter_shape s, int f, int first, int n, float a, float b, const float *x,
-                    float *out)
+void forward_filter(filter_shape s, int f, float a, float b, const float *x, float *out)
 {
     float slope;
     int is_simple = has_slope(s.activation, &slope);
-    for (int i = first; i < first + n; ++i) {
+    for (int i = 0; i < s.batch; ++i) {
         float *to = row(s, i, f, out);
         line_row(s.spatial, a, b, slope, row(s, i, f, x), to);
         if (!is_simple) activate_array(to, s.spatial, s.activation);

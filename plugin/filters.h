@@ -1,8 +1,8 @@
 /*
- * What stands between a convolution and the next layer, filter by filter: batch norm, bias and
- * activation, and their gradients. Plain arrays, as Darknet has them:
- * [batch][filters][spatial]; the formulas are Darknet's own (batchnorm_layer.c, blas.c), each
- * in as few passes as it can.
+ * What stands between convolutions: batch norm, bias and activation of each filter, [shortcut]
+ * and [maxpool], in loops for vectors. Plain arrays, as Darknet has them:
+ * [batch][filters][spatial]; the formulas are Darknet's own (batchnorm_layer.c, blas.c,
+ * maxpool_layer.c), each in as few passes as it can.
  */
 #ifndef KD_FILTERS_H
 #define KD_FILTERS_H
@@ -17,10 +17,8 @@ typedef struct {
 /* Mean, and variance with n-1, of filter f over all images. */
 void filter_statistics(filter_shape s, int f, const float *x, float *mean, float *variance);
 
-/* out = activation(a x + b) of one filter's numbers of the images [first, first + n);
- * x may be out. */
-void forward_filter(filter_shape s, int f, int first, int n, float a, float b, const float *x,
-                    float *out);
+/* out = activation(a x + b) of filter f; x may be out. */
+void forward_filter(filter_shape s, int f, float a, float b, const float *x, float *out);
 
 /* What the backward pass of a filter with batch norm needs of it */
 typedef struct {

@@ -14,7 +14,6 @@
 #error "found another version of oneDNN, expected 2 (Debian's libdnnl-dev); or make DNNL=0"
 #endif
 
-#define ALIGNMENT 64      /* bytes, of a cache line and of the widest vectors */
 #define LEAST_CHANNELS 16 /* with fewer, and with fewer tiles of 4x4 pixels, Winograd's */
 #define LEAST_TILES 16    /* transforms cost more than they save (tests/bench/README.md) */
 

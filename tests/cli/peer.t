@@ -7,7 +7,7 @@ for three training steps of KD and DeepKD of a small classifier and a small dete
 
 Training draws how it crops and flips: its pictures are of one colour, its boxes in the middle.
 Batch norm is left out there, for Darknet's differs from PyTorch's by a hair. All tests are skipped
-where PyTorch can't be imported; `make bench GPU=1` puts it into build/python-bench.
+where PyTorch can't be imported; `make bench` puts it into build/python-bench.
 To add a case: a row of NETWORKS or of PAIRS.
 """
 import functools

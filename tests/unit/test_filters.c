@@ -143,7 +143,7 @@ static void forward(layer l, filter_shape s)
             a = l.scales[f] / (sqrtf(l.variance[f]) + .000001f);
             b -= a * l.mean[f];
         }
-        forward_filter(s, f, 0, s.batch, a, b, l.x, l.output);
+        forward_filter(s, f, a, b, l.x, l.output);
     }
 }
 
@@ -335,39 +335,35 @@ static void test_large_means(void **state)
 
 /* ---- where it writes --------------------------------------------------- */
 
-static int is_inside(filter_shape s, int f, int first, int n, size_t i)
+static int is_inside(filter_shape s, int f, size_t i)
 {
-    int image = i / s.spatial / s.filters;
-    return (int)(i / s.spatial % s.filters) == f && image >= first && image < first + n;
+    return (int)(i / s.spatial % s.filters) == f;
 }
 
 /* Inside the part as `inside` has it, outside as `outside` */
-static void check_part(filter_shape s, int f, int first, int n, const float *found,
-                       const float *inside, const float *outside)
+static void check_part(filter_shape s, int f, const float *found, const float *inside,
+                       const float *outside)
 {
     for (size_t i = 0; i < size_of(s); ++i) {
-        float expected = is_inside(s, f, first, n, i) ? inside[i] : outside[i];
+        float expected = is_inside(s, f, i) ? inside[i] : outside[i];
         if (memcmp(found + i, &expected, sizeof(float)))
-            fail_msg("filter %d of %d x %d x %d, images %d + %d: found %g at %zu, expected %g",
-                     f, s.batch, s.filters, s.spatial, first, n, found[i], i, expected);
+            fail_msg("filter %d of %d x %d x %d: found %g at %zu, expected %g", f, s.batch,
+                     s.filters, s.spatial, found[i], i, expected);
     }
 }
 
-/* Filter f of all images, then of each run of images, in another array and in place */
-static void check_runs(layer l, filter_shape s, int f)
+/* Filter f alone is written, in another array and in place */
+static void check_one_filter(layer l, filter_shape s, int f)
 {
     size_t bytes = size_of(s) * sizeof(float);
     float *x = l.x, *whole = l.output, *found = l.x_norm, *before = l.delta;
-    forward_filter(s, f, 0, s.batch, 1.5, -.25, x, whole);
-    for (int first = 0; first < s.batch; ++first)
-        for (int n = 0; first + n <= s.batch; ++n) {
-            memcpy(found, before, bytes);
-            forward_filter(s, f, first, n, 1.5, -.25, x, found);
-            check_part(s, f, first, n, found, whole, before);
-            memcpy(found, x, bytes);
-            forward_filter(s, f, first, n, 1.5, -.25, found, found);
-            check_part(s, f, first, n, found, whole, x);
-        }
+    forward_filter(s, f, 1.5, -.25, x, whole);
+    memcpy(found, before, bytes);
+    forward_filter(s, f, 1.5, -.25, x, found);
+    check_part(s, f, found, whole, before);
+    memcpy(found, x, bytes);
+    forward_filter(s, f, 1.5, -.25, found, found);
+    check_part(s, f, found, whole, x);
 }
 
 static void check_one_filter_back(layer l, filter_shape s, int f)
@@ -379,7 +375,7 @@ static void check_one_filter_back(layer l, filter_shape s, int f)
     memcpy(biases, l.bias_updates, s.filters * sizeof(float));
     memcpy(scales, l.scale_updates, s.filters * sizeof(float));
     backward(l, s, f);
-    check_part(s, f, 0, s.batch, l.delta, l.delta, before);
+    check_part(s, f, l.delta, l.delta, before);
     for (int k = 0; k < s.filters; ++k) {
         assert_true(k == f || l.bias_updates[k] == biases[k]);
         assert_true(k == f || l.scale_updates[k] == scales[k]);
@@ -395,7 +391,7 @@ static void test_nothing_else_is_touched(void **state)
         int normed;
         filter_shape s = shape_of(k, &normed);
         layer l = make_filters(s, normed, 200 + k);
-        for (int f = 0; f < s.filters; f += 2) check_runs(l, s, f);
+        for (int f = 0; f < s.filters; f += 2) check_one_filter(l, s, f);
         forward(l, s);
         for (int f = 0; f < s.filters; f += 2) check_one_filter_back(l, s, f);
         free_layer(l);
