@@ -1,10 +1,10 @@
 /* Registers the sections and the commands with Darknet. */
 #include "deepkd.h"
 
-#include "deepkd_loss_layer.h"
-#include "distill.h"
+#include "distil/deepkd_loss.h"
+#include "cli/distill.h"
 #include "plugin.h"
-#include "tools.h"
+#include "cli/tools.h"
 
 void deepkd_init(void)
 {

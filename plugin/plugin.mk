@@ -1,6 +1,6 @@
 # Included by Darknet's Makefile (see patches/0001), which runs in the build folder: compiles
-# every plugin/*.c, with GPU=1 every *.cu and with OPENCV=1 every *.cpp into Darknet's obj/, and
-# links it into ./darknet, not into the libraries.
+# every *.c in plugin/ and its folders, with GPU=1 every *.cu and with OPENCV=1 every *.cpp into
+# Darknet's obj/, and links it into ./darknet, not into the libraries. No two share a name.
 # PLUGIN_DIR, PLUGIN and the files .switches and .patched come from the top Makefile.
 
 .DEFAULT_GOAL := all
@@ -14,19 +14,20 @@ PLUGIN_CFLAGS := -Wall -Wextra -isystem include -isystem src -I$(PLUGIN_DIR) -MM
 PLUGIN_CFLAGS += -fno-fast-math -fopenmp-simd
 
 ifeq ($(PLUGIN),1)
-PLUGIN_C := $(wildcard $(PLUGIN_DIR)/*.c)
+sources = $(wildcard $(PLUGIN_DIR)/*.$(1) $(PLUGIN_DIR)/*/*.$(1))
+PLUGIN_C := $(call sources,c)
 ifeq ($(GPU),1)
 PLUGIN_CFLAGS += -isystem $(CUDA)/include
-PLUGIN_CU := $(wildcard $(PLUGIN_DIR)/*.cu)
+PLUGIN_CU := $(call sources,cu)
 endif
 ifeq ($(OPENCV),1)
-PLUGIN_CPP := $(wildcard $(PLUGIN_DIR)/*.cpp)
+PLUGIN_CPP := $(call sources,cpp)
 endif
-objects = $(patsubst $(PLUGIN_DIR)/%,$(OBJDIR)%.o,$(basename $(1)))
+objects = $(patsubst %,$(OBJDIR)%.o,$(basename $(notdir $(1))))
 PLUGIN_OBJ := $(call objects,$(PLUGIN_C) $(PLUGIN_CU) $(PLUGIN_CPP))
 
 EXECOBJA += $(notdir $(PLUGIN_OBJ))
-VPATH    := $(VPATH):$(PLUGIN_DIR)
+VPATH    := $(VPATH):$(PLUGIN_DIR):$(subst / ,:,$(wildcard $(PLUGIN_DIR)/*/))
 COMMON   += -DPLUGIN_INIT=deepkd_init
 ifeq ($(CJSON),1)
 COMMON += -DCJSON

@@ -7,7 +7,7 @@
         computes Darknet's losses in double precision and prints them; for tests/cli/peer.t
 
 The networks come from Darknet's cfg files (torch_networks.py). The losses are Darknet's and the
-plugin's (plugin/kd_math.h), on whole tensors: no loop over images, cells or boxes.
+plugin's (plugin/math/kd_math.h), on whole tensors: no loop over images, cells or boxes.
 
     task    the student alone: one backward pass, torch.optim.SGD
     kd      the same with the teacher's forward pass and the KD loss
@@ -143,7 +143,7 @@ def cross_entropy(logits, targets, weight=None):
 
 
 # Distillation: z, y are the student's and the teacher's logits, [rows, classes]; target [rows].
-# Each loss is a sum over the rows, as plugin/kd_math.h defines it.
+# Each loss is a sum over the rows, as plugin/math/kd_math.h defines it.
 
 def binary_kl(z, y):
     """KL of two outcomes with the logit y from those with z, each element on its own."""

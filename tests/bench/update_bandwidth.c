@@ -1,11 +1,11 @@
 /*
- * How near the fused update of the momentum groups (plugin/groups_kernels.h) comes to the speed
+ * How near the fused update of the momentum groups (plugin/distil/groups_kernels.h) comes to the speed
  * at which the card copies memory. For each number of groups one line of JSON: the bytes that
  * an update must move, 8 (1 + groups) a parameter, the seconds it took, and both rates; medians
  * of ROUNDS launches each, taken in turn with copies of as many bytes. `make bench GPU=1` runs
  * it.
  */
-#include "groups_kernels.h"
+#include "distil/groups_kernels.h"
 
 #include "cuda.h"
 

@@ -44,12 +44,12 @@ fake() { # fake PROGRAM LINES: a shell script of that name is found first
 build && did 0 0 && [ "$(wc -l <log)" -le 1 ]
 ok $? "a second make does nothing"
 
-touch plugin/kd_math.c
+touch plugin/math/kd_math.c
 build && did 1 1
 ok $? "a touched plugin file: one object and the link"
 
 users=$(grep -l '/kd_math\.h' build/obj/*.d | wc -l)
-touch plugin/kd_math.h
+touch plugin/math/kd_math.h
 build && [ "$users" -ge 1 ] && did "$users" 1
 ok $? "a touched plugin header: the objects that include it"
 

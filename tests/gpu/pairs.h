@@ -19,9 +19,9 @@
 #include "utils.h"
 
 #include "deepkd.h"
-#include "device.h"
-#include "groups.h"
-#include "replicas.h"
+#include "net/device.h"
+#include "distil/groups.h"
+#include "distil/replicas.h"
 
 enum { ON_CPU = -1, ON_GPU = 0 };
 #define TEACHERS_SEED 1000 /* of every teacher, whatever its student's */

@@ -16,11 +16,11 @@
 #include "image.h"
 
 #include "deepkd.h"
-#include "device.h"
-#include "groups_kernels.h"
-#include "kd_formulas.h"
-#include "kd_math_kernels.h"
-#include "teacher_kernels.h"
+#include "net/device.h"
+#include "distil/groups_kernels.h"
+#include "math/kd_formulas.h"
+#include "math/kd_math_kernels.h"
+#include "distil/teacher_kernels.h"
 
 #include <limits.h>
 #include <stdlib.h>

@@ -12,8 +12,8 @@
  */
 #include "pairs.h"
 
-#include "checkpoint.h"
-#include "evaluate.h"
+#include "run/checkpoint.h"
+#include "run/evaluate.h"
 
 #define NORM "pad=1 batch_normalize=1 activation=leaky "
 #define HEAD "[connected] output=6 activation=linear [softmax] "

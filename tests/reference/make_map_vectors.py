@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Writes map_vectors.txt: what pycocotools says about scenes of truth boxes and detections.
 
-It is the reference for plugin/average_precision.c: COCO's official evaluation itself (COCOeval,
+It is the reference for plugin/math/average_precision.c: COCO's official evaluation itself (COCOeval,
 boxes, areas "all", maxDets 100). tests/unit/test_average_precision.c reads the result, so the
 tests need no Python.
 

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Writes kd_vectors.txt: what PyTorch's autograd says about one row.
 
-It is an independent reference for plugin/kd_math.c, derived from the losses
+It is an independent reference for plugin/math/kd_math.c, derived from the losses
 alone: they are written with log_softmax, logsumexp, logsigmoid and kl_div in
 double precision, and every gradient comes from autograd, never from a formula.
 tests/unit/test_kd_math.c reads the result, so the tests need no Python.

@@ -29,7 +29,7 @@
 #include "utils.h"
 
 #include "deepkd.h"
-#include "groups.h"
+#include "distil/groups.h"
 
 #define COUNT(a) ((int)(sizeof(a) / sizeof((a)[0])))
 #define MAX_PARAMETERS 96

@@ -1,5 +1,5 @@
 /*
- * Proves plugin/annotations.c: what it reads of COCO's instances JSON, and
+ * Proves plugin/data/annotations.c: what it reads of COCO's instances JSON, and
  * that everything that is none ends in one line that names the file, the place
  * or the id, what was found and what was expected.
  *
@@ -7,7 +7,7 @@
  */
 #include "nets.h"
 
-#include "annotations.h"
+#include "data/annotations.h"
 
 #define IMAGES                                                                                 \
     "\"images\":[{\"id\":7,\"file_name\":\"COCO_val_7.jpg\"},{\"id\":3},{\"id\":9007199254740991}]"

@@ -1,5 +1,5 @@
 /*
- * Proves plugin/average_precision.c:
+ * Proves plugin/math/average_precision.c:
  *   - it says what pycocotools says of the same boxes, for each class
  *     (tests/reference/map_vectors.txt);
  *   - small scenes whose AP can be counted by hand, one for each rule;
@@ -16,7 +16,7 @@
 
 #include <errno.h>
 
-#include "average_precision.h"
+#include "math/average_precision.h"
 
 #define TOLERANCE 1e-9
 

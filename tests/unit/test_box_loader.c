@@ -11,7 +11,7 @@
 
 #include "image.h"
 
-#include "loader.h"
+#include "data/loader.h"
 
 #define IMAGES 6
 #define SIDE 64 /* of the net's input */

@@ -14,7 +14,7 @@
  * To add a kind of loss: a line of options in `losses`. To add a stock run: a
  * [net] in `stock_nets`.
  */
-#include "cores.h"
+#include "cpu/cores.h"
 #include "nets.h"
 
 #define SAMPLES 40

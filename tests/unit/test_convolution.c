@@ -14,7 +14,7 @@
  */
 #include "nets.h"
 
-#include "convolution.h"
+#include "cpu/convolution.h"
 
 #include <pthread.h>
 #ifdef _OPENMP

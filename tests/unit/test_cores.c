@@ -20,7 +20,7 @@
  */
 #include "detectors.h"
 
-#include "cores.h"
+#include "cpu/cores.h"
 
 #ifdef _OPENMP
 #include <omp.h>

@@ -1,5 +1,5 @@
 /*
- * Proves plugin/detect.c: the boxes and scores of a [yolo] net with two heads
+ * Proves plugin/run/detect.c: the boxes and scores of a [yolo] net with two heads
  * and of a [region] net, from outputs set by hand; the letterbox taken off,
  * clipping, thresholds, non-maximum suppression; the same from a student's cfg,
  * whose two last sections copy its output layer; and that COCO's results JSON
@@ -10,7 +10,7 @@
  */
 #include "nets.h"
 
-#include "detect.h"
+#include "run/detect.h"
 
 #include <cjson/cJSON.h>
 

@@ -11,7 +11,7 @@
  *
  * To add a stock run: a [net] in `stock_nets`.
  */
-#include "cores.h"
+#include "cpu/cores.h"
 #include "detectors.h"
 
 #define TANH "activation=tanh"

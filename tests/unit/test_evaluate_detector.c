@@ -12,8 +12,8 @@
 
 #include "image.h"
 
-#include "detect.h"
-#include "evaluate.h"
+#include "run/detect.h"
+#include "run/evaluate.h"
 
 #define IMAGES 7
 #define SIDE 32

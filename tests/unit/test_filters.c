@@ -18,7 +18,7 @@
 #include "convolutional_layer.h"
 #include "maxpool_layer.h"
 
-#include "filters.h"
+#include "cpu/filters.h"
 
 static double linear(double x)
 {

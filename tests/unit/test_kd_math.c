@@ -1,5 +1,5 @@
 /*
- * Proves plugin/kd_math.c, the mathematics of one distilled row:
+ * Proves plugin/math/kd_math.c, the mathematics of one distilled row:
  *   - its losses and gradients are those of PyTorch's autograd
  *     (tests/reference/kd_vectors.txt);
  *   - its gradients are the derivatives of its own losses (finite differences);
@@ -30,7 +30,7 @@
 
 #include <cmocka.h>
 
-#include "kd_math.h"
+#include "math/kd_math.h"
 
 #define MAX_CLASSES 1000
 #define GUARD 8 /* sentinels on either side of every output */

@@ -9,7 +9,7 @@
  */
 #include "nets.h"
 
-#include "loader.h"
+#include "data/loader.h"
 
 #define CLIPPED "1 boxes beyond the image clipped, 0 without an area left out"
 #define LEFT_OUT "0 boxes beyond the image clipped, 1 without an area left out"

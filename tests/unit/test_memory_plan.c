@@ -5,7 +5,7 @@
  *
  * To add a network: a line in `nets`.
  */
-#include "memory_plan.h"
+#include "net/memory_plan.h"
 #include "nets.h"
 
 #define NET "[net]\nbatch=2\nwidth=16\nheight=16\nchannels=3\n"

@@ -1,0 +1,168 @@
+/* See convolution.h. */
+#include "cpu/convolution.h"
+#include "deepkd.h"
+#include "cpu/onednn.h"
+
+#include "col2im.h"
+#include "gemm.h"
+#include "im2col.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct {
+    float *data;
+    size_t n;
+} scratch;
+
+float *thread_scratch(scratch_slot slot, size_t n)
+{
+    static _Thread_local scratch slots[SCRATCH_SLOTS];
+    scratch *s = slots + slot;
+    if (s->n >= n) return s->data;
+    free(s->data);
+    s->n = n;
+    s->data = kd_vectors(n);
+    return s->data;
+}
+
+/* The GEMMs' sizes: filters, then numbers of a filter, then pixels of an output. */
+typedef struct {
+    int m, k, pixels;
+    size_t image, out; /* numbers */
+} sizes;
+
+static sizes find_sizes(convolution_shape s)
+{
+    return (sizes){s.filters, s.c * s.size * s.size, s.out_h * s.out_w, (size_t)s.c * s.h * s.w,
+                   (size_t)s.filters * s.out_h * s.out_w};
+}
+
+/* A 1x1 convolution's columns are the image itself. */
+static int is_plain(convolution_shape s)
+{
+    return s.size == 1 && s.stride == 1 && !s.pad;
+}
+
+static float *columns(convolution_shape s, const float *image)
+{
+    sizes z = find_sizes(s);
+    if (is_plain(s)) return (float *)image;
+    float *col = thread_scratch(SCRATCH_IN, (size_t)z.k * z.pixels);
+    im2col_cpu((float *)image, s.c, s.h, s.w, s.size, s.stride, s.pad, col);
+    return col;
+}
+
+/* For products to be added to: Darknet's own gemm would clear by a factor of 0, which a NaN
+ * survives. */
+static float *cleared(float *to, size_t n)
+{
+    memset(to, 0, n * sizeof(float));
+    return to;
+}
+
+static void gemm_convolve(const convolution *c, const float *in, float *out)
+{
+    sizes z = find_sizes(c->shape);
+    float *weights = (float *)c->weights;
+    cleared(out, c->shape.n * z.out);
+    for (int i = 0; i < c->shape.n; ++i)
+        gemm(0, 0, z.m, z.pixels, z.k, 1, weights, z.k, columns(c->shape, in + i * z.image),
+             z.pixels, 1, out + i * z.out, z.pixels);
+}
+
+/* in_delta += weights^T * delta, of one image */
+static void gemm_in_delta(const convolution *c, float *delta, float *in_delta)
+{
+    convolution_shape s = c->shape;
+    sizes z = find_sizes(s);
+    size_t n = (size_t)z.k * z.pixels;
+    float *weights = (float *)c->weights, *col = in_delta;
+    if (!is_plain(s)) col = cleared(thread_scratch(SCRATCH_OUT, n), n);
+    gemm(1, 0, z.k, z.pixels, z.m, 1, weights, z.k, delta, z.pixels, 1, col, z.pixels);
+    if (!is_plain(s)) col2im_cpu(col, s.c, s.h, s.w, s.size, s.stride, s.pad, in_delta);
+}
+
+static void gemm_convolve_back(const convolution *c, const float *in, int groups,
+                               float *const *deltas, float *const *sums,
+                               float *const *in_deltas)
+{
+    sizes z = find_sizes(c->shape);
+    for (int g = 0; g < groups; ++g) cleared(sums[g], (size_t)z.m * z.k);
+    for (int i = 0; i < c->shape.n; ++i) {
+        float *col = columns(c->shape, in + i * z.image);
+        for (int g = 0; g < groups; ++g) {
+            float *delta = deltas[g] + i * z.out;
+            gemm(0, 1, z.m, z.k, z.pixels, 1, delta, z.pixels, col, z.pixels, 1, sums[g], z.k);
+            if (in_deltas) gemm_in_delta(c, delta, in_deltas[g] + i * z.image);
+        }
+    }
+}
+
+static size_t gemm_gradient_size(const convolution *c)
+{
+    sizes z = find_sizes(c->shape);
+    return (size_t)z.m * z.k;
+}
+
+static void gemm_add_gradient(const convolution *c, const float *sum, float *gradient)
+{
+    size_t n = gemm_gradient_size(c);
+    for (size_t i = 0; i < n; ++i) gradient[i] += sum[i];
+}
+
+static void do_nothing(convolution *c, int backward)
+{
+    (void)c, (void)backward;
+}
+
+static void release_nothing(convolution *c)
+{
+    (void)c;
+}
+
+static const convolution_code by_gemm = {do_nothing,         gemm_convolve,
+                                         gemm_gradient_size, gemm_convolve_back,
+                                         gemm_add_gradient,  release_nothing};
+
+convolution *make_convolution(convolution_shape shape, int onednn)
+{
+    convolution *c = kd_calloc(1, sizeof(*c));
+    c->shape = shape;
+    if (!onednn || !use_onednn(c)) c->code = &by_gemm;
+    return c;
+}
+
+void free_convolution(convolution *c)
+{
+    if (!c) return;
+    c->code->release(c);
+    free(c);
+}
+
+void set_weights(convolution *c, const float *weights, int backward)
+{
+    c->weights = weights;
+    c->code->set_weights(c, backward);
+}
+
+void convolve(const convolution *c, const float *in, float *out)
+{
+    c->code->convolve(c, in, out);
+}
+
+size_t gradient_size(const convolution *c)
+{
+    return c->code->gradient_size(c);
+}
+
+void convolve_back(const convolution *c, const float *in, int groups, float *const *deltas,
+                   float *const *sums, float *const *in_deltas)
+{
+    c->code->convolve_back(c, in, groups, deltas, sums, in_deltas);
+}
+
+void add_gradient(const convolution *c, const float *sum, float *gradient)
+{
+    c->code->add_gradient(c, sum, gradient);
+}

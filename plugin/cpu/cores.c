@@ -1,0 +1,435 @@
+/* See cores.h. */
+#include "cpu/cores.h"
+#include "cpu/convolution.h"
+#include "deepkd.h"
+#include "cpu/filters.h"
+#include "net/memory_plan.h"
+
+#include "network.h"
+
+#ifdef BLAS
+#include <cblas.h>
+#endif
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define PARTS 8    /* at most; so many cores are of use */
+#define ALIGNED 16 /* numbers: sums begin where vectors may */
+#define CHUNK 4096 /* numbers of a sum that a core takes at once */
+
+/* What a network has for its cores; network.plugin */
+typedef struct {
+    const net_outputs *outputs; /* of a network for prediction, else NULL */
+    convolution **convolutions; /* [net->n] of a part's images; NULL: none */
+    float *sums;                /* gradients of weights: [part][loss][] */
+    size_t n_sums;
+} cores;
+
+static int is_convolution(layer l)
+{
+    return l.type == CONVOLUTIONAL && l.groups == 1 && !l.binary && !l.xnor;
+}
+
+/* A [shortcut] of two equal shapes */
+static int is_sum(layer l)
+{
+    return l.type == SHORTCUT && l.w == l.out_w && l.h == l.out_h && l.c == l.out_c;
+}
+
+/* Layers whose forward and backward take each image for itself, and change nothing else */
+static int is_by_image(layer l)
+{
+    static const LAYER_TYPE types[] = {MAXPOOL,  AVGPOOL, ROUTE, SHORTCUT,
+                                       UPSAMPLE, REORG,   ACTIVE};
+    for (size_t i = 0; i < sizeof(types) / sizeof(*types); ++i)
+        if (l.type == types[i]) return 1;
+    return 0;
+}
+
+/* Batch norm in training looks at all images; a [connected] has no sums but in backward. */
+static int is_forward_by_image(layer l, int train)
+{
+    if (is_convolution(l) || l.type == CONNECTED) return !(train && l.batch_normalize);
+    return is_by_image(l) || (!train && l.type == DROPOUT);
+}
+
+/* Parts */
+
+/* All have as many images. */
+static int count_parts(const network *net)
+{
+    int n = net->batch < PARTS ? net->batch : PARTS;
+    while (net->batch % n) --n;
+    return n;
+}
+
+static float *from(float *base, size_t offset)
+{
+    return base ? base + offset : 0;
+}
+
+/* Layers of the images from `first` on */
+static void cut_layer(layer *l, int first, int batch)
+{
+    size_t offset = (size_t)first * l->outputs;
+    l->batch = batch;
+    l->output = from(l->output, offset);
+    l->delta = from(l->delta, offset);
+    l->x = from(l->x, offset);
+    if (l->indexes) l->indexes += offset;
+}
+
+/* [count_parts] parts of a network; free_parts */
+static network *cut(const network *net)
+{
+    int count = count_parts(net), batch = net->batch / count;
+    network *parts = kd_calloc(count, sizeof(network));
+    layer *layers = kd_calloc((size_t)count * net->n, sizeof(layer));
+    for (int p = 0; p < count; ++p) {
+        parts[p] = *net;
+        parts[p].batch = batch;
+        parts[p].input += (size_t)p * batch * net->inputs;
+        parts[p].layers = layers + p * net->n;
+        memcpy(parts[p].layers, net->layers, net->n * sizeof(layer));
+        for (int i = 0; i < net->n; ++i) cut_layer(parts[p].layers + i, p * batch, batch);
+    }
+    return parts;
+}
+
+static void free_parts(network *parts)
+{
+    free(parts->layers);
+    free(parts);
+}
+
+static float *input_of(const network *net, int i)
+{
+    return i ? net->layers[i - 1].output : net->input;
+}
+
+static convolution *convolution_of(const network *net, int i)
+{
+    const cores *c = net->plugin;
+    return c->convolutions[i];
+}
+
+/* A layer's convolution with the present weights, made anew after a resize */
+static void provide_convolution(const network *part, int i, int is_alone)
+{
+    cores *c = part->plugin;
+    convolution **own = c->convolutions + i;
+    layer l = part->layers[i];
+    convolution_shape s = {l.batch,         l.c,      l.h,   l.w,     l.n,
+                           l.size,          l.stride, l.pad, l.out_h, l.out_w,
+                           c->outputs != 0, is_alone};
+    int is_new = !*own || memcmp(&(*own)->shape, &s, sizeof(s));
+    if (is_new) {
+        free_convolution(*own);
+        *own = make_convolution(s, 1);
+    }
+    if (is_new || !c->outputs) set_weights(*own, l.weights, part->train);
+}
+
+static void provide_convolutions(const network *part, int is_alone)
+{
+    for (int i = 0; i < part->n; ++i)
+        if (is_convolution(part->layers[i])) provide_convolution(part, i, is_alone);
+}
+
+/* Forward */
+
+static filter_shape find_filters(layer l)
+{
+    return (filter_shape){l.batch, l.n, l.out_h * l.out_w, l.activation};
+}
+
+/* What is behind a convolution of filter f: a line, then the activation */
+static void finish_filter(layer l, int f, const float *mean, const float *variance,
+                          const float *x)
+{
+    float a = 1, b = l.biases[f];
+    if (l.batch_normalize) {
+        a = l.scales[f] / (sqrtf(variance[f]) + .000001f);
+        b -= a * mean[f];
+    }
+    forward_filter(find_filters(l), f, a, b, x, l.output);
+}
+
+static void forward_part(network part, int i)
+{
+    layer l = part.layers[i];
+    part.index = i;
+    part.input = input_of(&part, i);
+    if (is_sum(l)) {
+        forward_sum(l.batch * l.outputs, l.activation, l.alpha, l.beta, part.input,
+                    part.layers[l.index].output, l.output);
+    } else if (is_convolution(l)) {
+        convolve(convolution_of(&part, i), part.input, l.output);
+        for (int f = 0; f < l.n; ++f)
+            finish_filter(l, f, l.rolling_mean, l.rolling_variance, l.output);
+    } else if (l.type == MAXPOOL) {
+        pool_shape s = {l.batch * l.c, l.h, l.w, l.out_h, l.out_w, l.size, l.stride, l.pad};
+        forward_pool(s, part.input, l.output, part.train ? l.indexes : 0);
+    } else {
+        l.forward(l, part);
+    }
+}
+
+/* A convolution with batch norm in training */
+static void forward_normalized(const network *net, const network *parts, int i)
+{
+    layer l = net->layers[i];
+    int count = count_parts(net);
+#pragma omp parallel for schedule(dynamic)
+    for (int p = 0; p < count; ++p)
+        convolve(convolution_of(net, i), input_of(parts + p, i), parts[p].layers[i].x);
+#pragma omp parallel for schedule(dynamic)
+    for (int f = 0; f < l.n; ++f) {
+        filter_statistics(find_filters(l), f, l.x, l.mean + f, l.variance + f);
+        l.rolling_mean[f] = .99f * l.rolling_mean[f] + .01f * l.mean[f];
+        l.rolling_variance[f] = .99f * l.rolling_variance[f] + .01f * l.variance[f];
+        finish_filter(l, f, l.mean, l.variance, l.x);
+    }
+}
+
+/* As forward_network does: [cost] and others may take another layer's output for the truth. */
+static void forward_whole(const network *whole, int i)
+{
+    network net = *whole;
+    layer l = net.layers[i];
+    net.index = i;
+    net.input = input_of(whole, i);
+    for (int j = 0; j < i; ++j)
+        if (net.layers[j].truth) net.truth = net.layers[j].output;
+    if (l.cost && l.delta) memset(l.delta, 0, (size_t)l.batch * l.outputs * sizeof(float));
+    l.forward(l, net);
+}
+
+/* Where the outputs of a network for prediction stand: in memory of the core's own */
+typedef struct {
+    memory_plan plan;
+    size_t *start; /* [net->n] of a layer's output, KEPT: in the network's own */
+    size_t size;
+} placement;
+
+#define KEPT ((size_t)-1)
+
+/* Of each part. What is in use while a layer runs whole, and so all parts wait, is kept. */
+static placement place_outputs(network *part, const net_outputs *outputs)
+{
+    placement at = {plan_memory(part, outputs), kd_calloc(part->n, sizeof(size_t)), 0};
+    size_t *blocks = kd_calloc(part->n, sizeof(size_t));
+    for (int b = 0; b < at.plan.blocks; ++b) {
+        blocks[b] = at.size;
+        at.size += at.plan.size[b];
+    }
+    for (int i = 0; i < part->n; ++i)
+        at.start[i] = at.plan.block[i] >= 0 ? blocks[at.plan.block[i]] : KEPT;
+    for (int i = 0; i < part->n; ++i) {
+        if (at.plan.last_use[i] == part->n) at.start[i] = KEPT;
+        if (is_forward_by_image(part->layers[i], 0)) continue;
+        at.start[i] = KEPT;
+        for (int j = 0; j < i; ++j)
+            if (at.plan.last_use[j] >= i) at.start[j] = KEPT;
+    }
+    free(blocks);
+    return at;
+}
+
+static void free_placement(placement at)
+{
+    free_memory_plan(at.plan);
+    free(at.start);
+}
+
+static void use_own_memory(network part, const placement *at)
+{
+    float *memory = thread_scratch(SCRATCH_OUTPUTS, at->size);
+    for (int i = 0; i < part.n; ++i) {
+        size_t start = at->start[at->plan.owner[i]];
+        if (start != KEPT) part.layers[i].output = memory + start;
+    }
+}
+
+/* The layers [first, end), each part through all of them before the next part */
+static void forward_parts(const network *net, const network *parts, int first, int end,
+                          const placement *at)
+{
+    int count = count_parts(net);
+#pragma omp parallel for schedule(dynamic) if (count > 1)
+    for (int p = 0; p < count; ++p) {
+        if (at) use_own_memory(parts[p], at);
+        for (int i = first; i < end; ++i) forward_part(parts[p], i);
+    }
+}
+
+static void forward_layers(const network *net, const network *parts, const placement *at)
+{
+    for (int i = 0, end; i < net->n; i = end) {
+        for (end = i; end < net->n && is_forward_by_image(net->layers[end], net->train);) ++end;
+        if (end > i) {
+            forward_parts(net, parts, i, end, at);
+            continue;
+        }
+        if (is_convolution(net->layers[i])) forward_normalized(net, parts, i);
+        else forward_whole(net, i);
+        ++end;
+    }
+}
+
+static void forward_on_cores(network *net)
+{
+    const cores *c = net->plugin;
+    network *parts = cut(net);
+    provide_convolutions(parts, count_parts(net) == 1 && !net->train);
+    if (c->outputs) {
+        placement at = place_outputs(parts, c->outputs);
+        forward_layers(net, parts, &at);
+        free_placement(at);
+    } else {
+        forward_layers(net, parts, 0);
+    }
+    free_parts(parts);
+    calc_network_cost(net);
+}
+
+/* Backward */
+
+static void backward_layer(network net, int i)
+{
+    layer l = net.layers[i];
+    net.index = i;
+    if (i) {
+        net.input = net.layers[i - 1].output;
+        net.delta = net.layers[i - 1].delta;
+    }
+    if (l.type == REORG) /* its scratch memory, which several parts would share */
+        net.workspace = thread_scratch(SCRATCH_WORK, (size_t)l.batch * l.inputs);
+    if (is_sum(l))
+        backward_sum(l.batch * l.outputs, l.activation, l.alpha, l.beta, l.output, l.delta,
+                     net.delta, net.layers[l.index].delta);
+    else l.backward(l, net);
+}
+
+/* Filters of all losses, from the gradient of the layer's output to the convolution's */
+static void backward_filters(const network *views, int groups, int i)
+{
+    layer l = views->layers[i];
+#pragma omp parallel for schedule(dynamic)
+    for (int f = 0; f < l.n; ++f) {
+        filter_norm norm = {0};
+        if (l.batch_normalize) norm = (filter_norm){l.x, l.mean[f], l.variance[f], l.scales[f]};
+        for (int g = 0; g < groups; ++g) {
+            layer own = views[g].layers[i];
+            backward_filter(find_filters(l), f, norm, l.output, own.delta, own.bias_updates + f,
+                            l.batch_normalize ? own.scale_updates + f : 0);
+        }
+    }
+}
+
+/* to[size] += the other arrays, in their order */
+static void add_up(float *const *arrays, int n, size_t size)
+{
+    float *to = arrays[0];
+#pragma omp parallel for
+    for (size_t start = 0; start < size; start += CHUNK) {
+        size_t end = start + CHUNK < size ? start + CHUNK : size;
+        for (int k = 1; k < n; ++k)
+            for (size_t j = start; j < end; ++j) to[j] += arrays[k][j];
+    }
+}
+
+static void reserve_sums(cores *c, size_t n)
+{
+    if (c->n_sums >= n) return;
+    free(c->sums);
+    c->sums = kd_vectors(n);
+    c->n_sums = n;
+}
+
+/* One part: the sums of its images for each loss, and what goes on to the layer before */
+static void convolve_part_back(network *const *parts, int groups, int p, int i, float **sums)
+{
+    float *deltas[KD_COMPONENTS], *in_deltas[KD_COMPONENTS];
+    int has_delta = i && parts[0]->layers[i - 1].delta;
+    for (int g = 0; g < groups; ++g) {
+        deltas[g] = parts[g][p].layers[i].delta;
+        if (has_delta) in_deltas[g] = parts[g][p].layers[i - 1].delta;
+    }
+    convolve_back(convolution_of(parts[0], i), input_of(parts[0] + p, i), groups, deltas, sums,
+                  has_delta ? in_deltas : 0);
+}
+
+static void backward_convolution(const network *views, network *const *parts, int groups, int i)
+{
+    cores *c = views->plugin;
+    const convolution *own = c->convolutions[i];
+    int count = count_parts(views);
+    size_t size = (gradient_size(own) + ALIGNED - 1) / ALIGNED * ALIGNED;
+    float *sums[KD_COMPONENTS][PARTS];
+    reserve_sums(c, size * count * groups);
+    backward_filters(views, groups, i);
+#pragma omp parallel for schedule(dynamic)
+    for (int p = 0; p < count; ++p) {
+        float *of_part[KD_COMPONENTS];
+        for (int g = 0; g < groups; ++g)
+            of_part[g] = sums[g][p] = c->sums + size * (p * groups + g);
+        convolve_part_back(parts, groups, p, i, of_part);
+    }
+    for (int g = 0; g < groups; ++g) {
+        add_up(sums[g], count, gradient_size(own));
+        add_gradient(own, sums[g][0], views[g].layers[i].weight_updates);
+    }
+}
+
+static void backward_by_image(network *const *parts, int count, int groups, int i)
+{
+#pragma omp parallel for schedule(dynamic)
+    for (int p = 0; p < count; ++p)
+        for (int g = 0; g < groups; ++g) backward_layer(parts[g][p], i);
+}
+
+void backward_on_cores(const network *views, int groups)
+{
+    network *parts[KD_COMPONENTS];
+    int count = count_parts(views);
+    for (int g = 0; g < groups; ++g) parts[g] = cut(views + g);
+    for (int i = views->n - 1; i >= 0 && !views->layers[i].stopbackward; --i) {
+        layer l = views->layers[i];
+        if (is_convolution(l)) backward_convolution(views, parts, groups, i);
+        else if (is_by_image(l)) backward_by_image(parts, count, groups, i);
+        else
+            for (int g = 0; g < groups; ++g) backward_layer(views[g], i);
+    }
+    for (int g = 0; g < groups; ++g) free_parts(parts[g]);
+}
+
+void attach_cores(network *net, const net_outputs *outputs)
+{
+    cores *c = kd_calloc(1, sizeof(*c));
+#if defined(BLAS) && defined(_OPENMP)
+    openblas_set_num_threads(1); /* each core has matrix products of its own */
+#endif
+    c->outputs = outputs;
+    c->convolutions = kd_calloc(net->n, sizeof(convolution *));
+    net->plugin = c;
+    net->forward = forward_on_cores;
+}
+
+void detach_cores(network *net)
+{
+    cores *c = net->plugin;
+    if (!c) return;
+    for (int i = 0; i < net->n; ++i) free_convolution(c->convolutions[i]);
+    free(c->convolutions);
+    free(c->sums);
+    free(c);
+    net->plugin = 0;
+    net->forward = 0;
+}
+
+int has_cores(const network *net)
+{
+    return net->forward == forward_on_cores;
+}

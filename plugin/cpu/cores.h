@@ -1,0 +1,35 @@
+/*
+ * A network on all cores of the CPU (OPENMP=1; OMP_NUM_THREADS says how many). Its batch is cut
+ * into parts, networks of some of its images whose layers point into the whole one's arrays.
+ * Layers that treat each image for itself run part by part; convolutions are convolution.h's,
+ * with filters.h behind them; all other layers run as they are.
+ * The parts depend on the batch alone, and sums over them are taken in their order: the number
+ * of cores changes no bit of a result.
+ */
+#ifndef KD_CORES_H
+#define KD_CORES_H
+
+#include "net/outputs.h"
+
+/*
+ * Hooks forward_network (patches/0039) of a network on the CPU. With `outputs`, which must
+ * outlive it, the network is for prediction only: of its layers' outputs none are kept but the
+ * logits and predictions, the others share memory that is small enough for a core's cache.
+ * Its forward pass does not leave behind what Darknet's own backward pass would need.
+ */
+void attach_cores(network *net, const net_outputs *outputs);
+
+/* Before the network is freed; does nothing where attach_cores has not been. */
+void detach_cores(network *net);
+
+/* 1 after attach_cores. */
+int has_cores(const network *net);
+
+/*
+ * backward_network of several losses of one forward pass at once. views[g] is a copy of the
+ * network whose layers have the deltas and the buffers of gradients of loss g; what all of them
+ * need is computed once. Each gets what a pass of its own would give it.
+ */
+void backward_on_cores(const network *views, int groups);
+
+#endif

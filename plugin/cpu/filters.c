@@ -1,0 +1,212 @@
+/* See filters.h. */
+#include "cpu/filters.h"
+
+#include "activations.h"
+
+#include <float.h>
+#include <math.h>
+
+/* The loops below are compiled for several processors; the loader chooses at start. */
+#if defined(__x86_64__) && defined(__linux__)
+#define VECTORIZED __attribute__((target_clones("avx512f", "avx2", "default")))
+#else
+#define VECTORIZED
+#endif
+
+static float *row(filter_shape s, int image, int f, const float *base)
+{
+    return (float *)base + ((size_t)image * s.filters + f) * s.spatial;
+}
+
+/* Activations that are a slope below 0 and the identity above it have fast loops. */
+static int has_slope(ACTIVATION a, float *slope)
+{
+    *slope = a == RELU ? 0 : a == LEAKY ? .1f : 1;
+    return a == LINEAR || a == RELU || a == LEAKY;
+}
+
+VECTORIZED static double sum_row(int n, const float *x)
+{
+    double sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (int i = 0; i < n; ++i) sum += x[i];
+    return sum;
+}
+
+VECTORIZED static double square_row(int n, const float *x, float mean)
+{
+    double sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (int i = 0; i < n; ++i) sum += (x[i] - mean) * (x[i] - mean);
+    return sum;
+}
+
+VECTORIZED static double product_row(int n, const float *x, float mean, const float *delta)
+{
+    double sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (int i = 0; i < n; ++i) sum += delta[i] * (x[i] - mean);
+    return sum;
+}
+
+VECTORIZED static void line_row(int n, float a, float b, float slope, const float *x,
+                                float *out)
+{
+#pragma omp simd
+    for (int i = 0; i < n; ++i) {
+        float y = a * x[i] + b;
+        out[i] = y > 0 ? y : slope * y;
+    }
+}
+
+VECTORIZED static void slope_row(int n, float slope, const float *out, float *delta)
+{
+#pragma omp simd
+    for (int i = 0; i < n; ++i) delta[i] = out[i] > 0 ? delta[i] : slope * delta[i];
+}
+
+VECTORIZED static void normalize_row(int n, const float *x, float mean, float a, float b,
+                                     float c, float *delta)
+{
+#pragma omp simd
+    for (int i = 0; i < n; ++i) delta[i] = a * delta[i] + (b * (x[i] - mean) + c);
+}
+
+VECTORIZED static void sum_rows(int n, float alpha, float beta, float slope, const float *in,
+                                const float *add, float *out)
+{
+#pragma omp simd
+    for (int i = 0; i < n; ++i) {
+        float y = alpha * in[i] + beta * add[i];
+        out[i] = y > 0 ? y : slope * y;
+    }
+}
+
+VECTORIZED static void add_row(int n, float a, const float *x, float *to)
+{
+#pragma omp simd
+    for (int i = 0; i < n; ++i) to[i] += a * x[i];
+}
+
+/* delta *= the activation's gradient where it gave out */
+static void activation_back(int n, ACTIVATION activation, const float *out, float *delta)
+{
+    float slope;
+    if (!has_slope(activation, &slope)) gradient_array(out, n, activation, delta);
+    else if (slope != 1) slope_row(n, slope, out, delta);
+}
+
+void forward_sum(int n, ACTIVATION activation, float alpha, float beta, const float *in,
+                 const float *add, float *out)
+{
+    float slope;
+    int is_simple = has_slope(activation, &slope);
+    sum_rows(n, alpha, beta, slope, in, add, out);
+    if (!is_simple) activate_array(out, n, activation);
+}
+
+void backward_sum(int n, ACTIVATION activation, float alpha, float beta, const float *out,
+                  float *delta, float *in_delta, float *add_delta)
+{
+    activation_back(n, activation, out, delta);
+    add_row(n, alpha, delta, in_delta);
+    add_row(n, beta, delta, add_delta);
+}
+
+void filter_statistics(filter_shape s, int f, const float *x, float *mean, float *variance)
+{
+    double n = (double)s.batch * s.spatial, sum = 0, squares = 0;
+    for (int b = 0; b < s.batch; ++b) sum += sum_row(s.spatial, row(s, b, f, x));
+    *mean = sum / n;
+    for (int b = 0; b < s.batch; ++b) squares += square_row(s.spatial, row(s, b, f, x), *mean);
+    *variance = squares / (n - 1);
+}
+
+void forward_filter(filter_shape s, int f, float a, float b, const float *x, float *out)
+{
+    float slope;
+    int is_simple = has_slope(s.activation, &slope);
+    for (int i = 0; i < s.batch; ++i) {
+        float *to = row(s, i, f, out);
+        line_row(s.spatial, a, b, slope, row(s, i, f, x), to);
+        if (!is_simple) activate_array(to, s.spatial, s.activation);
+    }
+}
+
+/* Through the activation; *sum of the deltas, *product with x - mean */
+static void start_back(filter_shape s, int f, filter_norm norm, const float *out, float *delta,
+                       double *sum, double *product)
+{
+    *sum = *product = 0;
+    for (int b = 0; b < s.batch; ++b) {
+        float *d = row(s, b, f, delta);
+        activation_back(s.spatial, s.activation, row(s, b, f, out), d);
+        *sum += sum_row(s.spatial, d);
+        if (norm.x) *product += product_row(s.spatial, row(s, b, f, norm.x), norm.mean, d);
+    }
+}
+
+void backward_filter(filter_shape s, int f, filter_norm norm, const float *out, float *delta,
+                     float *bias, float *scale)
+{
+    double sum, product, n = (double)s.batch * s.spatial;
+    start_back(s, f, norm, out, delta, &sum, &product);
+    *bias += sum;
+    if (!norm.x) return;
+    *scale += product / (sqrtf(norm.variance) + .000001f);
+    double spread = norm.variance + .00001f, a = norm.scale / sqrt(spread);
+    double b = -a * product / spread / n, c = -a * sum / n;
+    for (int i = 0; i < s.batch; ++i)
+        normalize_row(s.spatial, row(s, i, f, norm.x), norm.mean, a, b, c, row(s, i, f, delta));
+}
+
+/* The outputs [*first, *end) of a row whose windows have their number `offset` in the input */
+static void find_inside(int outputs, int inputs, int stride, int offset, int *first, int *end)
+{
+    *first = offset < 0 ? (-offset + stride - 1) / stride : 0;
+    *end = offset < inputs ? (inputs - 1 - offset) / stride + 1 : 0;
+    if (*end > outputs) *end = outputs;
+}
+
+/* out[j] = max(out[j], in[j * stride]) and where that stands, as a number of the whole input */
+VECTORIZED static void pool_row(int n, int stride, const float *in, int at, float *out,
+                                int *indexes)
+{
+    if (!indexes)
+#pragma omp simd
+        for (int j = 0; j < n; ++j) out[j] = in[j * stride] > out[j] ? in[j * stride] : out[j];
+    else
+        for (int j = 0; j < n; ++j) {
+            int is_more = in[j * stride] > out[j];
+            out[j] = is_more ? in[j * stride] : out[j];
+            indexes[j] = is_more ? at + j * stride : indexes[j];
+        }
+}
+
+/* One row of outputs, from the rows of `plane` that its windows see */
+static void pool_window(pool_shape s, const float *in, int plane, int i, float *out,
+                        int *indexes)
+{
+    for (int j = 0; j < s.out_w; ++j) out[j] = -FLT_MAX;
+    for (int j = 0; j < s.out_w && indexes; ++j) indexes[j] = -1;
+    for (int m = 0; m < s.size; ++m) {
+        int y = i * s.stride + m - s.pad / 2;
+        for (int k = 0; k < s.size && y >= 0 && y < s.h; ++k) {
+            int first, end, x = k - s.pad / 2;
+            find_inside(s.out_w, s.w, s.stride, x, &first, &end);
+            int at = (plane * s.h + y) * s.w + x + first * s.stride;
+            if (end > first)
+                pool_row(end - first, s.stride, in + at, at, out + first,
+                         indexes ? indexes + first : 0);
+        }
+    }
+}
+
+void forward_pool(pool_shape s, const float *in, float *out, int *indexes)
+{
+    for (int plane = 0; plane < s.n; ++plane)
+        for (int i = 0; i < s.out_h; ++i) {
+            size_t at = ((size_t)plane * s.out_h + i) * s.out_w;
+            pool_window(s, in, plane, i, out + at, indexes ? indexes + at : 0);
+        }
+}

@@ -1,0 +1,352 @@
+/* See onednn.h. oneDNN's C interface, version 2. */
+#include "cpu/onednn.h"
+#include "deepkd.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#ifdef DNNL
+
+#include <dnnl.h>
+#include <omp.h>
+
+#if DNNL_VERSION_MAJOR != 2
+#error "found another version of oneDNN, expected 2 (Debian's libdnnl-dev); or make DNNL=0"
+#endif
+
+#define LEAST_CHANNELS 16 /* with fewer, and with fewer tiles of 4x4 pixels, Winograd's */
+#define LEAST_TILES 16    /* transforms cost more than they save (tests/bench/README.md) */
+
+typedef enum { FORWARD, BACK_DATA, BACK_WEIGHTS, KINDS } step_kind;
+typedef enum { IN, WEIGHTS, OUT, ROLES } role; /* in backward steps also of their gradients */
+
+static const role result_of[KINDS] = {OUT, IN, WEIGHTS};
+static const int argument_of[KINDS][ROLES] = {
+    {DNNL_ARG_SRC, DNNL_ARG_WEIGHTS, DNNL_ARG_DST},
+    {DNNL_ARG_DIFF_SRC, DNNL_ARG_WEIGHTS, DNNL_ARG_DIFF_DST},
+    {DNNL_ARG_SRC, DNNL_ARG_DIFF_WEIGHTS, DNNL_ARG_DIFF_DST},
+};
+
+/* One of the three computations, in the layouts that oneDNN wants */
+typedef struct {
+    dnnl_primitive_t run;
+    dnnl_memory_desc_t own[ROLES];
+    dnnl_memory_desc_t work;         /* its scratch memory */
+    dnnl_primitive_t reorder[ROLES]; /* arguments to their own layout, the result from it;
+                                        NULL: it is Darknet's */
+} step;
+
+typedef struct {
+    dnnl_memory_desc_t plain[ROLES]; /* as Darknet has them */
+    step steps[KINDS];
+    float *weights[BACK_WEIGHTS]; /* of FORWARD and BACK_DATA, in their own layout */
+} onednn;
+
+static dnnl_engine_t engine;
+static dnnl_stream_t stream;
+
+static void check(dnnl_status_t status, const char *what)
+{
+    if (status != dnnl_success) kd_fail("oneDNN: %s failed with status %d", what, status);
+}
+
+static void open_engine(void)
+{
+    if (engine) return;
+#ifndef _OPENMP
+    omp_set_num_threads(1); /* OPENMP=0 is for oneDNN too */
+#endif
+    check(dnnl_engine_create(&engine, dnnl_cpu, 0), "dnnl_engine_create");
+    check(dnnl_stream_create(&stream, engine, dnnl_stream_in_order), "dnnl_stream_create");
+}
+
+static size_t numbers(const dnnl_memory_desc_t *d)
+{
+    return dnnl_memory_desc_get_size(d) / sizeof(float);
+}
+
+static dnnl_memory_t wrap(const dnnl_memory_desc_t *d, const float *data)
+{
+    dnnl_memory_t memory;
+    check(dnnl_memory_create(&memory, d, engine, (void *)data), "dnnl_memory_create");
+    return memory;
+}
+
+static void execute(dnnl_primitive_t primitive, int n, dnnl_exec_arg_t *arguments)
+{
+    check(dnnl_primitive_execute(primitive, stream, n, arguments), "dnnl_primitive_execute");
+    for (int i = 0; i < n; ++i) dnnl_memory_destroy(arguments[i].memory);
+}
+
+static void reorder(dnnl_primitive_t primitive, const dnnl_memory_desc_t *from_desc,
+                    const float *from, const dnnl_memory_desc_t *to_desc, float *to)
+{
+    dnnl_exec_arg_t arguments[] = {{DNNL_ARG_FROM, wrap(from_desc, from)},
+                                   {DNNL_ARG_TO, wrap(to_desc, to)}};
+    execute(primitive, 2, arguments);
+}
+
+/* A step's argument in its own layout: data itself, or a copy in `to` */
+static const float *own_layout(const onednn *o, step_kind kind, role r, const float *data,
+                               float *to)
+{
+    const step *s = o->steps + kind;
+    if (!s->reorder[r]) return data;
+    reorder(s->reorder[r], o->plain + r, data, s->own + r, to);
+    return to;
+}
+
+static float *scratch_for(scratch_slot slot, const dnnl_memory_desc_t *d)
+{
+    return thread_scratch(slot, numbers(d));
+}
+
+static void run(const step *s, step_kind kind, const float *in, const float *weights,
+                const float *out)
+{
+    dnnl_exec_arg_t arguments[] = {
+        {argument_of[kind][IN], wrap(s->own + IN, in)},
+        {argument_of[kind][WEIGHTS], wrap(s->own + WEIGHTS, weights)},
+        {argument_of[kind][OUT], wrap(s->own + OUT, out)},
+        {DNNL_ARG_SCRATCHPAD, wrap(&s->work, scratch_for(SCRATCH_WORK, &s->work))},
+    };
+    execute(s->run, 4, arguments);
+}
+
+/* Making it */
+
+/* The description of a step by an algorithm; NULL when oneDNN has no fast one. */
+static dnnl_primitive_desc_t describe(const onednn *o, convolution_shape s, step_kind kind,
+                                      dnnl_alg_kind_t algorithm,
+                                      const_dnnl_primitive_attr_t attr)
+{
+    dnnl_dims_t strides = {s.stride, s.stride}, low = {s.pad, s.pad};
+    dnnl_dims_t high = {(s.out_h - 1) * s.stride + s.size - s.h - s.pad,
+                        (s.out_w - 1) * s.stride + s.size - s.w - s.pad};
+    dnnl_memory_desc_t any[ROLES];
+    dnnl_convolution_desc_t forward, back;
+    dnnl_primitive_desc_t hint = 0, found = 0;
+    for (int r = 0; r < ROLES; ++r)
+        check(dnnl_memory_desc_init_by_tag(any + r, 4, o->plain[r].dims, dnnl_f32,
+                                           dnnl_format_tag_any),
+              "dnnl_memory_desc_init_by_tag");
+    /* in inference the weights are brought into Winograd's form beforehand, which takes long */
+    dnnl_prop_kind_t use = s.is_constant ? dnnl_forward_inference : dnnl_forward_training;
+    if (dnnl_convolution_forward_desc_init(&forward, use, algorithm, any + IN, any + WEIGHTS, 0,
+                                           any + OUT, strides, low, high) ||
+        dnnl_primitive_desc_create(&hint, &forward, attr, engine, 0))
+        return 0;
+    if (kind == FORWARD) return hint;
+    if (!(kind == BACK_DATA
+              ? dnnl_convolution_backward_data_desc_init(
+                    &back, algorithm, any + IN, any + WEIGHTS, any + OUT, strides, low, high)
+              : dnnl_convolution_backward_weights_desc_init(&back, algorithm, any + IN,
+                                                            any + WEIGHTS, 0, any + OUT,
+                                                            strides, low, high)) &&
+        dnnl_primitive_desc_create(&found, &back, attr, engine, hint))
+        found = 0;
+    dnnl_primitive_desc_destroy(hint);
+    return found;
+}
+
+static int is_fast(dnnl_primitive_desc_t found)
+{
+    const char *name = "";
+    if (!found) return 0;
+    dnnl_primitive_desc_query(found, dnnl_query_impl_info_str, 0, &name);
+    return strncmp(name, "ref", 3) != 0;
+}
+
+static int suits_winograd(convolution_shape s)
+{
+    int tiles = s.n * ((s.out_h + 3) / 4) * ((s.out_w + 3) / 4);
+    return s.size == 3 && s.stride == 1 && s.c >= LEAST_CHANNELS &&
+           s.filters >= LEAST_CHANNELS && tiles >= LEAST_TILES;
+}
+
+static dnnl_primitive_desc_t choose(const onednn *o, convolution_shape s, step_kind kind,
+                                    const_dnnl_primitive_attr_t attr)
+{
+    dnnl_primitive_desc_t found = 0;
+    if (suits_winograd(s)) found = describe(o, s, kind, dnnl_convolution_winograd, attr);
+    if (!found) found = describe(o, s, kind, dnnl_convolution_direct, attr);
+    if (found && !is_fast(found)) {
+        dnnl_primitive_desc_destroy(found);
+        found = 0;
+    }
+    return found;
+}
+
+static dnnl_primitive_t make_reorder(const dnnl_memory_desc_t *from,
+                                     const dnnl_memory_desc_t *to, int adds)
+{
+    dnnl_primitive_attr_t attr;
+    dnnl_post_ops_t sum;
+    dnnl_primitive_desc_t found;
+    dnnl_primitive_t made;
+    check(dnnl_primitive_attr_create(&attr), "dnnl_primitive_attr_create");
+    check(dnnl_post_ops_create(&sum), "dnnl_post_ops_create");
+    if (adds) check(dnnl_post_ops_append_sum(sum, 1), "dnnl_post_ops_append_sum");
+    check(dnnl_primitive_attr_set_post_ops(attr, sum), "dnnl_primitive_attr_set_post_ops");
+    check(dnnl_reorder_primitive_desc_create(&found, from, engine, to, engine, attr),
+          "dnnl_reorder_primitive_desc_create");
+    check(dnnl_primitive_create(&made, found), "dnnl_primitive_create");
+    dnnl_primitive_desc_destroy(found);
+    dnnl_post_ops_destroy(sum);
+    dnnl_primitive_attr_destroy(attr);
+    return made;
+}
+
+/* The gradients are added to what Darknet has; the output takes its place. */
+static void make_reorders(onednn *o, step_kind kind)
+{
+    step *s = o->steps + kind;
+    for (int r = 0; r < ROLES; ++r) {
+        int is_result = r == (int)result_of[kind], adds = is_result && kind != FORWARD;
+        const dnnl_memory_desc_t *own = s->own + r, *plain = o->plain + r;
+        if (!adds && dnnl_memory_desc_equal(own, plain)) continue;
+        s->reorder[r] =
+            is_result ? make_reorder(own, plain, adds) : make_reorder(plain, own, 0);
+    }
+}
+
+/* 0 when oneDNN has no fast code for it */
+static int make_step(onednn *o, convolution_shape shape, step_kind kind)
+{
+    static const dnnl_query_t queries[KINDS][ROLES] = {
+        {dnnl_query_src_md, dnnl_query_weights_md, dnnl_query_dst_md},
+        {dnnl_query_diff_src_md, dnnl_query_weights_md, dnnl_query_diff_dst_md},
+        {dnnl_query_src_md, dnnl_query_diff_weights_md, dnnl_query_diff_dst_md},
+    };
+    step *s = o->steps + kind;
+    dnnl_primitive_attr_t attr;
+    check(dnnl_primitive_attr_create(&attr), "dnnl_primitive_attr_create");
+    check(dnnl_primitive_attr_set_scratchpad_mode(attr, dnnl_scratchpad_mode_user),
+          "dnnl_primitive_attr_set_scratchpad_mode");
+    dnnl_primitive_desc_t found = choose(o, shape, kind, attr);
+    dnnl_primitive_attr_destroy(attr);
+    if (!found) return 0;
+    for (int r = 0; r < ROLES; ++r)
+        s->own[r] = *dnnl_primitive_desc_query_md(found, queries[kind][r], 0);
+    s->work = *dnnl_primitive_desc_query_md(found, dnnl_query_scratchpad_md, 0);
+    check(dnnl_primitive_create(&s->run, found), "dnnl_primitive_create");
+    dnnl_primitive_desc_destroy(found);
+    make_reorders(o, kind);
+    return 1;
+}
+
+/* Mostly for one thread: each of ours calls it with images of its own. 0 as make_step */
+static int make_steps(onednn *o, convolution_shape s)
+{
+    int kind = 0, wanted = s.is_constant ? 1 : KINDS, threads = omp_get_max_threads();
+    if (!s.is_alone) omp_set_num_threads(1);
+    while (kind < wanted && make_step(o, s, kind)) ++kind;
+    omp_set_num_threads(threads);
+    return kind == wanted;
+}
+
+static void release(convolution *c)
+{
+    onednn *o = c->own;
+    for (int kind = 0; kind < KINDS; ++kind) {
+        step *s = o->steps + kind;
+        if (s->run) dnnl_primitive_destroy(s->run);
+        for (int r = 0; r < ROLES; ++r)
+            if (s->reorder[r]) dnnl_primitive_destroy(s->reorder[r]);
+    }
+    free(o->weights[FORWARD]);
+    free(o->weights[BACK_DATA]);
+    free(o);
+}
+
+/* Using it */
+
+static void set_step_weights(onednn *o, step_kind kind, const float *weights)
+{
+    const dnnl_memory_desc_t *own = o->steps[kind].own + WEIGHTS;
+    if (!o->weights[kind]) o->weights[kind] = kd_vectors(numbers(own));
+    if (own_layout(o, kind, WEIGHTS, weights, o->weights[kind]) == weights)
+        memcpy(o->weights[kind], weights, numbers(own) * sizeof(float));
+}
+
+static void take_weights(convolution *c, int backward)
+{
+    set_step_weights(c->own, FORWARD, c->weights);
+    if (backward) set_step_weights(c->own, BACK_DATA, c->weights);
+}
+
+static void forward(const convolution *c, const float *in, float *out)
+{
+    const onednn *o = c->own;
+    const step *s = o->steps + FORWARD;
+    float *result = s->reorder[OUT] ? scratch_for(SCRATCH_OUT, s->own + OUT) : out;
+    in = own_layout(o, FORWARD, IN, in, scratch_for(SCRATCH_IN, s->own + IN));
+    run(s, FORWARD, in, o->weights[FORWARD], result);
+    if (s->reorder[OUT]) reorder(s->reorder[OUT], s->own + OUT, result, o->plain + OUT, out);
+}
+
+static size_t padded_size(const convolution *c)
+{
+    const onednn *o = c->own;
+    return numbers(o->steps[BACK_WEIGHTS].own + WEIGHTS);
+}
+
+static void back(const convolution *c, const float *in, int groups, float *const *deltas,
+                 float *const *sums, float *const *in_deltas)
+{
+    const onednn *o = c->own;
+    const step *data = o->steps + BACK_DATA, *weights = o->steps + BACK_WEIGHTS;
+    int is_same = dnnl_memory_desc_equal(data->own + OUT, weights->own + OUT);
+    in = own_layout(o, BACK_WEIGHTS, IN, in, scratch_for(SCRATCH_IN, weights->own + IN));
+    for (int g = 0; g < groups; ++g) {
+        const float *delta = own_layout(o, BACK_WEIGHTS, OUT, deltas[g],
+                                        scratch_for(SCRATCH_OUT, weights->own + OUT));
+        run(weights, BACK_WEIGHTS, in, sums[g], delta);
+        if (!in_deltas) continue;
+        float *result = scratch_for(SCRATCH_RESULT, data->own + IN);
+        if (!is_same)
+            delta = own_layout(o, BACK_DATA, OUT, deltas[g],
+                               scratch_for(SCRATCH_OUT, data->own + OUT));
+        run(data, BACK_DATA, result, o->weights[BACK_DATA], delta);
+        reorder(data->reorder[IN], data->own + IN, result, o->plain + IN, in_deltas[g]);
+    }
+}
+
+static void add_sum(const convolution *c, const float *sum, float *gradient)
+{
+    const onednn *o = c->own;
+    const step *s = o->steps + BACK_WEIGHTS;
+    reorder(s->reorder[WEIGHTS], s->own + WEIGHTS, sum, o->plain + WEIGHTS, gradient);
+}
+
+int use_onednn(convolution *c)
+{
+    static const convolution_code code = {take_weights, forward, padded_size,
+                                          back,         add_sum, release};
+    convolution_shape s = c->shape;
+    dnnl_dims_t dims[ROLES] = {{s.n, s.c, s.h, s.w},
+                               {s.filters, s.c, s.size, s.size},
+                               {s.n, s.filters, s.out_h, s.out_w}};
+    onednn *o = c->own = kd_calloc(1, sizeof(*o));
+    open_engine();
+    for (int r = 0; r < ROLES; ++r)
+        check(dnnl_memory_desc_init_by_tag(o->plain + r, 4, dims[r], dnnl_f32, dnnl_abcd),
+              "dnnl_memory_desc_init_by_tag");
+    if (make_steps(o, s)) {
+        c->code = &code;
+        return 1;
+    }
+    release(c);
+    c->own = 0;
+    return 0;
+}
+
+#else
+
+int use_onednn(convolution *c)
+{
+    (void)c;
+    return 0;
+}
+
+#endif

@@ -1,0 +1,492 @@
+/* See loader.h. */
+#include "data/loader.h"
+#include "deepkd.h"
+
+#include "image.h"
+#include "stb_image.h"
+#include "utils.h"
+
+#include <errno.h>
+#include <math.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define CHANNELS 3      /* Darknet trains on colour images */
+#define LEAST_SIDE .001 /* of a box, as in fill_truth_detection */
+
+static int find_target(const char *file, const char *path, char **labels, int classes)
+{
+    int target = -1;
+    for (int j = 0; j < classes; ++j) {
+        if (!strstr(path, labels[j])) continue;
+        if (target >= 0)
+            kd_fail("%s: %s: found the labels %s and %s in it, expected one", file, path,
+                    labels[target], labels[j]);
+        target = j;
+    }
+    if (target < 0) kd_fail("%s: %s: found no label in it, expected one", file, path);
+    return target;
+}
+
+static void check_image_file(const char *file, const char *path)
+{
+    struct stat info;
+    if (stat(path, &info)) kd_fail("%s: %s: %s", file, path, strerror(errno));
+    if (!S_ISREG(info.st_mode) || !info.st_size)
+        kd_fail("%s: %s: found an empty file, expected an image", file, path);
+}
+
+char **read_names(char *file, int classes)
+{
+    list *lines = get_paths(file);
+    if (lines->size != classes)
+        kd_fail("%s: found %d labels, expected %d (classes= of the data file)", file,
+                lines->size, classes);
+    char **labels = (char **)list_to_array(lines);
+    free_list(lines);
+    for (int j = 0; j < classes; ++j)
+        if (!*labels[j]) kd_fail("%s: line %d: found nothing, expected a label", file, j + 1);
+    return labels;
+}
+
+/* The paths of a list, all of them files; no targets or labels yet. */
+static image_list read_paths(char *list_file)
+{
+    list *lines = get_paths(list_file);
+    image_list images = {(char **)list_to_array(lines), 0, 0, lines->size};
+    free_list(lines);
+    for (int i = 0; i < images.n; ++i) {
+        if (!*images.paths[i])
+            kd_fail("%s: line %d: found nothing, expected an image", list_file, i + 1);
+        check_image_file(list_file, images.paths[i]);
+    }
+    return images;
+}
+
+image_list read_image_list(char *list_file, char *label_file, int classes)
+{
+    char **labels = read_names(label_file, classes);
+    image_list images = read_paths(list_file);
+    images.targets = kd_calloc(images.n, sizeof(int));
+    for (int i = 0; i < images.n; ++i)
+        images.targets[i] = find_target(list_file, images.paths[i], labels, classes);
+    free_ptrs((void **)labels, classes);
+    return images;
+}
+
+/* May the image be without a label file? */
+static int needs_no_labels(char *path, const char *label_file, const annotations *known)
+{
+    long id = coco_image_id(path);
+    return access(label_file, F_OK) && known && has_image(known, id) && !has_truths(known, id);
+}
+
+image_list read_box_list(char *list_file, int classes, int most, const annotations *known)
+{
+    image_list images = read_paths(list_file);
+    int empty = 0;
+    images.labels = kd_calloc(images.n, sizeof(image_labels));
+    for (int i = 0; i < images.n; ++i) {
+        char *file = label_path(images.paths[i]);
+        if (!needs_no_labels(images.paths[i], file, known))
+            images.labels[i] = read_labels(file, classes, most);
+        empty += !images.labels[i].n;
+        free(file);
+    }
+    if (empty) printf("%s: %d of %d images without objects\n", list_file, empty, images.n);
+    return images;
+}
+
+/* A decoded image: [h][w][CHANNELS] bytes, or NULL. */
+typedef struct {
+    int w, h;
+    unsigned char *bytes;
+} pixels;
+
+/* A batch that is loading, or has been loaded. */
+typedef struct {
+    loaded_images loaded;
+    size_t room;       /* floats that loaded.images has room for */
+    uint64_t position; /* of its first image */
+    int width, height;
+    int begun, done; /* images that a thread has taken, and that are there */
+    int failed;      /* the first image that can't be read, or the number of images: none */
+} load;
+
+#define LOADS (LOADER_AHEAD + 1) /* with the one that is trained on */
+
+struct loader {
+    const image_list *list;
+    network net;  /* a copy, and its jitter: Darknet writes to the net, and resizes it, while */
+    float jitter; /* the threads are at work */
+    int images, augment, threads;
+    uint64_t seed;
+
+    int *order; /* [list->n], shuffled for `epoch` */
+    uint64_t epoch;
+
+    load loads[LOADS];  /* number n of the run stands in n % LOADS */
+    uint64_t fetched;   /* loads that finish_loading has given out */
+    pthread_t *workers; /* [threads] */
+
+    pthread_mutex_t mutex; /* for what follows, and each load's begun, done and failed */
+    pthread_cond_t has_work, is_loaded;
+    uint64_t started, taken; /* loads that are begun; that have no image left to take */
+    int is_ending;
+    pixels *cache; /* [list->n], or NULL; what is in it stays as it is */
+    size_t cached; /* bytes */
+};
+
+/* splitmix64's finalizer: neighbouring numbers give unrelated seeds */
+unsigned int derive_seed(uint64_t seed, uint64_t number)
+{
+    uint64_t z = seed * 0x9E3779B97F4A7C15ULL + number + 1;
+    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9ULL;
+    z = (z ^ (z >> 27)) * 0x94D049BB133111EBULL;
+    return (unsigned int)((z ^ (z >> 31)) >> 32);
+}
+
+/* NULL bytes when the file is no image that can be decoded to its end. */
+#ifdef OPENCV
+static pixels decode(const char *path)
+{
+    image im = read_image_cv((char *)path, CHANNELS);
+    if (!im.data) return (pixels){0};
+    pixels p = {im.w, im.h, kd_calloc((size_t)im.w * im.h, CHANNELS)};
+    size_t plane = (size_t)im.w * im.h;
+    for (size_t k = 0; k < CHANNELS; ++k)
+        for (size_t i = 0; i < plane; ++i)
+            p.bytes[i * CHANNELS + k] = im.data[k * plane + i] * 255 + .5f; /* were bytes */
+    free_image(im);
+    return p;
+}
+#else
+/*
+ * PNG and JPEG say when they end too early; in other formats the decoder makes up what is
+ * missing, so there the file must be as long as its pixels.
+ */
+static int is_whole(FILE *fp, int w, int h, int channels)
+{
+    unsigned char magic[2] = {0};
+    struct stat info;
+    rewind(fp);
+    int is_read = fread(magic, sizeof(magic), 1, fp) == 1 && !fstat(fileno(fp), &info);
+    int is_png = magic[0] == 0x89 && magic[1] == 'P',
+        is_jpeg = magic[0] == 0xFF && magic[1] == 0xD8;
+    return is_read && (is_png || is_jpeg || info.st_size >= (off_t)w * h * channels);
+}
+
+static pixels decode(const char *path)
+{
+    pixels p = {0};
+    int channels;
+    FILE *fp = fopen(path, "rb");
+    if (!fp) return p;
+    p.bytes = stbi_load_from_file(fp, &p.w, &p.h, &channels, CHANNELS);
+    if (p.bytes && (p.w < 1 || p.h < 1 || !is_whole(fp, p.w, p.h, channels))) {
+        free(p.bytes);
+        p.bytes = 0;
+    }
+    fclose(fp);
+    return p;
+}
+#endif
+
+static image to_floats(pixels p)
+{
+    image im = make_image(p.w, p.h, CHANNELS);
+    size_t plane = (size_t)p.w * p.h;
+    for (size_t k = 0; k < CHANNELS; ++k)
+        for (size_t i = 0; i < plane; ++i)
+            im.data[k * plane + i] = p.bytes[i * CHANNELS + k] / 255.f;
+    return im;
+}
+
+/* Darknet takes a factor of 0 for none. */
+static float factor(float given)
+{
+    return given ? given : 1;
+}
+
+static void distort(image im, const network *net)
+{
+    random_distort_image(im, net->hue, factor(net->saturation), factor(net->exposure));
+}
+
+/* As load_image_augment_paths does; draws from this thread's random numbers. */
+static image augment_image(image im, const network *net)
+{
+    image crop = net->center ? center_crop_image(im, net->w, net->h)
+                             : random_augment_image(im, net->angle, factor(net->aspect),
+                                                    net->min_ratio * net->w,
+                                                    net->max_ratio * net->w, net->w, net->h);
+    if (rand() % 2) flip_image(crop);
+    distort(crop, net);
+    return crop;
+}
+
+/* Where an image lies on the detector's input, in its pixels; flip: mirrored afterwards. */
+typedef struct {
+    float x, y, w, h;
+    int flip;
+} placement;
+
+/* As load_data_detection places it: whole, its sides jittered, at a random place. */
+static placement jitter_placement(image im, int w, int h, float jitter)
+{
+    float dw = jitter * im.w, dh = jitter * im.h;
+    float ratio = (im.w + rand_uniform(-dw, dw)) / (im.h + rand_uniform(-dh, dh));
+    placement p = {.w = w, .h = h};
+    if (ratio < 1) p.w = h * ratio;
+    else p.h = w / ratio;
+    p.x = rand_uniform(0, w - p.w);
+    p.y = rand_uniform(0, h - p.h);
+    return p;
+}
+
+/* As letterbox_image places it: whole, in its own proportions, in the middle. */
+static placement letterbox_placement(image im, int w, int h)
+{
+    int is_wide = (float)w / im.w < (float)h / im.h;
+    int new_w = is_wide ? w : im.w * h / im.h, new_h = is_wide ? im.h * w / im.w : h;
+    return (placement){(w - new_w) / 2, (h - new_h) / 2, new_w, new_h, 0};
+}
+
+/* One side of a box, from shares of the image to shares of the input, clipped to that. */
+static void place_side(float *centre, float *length, float shift, float scale)
+{
+    float low = fmaxf(0, (*centre - *length / 2) * scale + shift);
+    float high = fminf(1, (*centre + *length / 2) * scale + shift);
+    *centre = (low + high) / 2;
+    *length = fmaxf(0, high - low);
+}
+
+/*
+ * The boxes of an image as truths, in a random order when augmented; tiny ones are left out,
+ * and those that the network, a teacher, has no room for.
+ */
+static void place_boxes(const loader *l, const load *to, image_labels labels, placement p,
+                        float *truth)
+{
+    if (!labels.n) return;
+    labelled_box boxes[labels.n];
+    memcpy(boxes, labels.boxes, sizeof(boxes));
+    if (l->augment && labels.n > 1) shuffle(boxes, labels.n, sizeof(*boxes));
+    const float *end = truth + l->net.truths / 5 * 5;
+    for (int i = 0; i < labels.n && truth < end; ++i) {
+        labelled_box b = boxes[i];
+        place_side(&b.x, &b.w, p.x / to->width, p.w / to->width);
+        place_side(&b.y, &b.h, p.y / to->height, p.h / to->height);
+        if (b.w < LEAST_SIDE || b.h < LEAST_SIDE) continue;
+        if (p.flip) b.x = 1 - b.x;
+        const float numbers[] = {b.x, b.y, b.w, b.h, b.class};
+        memcpy(truth, numbers, sizeof(numbers));
+        truth += 5;
+    }
+}
+
+static image place_detection(const loader *l, const load *to, image im, image_labels labels,
+                             float *truth)
+{
+    placement p = letterbox_placement(im, to->width, to->height);
+    image ready;
+    if (l->augment) {
+        p = jitter_placement(im, to->width, to->height, l->jitter);
+        ready = make_image(to->width, to->height, im.c);
+        fill_image(ready, .5);
+        place_image(im, p.w, p.h, p.x, p.y, ready);
+        distort(ready, &l->net);
+        p.flip = rand() % 2;
+        if (p.flip) flip_image(ready);
+    } else {
+        ready = letterbox_image(im, to->width, to->height);
+    }
+    place_boxes(l, to, labels, p, truth);
+    return ready;
+}
+
+/* Makes image i of a load from its pixels. */
+static void load_one(const loader *l, load *to, int i, pixels p)
+{
+    const network *net = &l->net;
+    int index = to->loaded.indices[i];
+    float *truth = to->loaded.truths + (size_t)i * l->net.truths;
+    size_t inputs = (size_t)to->width * to->height * CHANNELS;
+    image im = to_floats(p), ready;
+    srand(derive_seed(l->seed, to->position + i));
+    memset(truth, 0, l->net.truths * sizeof(float));
+    to->loaded.sizes[2 * i] = im.w;
+    to->loaded.sizes[2 * i + 1] = im.h;
+    if (l->list->labels) {
+        ready = place_detection(l, to, im, l->list->labels[index], truth);
+    } else {
+        ready = l->augment ? augment_image(im, net) : center_crop_image(im, net->w, net->h);
+        truth[l->list->targets[index]] = 1;
+    }
+    memcpy(to->loaded.images + i * inputs, ready.data, inputs * sizeof(float));
+    free_image(im);
+    free_image(ready);
+}
+
+/* Keeps pixels that were decoded for the cache, unless another thread was faster. */
+static void keep_pixels(loader *l, int index, pixels p)
+{
+    size_t size = (size_t)p.w * p.h * CHANNELS;
+    if (!l->cache || l->cache[index].bytes || l->cached + size > LOADER_CACHE) {
+        free(p.bytes);
+        return;
+    }
+    l->cache[index] = p;
+    l->cached += size;
+}
+
+/* Loads the next image that no thread has taken; has the mutex before and after. */
+static void load_next(loader *l)
+{
+    load *to = l->loads + l->taken % LOADS;
+    int i = to->begun++, index = to->loaded.indices[i];
+    if (to->begun == l->images) ++l->taken;
+    pixels known = l->cache ? l->cache[index] : (pixels){0}, p = known;
+    pthread_mutex_unlock(&l->mutex);
+    if (!p.bytes) p = decode(l->list->paths[index]);
+    if (p.bytes) load_one(l, to, i, p);
+    pthread_mutex_lock(&l->mutex);
+    if (!p.bytes && i < to->failed) to->failed = i;
+    if (p.bytes && !known.bytes) keep_pixels(l, index, p);
+    if (++to->done == l->images) pthread_cond_signal(&l->is_loaded);
+}
+
+static void *work(void *argument)
+{
+    loader *l = argument;
+    pthread_mutex_lock(&l->mutex);
+    while (!l->is_ending)
+        if (l->taken < l->started) load_next(l);
+        else pthread_cond_wait(&l->has_work, &l->mutex);
+    pthread_mutex_unlock(&l->mutex);
+    return 0;
+}
+
+static void start_workers(loader *l)
+{
+    pthread_mutex_init(&l->mutex, 0);
+    pthread_cond_init(&l->has_work, 0);
+    pthread_cond_init(&l->is_loaded, 0);
+    l->workers = kd_calloc(l->threads, sizeof(pthread_t));
+    for (int t = 0; t < l->threads; ++t)
+        if (pthread_create(l->workers + t, 0, work, l)) kd_fail("cannot start a thread");
+}
+
+/* Each ends with the image that it has begun. */
+static void stop_workers(loader *l)
+{
+    pthread_mutex_lock(&l->mutex);
+    l->is_ending = 1;
+    pthread_cond_broadcast(&l->has_work);
+    pthread_mutex_unlock(&l->mutex);
+    for (int t = 0; t < l->threads; ++t) pthread_join(l->workers[t], 0);
+    pthread_mutex_destroy(&l->mutex);
+    pthread_cond_destroy(&l->has_work);
+    pthread_cond_destroy(&l->is_loaded);
+}
+
+loader *make_loader(const image_list *list, network *net, int images, int augment, int threads,
+                    uint64_t seed)
+{
+    loader *l = kd_calloc(1, sizeof(*l));
+    l->list = list;
+    l->net = *net;
+    l->jitter = net->layers[net->n - 1].jitter;
+    l->images = images;
+    l->augment = augment;
+    l->threads = threads;
+    l->seed = seed;
+    l->order = kd_calloc(list->n, sizeof(int));
+    l->epoch = (uint64_t)-1; /* none is shuffled yet */
+    if (augment) l->cache = kd_calloc(list->n, sizeof(pixels));
+    for (int i = 0; i < LOADS; ++i) {
+        loaded_images *to = &l->loads[i].loaded;
+        to->truths = kd_calloc((size_t)images * l->net.truths, sizeof(float));
+        to->indices = kd_calloc(images, sizeof(int));
+        to->sizes = kd_calloc(images, 2 * sizeof(int));
+    }
+    start_workers(l);
+    return l;
+}
+
+void free_loader(loader *l)
+{
+    stop_workers(l);
+    for (int i = 0; i < LOADS; ++i) {
+        loaded_images *to = &l->loads[i].loaded;
+        free(to->images);
+        free(to->truths);
+        free(to->indices);
+        free(to->sizes);
+    }
+    for (int i = 0; l->cache && i < l->list->n; ++i) free(l->cache[i].bytes);
+    free(l->cache);
+    free(l->order);
+    free(l->workers);
+    free(l);
+}
+
+/* Fisher and Yates; each epoch starts again from the list's own order. */
+static void shuffle_epoch(loader *l, uint64_t epoch)
+{
+    if (l->epoch == epoch) return;
+    l->epoch = epoch;
+    for (int i = 0; i < l->list->n; ++i) l->order[i] = i;
+    if (!l->augment) return;
+    srand(derive_seed(~l->seed, epoch));
+    for (int i = l->list->n - 1; i > 0; --i) {
+        int j = rand() % (i + 1), swap = l->order[i];
+        l->order[i] = l->order[j];
+        l->order[j] = swap;
+    }
+}
+
+/* Makes room for the images that are about to be loaded. */
+static void reserve(const loader *l, load *to)
+{
+    size_t needed = (size_t)l->images * to->width * to->height * CHANNELS;
+    if (to->room >= needed) return;
+    free(to->loaded.images);
+    to->loaded.images = kd_calloc(needed, sizeof(float));
+    to->room = needed;
+}
+
+void start_loading(loader *l, uint64_t position, int width, int height)
+{
+    load *to = l->loads + l->started % LOADS;
+    to->position = position;
+    to->width = width;
+    to->height = height;
+    to->begun = to->done = 0;
+    to->failed = l->images;
+    reserve(l, to);
+    for (int i = 0; i < l->images; ++i) {
+        shuffle_epoch(l, (position + i) / l->list->n);
+        to->loaded.indices[i] = l->order[(position + i) % l->list->n];
+    }
+    pthread_mutex_lock(&l->mutex);
+    ++l->started;
+    pthread_cond_broadcast(&l->has_work);
+    pthread_mutex_unlock(&l->mutex);
+}
+
+loaded_images finish_loading(loader *l)
+{
+    load *to = l->loads + l->fetched++ % LOADS;
+    pthread_mutex_lock(&l->mutex);
+    while (to->done < l->images) pthread_cond_wait(&l->is_loaded, &l->mutex);
+    pthread_mutex_unlock(&l->mutex);
+    if (to->failed < l->images)
+        kd_fail("%s: found no image that can be decoded to its end, expected PNG, JPEG or an "
+                "uncompressed format that Darknet reads",
+                l->list->paths[to->loaded.indices[to->failed]]);
+    return to->loaded;
+}

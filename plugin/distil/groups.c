@@ -1,0 +1,422 @@
+/* See groups.h. */
+#include "distil/groups.h"
+#include "cpu/cores.h"
+#include "net/device.h"
+#include "distil/groups_gpu.h"
+
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define ALIGNED                                                                                \
+    64 /* numbers, of which each array begins a multiple: 256 bytes, as cudaMalloc's */
+#define SAME 1e-6 /* [net] momentum is a float: .9f - .075 is .825 but for its rounding */
+
+/* Layers whose update() reads weight_updates, bias_updates and scale_updates, and no more. */
+static int is_groupable(layer l)
+{
+    return l.type == CONVOLUTIONAL || l.type == DECONVOLUTIONAL || l.type == CONNECTED;
+}
+
+static void check_layers(network *net, const char *cfg)
+{
+    if (net->adam)
+        kd_fail("%s: [net] adam=1: expected 0, distill has momentum of its own", cfg);
+    for (int i = 0; i < net->n; ++i) {
+        layer l = net->layers[i];
+        if (l.update && !is_groupable(l))
+            kd_fail("%s: layer %d: its type can't be trained by distill: expected "
+                    "[convolutional], [deconvolutional] or [connected] where there are weights",
+                    cfg, i);
+        if (l.type == BATCHNORM)
+            kd_fail("%s: layer %d: Darknet never trains a [batchnorm] of its own: expected "
+                    "batch_normalize=1 in the layer before it",
+                    cfg, i);
+    }
+}
+
+/* The next n numbers from base[*at] on; *at goes to the place of the next ones. */
+static float *take(float *base, size_t *at, size_t n)
+{
+    float *numbers = base ? base + *at : 0;
+    *at += (n + ALIGNED - 1) / ALIGNED * ALIGNED;
+    return numbers;
+}
+
+/* A layer's buffers from base[*at] on; base may be NULL to learn the size alone. */
+static layer_buffers take_buffers(layer l, float *base, size_t *at)
+{
+    size_t weights, biases;
+    layer_sizes(l, &weights, &biases);
+    layer_buffers b = {take(base, at, weights), take(base, at, biases), 0};
+    if (l.scale_updates) b.scales = take(base, at, biases);
+    return b;
+}
+
+static void set_buffers(layer *l, layer_buffers buffers, layer_buffers host)
+{
+    l->weight_updates = host.weights;
+    l->bias_updates = host.biases;
+    l->scale_updates = host.scales;
+#ifdef GPU
+    l->weight_updates_gpu = buffers.weights;
+    l->bias_updates_gpu = buffers.biases;
+    l->scale_updates_gpu = buffers.scales;
+#else
+    (void)buffers;
+#endif
+}
+
+/* Points every layer at the group's buffers. */
+static void select_group(network *net, const momentum_group *group)
+{
+    for (int i = 0; i < net->n; ++i)
+        if (is_trained(net, i)) set_buffers(net->layers + i, group->buffers[i], group->host[i]);
+}
+
+/* A component joins the group of its momentum, or opens one. */
+static void add_component(deepkd *kd, momentum_groups *groups, kd_component c)
+{
+    double momentum = component_momentum(kd, c);
+    int g = 0;
+    while (g < groups->n && fabs(groups->group[g].momentum - momentum) > SAME) ++g;
+    if (g == groups->n) {
+        groups->group[g].momentum = momentum;
+        ++groups->n;
+    }
+    groups->group[g].has[c] = 1;
+    if (c == (kd_component)kd->options.decay_component) groups->group[g].decays = 1;
+}
+
+/* A network's buffers, one layer behind the other from base[0] on; *size: how many numbers */
+static layer_buffers *lay_out(network *net, float *base, size_t *size)
+{
+    layer_buffers *buffers = kd_calloc(net->n, sizeof(layer_buffers));
+    *size = 0;
+    for (int i = 0; i < net->n; ++i)
+        if (is_trained(net, i)) buffers[i] = take_buffers(net->layers[i], base, size);
+    return buffers;
+}
+
+/* What a layer was made with gives way to the groups' buffers. */
+static void free_own_buffers(network *net)
+{
+    for (int i = 0; i < net->n; ++i) {
+        layer l = net->layers[i];
+        if (!is_trained(net, i)) continue;
+        free(l.weight_updates), free(l.bias_updates), free(l.scale_updates);
+#ifdef GPU
+        device_free(net, l.weight_updates_gpu);
+        device_free(net, l.bias_updates_gpu);
+        device_free(net, l.scale_updates_gpu);
+#endif
+    }
+}
+
+static void allocate_buffers(network *net, momentum_groups *groups)
+{
+    free(lay_out(net, 0, &groups->size));
+    groups->momenta = device_array(net, groups->n * groups->size);
+    groups->host = groups->momenta;
+    if (on_gpu(net)) groups->host = kd_calloc(groups->n * groups->size, sizeof(float));
+    for (int g = 0; g < groups->n; ++g) {
+        momentum_group *group = groups->group + g;
+        group->buffers = lay_out(net, groups->momenta + g * groups->size, &groups->size);
+        group->host = lay_out(net, groups->host + g * groups->size, &groups->size);
+    }
+    free_own_buffers(net);
+    select_group(net, groups->group);
+}
+
+/* [dropout] shares its neighbour's delta. */
+static int has_own_delta(layer l)
+{
+    return l.delta && l.type != DROPOUT;
+}
+
+/* Groups that go back at once have deltas of their own; the first has the layers'. */
+static void allocate_deltas(network *net, momentum_groups *groups)
+{
+    size_t size = 0;
+    for (int i = 0; i < net->n; ++i) {
+        layer l = net->layers[i];
+        if (has_own_delta(l)) size += (size_t)l.batch * l.outputs;
+    }
+    for (int g = 1; g < groups->n; ++g) {
+        free(groups->group[g].deltas);
+        groups->group[g].deltas = kd_calloc(size, sizeof(float));
+    }
+}
+
+/* The network with the group's buffers and deltas; free its layers. */
+static network view_group(const network *net, const momentum_group *group)
+{
+    network view = *net;
+    float *next = group->deltas;
+    view.layers = kd_calloc(net->n, sizeof(layer));
+    memcpy(view.layers, net->layers, net->n * sizeof(layer));
+    select_group(&view, group);
+    for (int i = 0; i < net->n && next; ++i) {
+        layer *l = view.layers + i;
+        if (has_own_delta(*l)) {
+            l->delta = next;
+            next += (size_t)l->batch * l->outputs;
+        } else if (l->delta) {
+            l->delta = l[-1].delta;
+        }
+    }
+    return view;
+}
+
+void resize_groups(deepkd *kd)
+{
+    momentum_groups *groups = kd->groups;
+    if (has_cores(kd->net)) allocate_deltas(kd->net, groups);
+    for (int i = 0; i < kd->net->n; ++i) {
+        layer l = kd->net->layers[i];
+        if (!l.cost) continue;
+        device_free(kd->net, groups->task_delta[i]);
+        groups->task_delta[i] = device_array(kd->net, (size_t)l.batch * l.outputs);
+    }
+}
+
+/* Darknet's delta of the task, which the first backward pass would use up. */
+static void save_task_deltas(deepkd *kd)
+{
+    for (int i = 0; i < kd->net->n; ++i) {
+        layer l = kd->net->layers[i];
+        float *saved = kd->groups->task_delta[i];
+        size_t n = (size_t)l.batch * l.outputs;
+        if (saved) device_copy(kd->net, n, layer_delta(kd->net, i), saved);
+    }
+}
+
+static void clear_deltas(network *net)
+{
+#pragma omp parallel for schedule(dynamic) if (!on_gpu(net))
+    for (int i = 0; i < net->n; ++i) {
+        layer l = net->layers[i];
+        float *delta = layer_delta(net, i);
+        if (delta) device_clear(net, (size_t)l.outputs * l.batch, delta);
+    }
+}
+
+/* Puts the sum of the group's deltas where backward starts, in a network cleared of others. */
+static void seed_deltas(const deepkd *kd, network *net, const momentum_group *group)
+{
+    for (int i = 0; group->has[KD_TOG] && i < net->n; ++i) {
+        layer l = net->layers[i];
+        float *saved = kd->groups->task_delta[i];
+        size_t n = (size_t)l.outputs * l.batch;
+        if (saved) device_add(net, n, kd->options.task_weight, saved, layer_delta(net, i));
+    }
+    for (int o = 0; o < kd->outputs.n; ++o) {
+        int i = kd->outputs.layer[o];
+        layer l = net->layers[i];
+        /* a [region]'s backward would take its delta through the logistic of its objectness */
+        float *delta = layer_delta(net, l.type == REGION ? i - 1 : i);
+        size_t n = (size_t)l.batch * l.inputs;
+        for (int c = KD_TCG; c <= KD_NCG; ++c)
+            if (group->has[c]) device_add(net, n, 1, kd->delta[c][o], delta);
+    }
+}
+
+static int group_is_active(const deepkd *kd, const momentum_group *group)
+{
+    for (int c = 0; c < KD_COMPONENTS; ++c)
+        if (group->has[c] && is_active(kd, c)) return 1;
+    return 0;
+}
+
+/* One pass through the network for all groups */
+static void backward_at_once(deepkd *kd)
+{
+    network views[KD_COMPONENTS];
+    int n = 0;
+    for (int g = 0; g < kd->groups->n; ++g) {
+        if (!group_is_active(kd, kd->groups->group + g)) continue;
+        views[n] = view_group(kd->net, kd->groups->group + g);
+        clear_deltas(views + n);
+        seed_deltas(kd, views + n, kd->groups->group + g);
+        ++n;
+    }
+    if (n) backward_on_cores(views, n);
+    while (n) free(views[--n].layers);
+}
+
+/* A pass for each */
+static void backward_one_by_one(deepkd *kd)
+{
+    network *net = kd->net;
+    for (int g = 0; g < kd->groups->n; ++g) {
+        if (!group_is_active(kd, kd->groups->group + g)) continue;
+        clear_deltas(net);
+        seed_deltas(kd, net, kd->groups->group + g);
+        select_group(net, kd->groups->group + g);
+        backward_network(net);
+    }
+    select_group(net, kd->groups->group);
+}
+
+/* net->backward: the student's gradient of each group, added to the group's buffers. */
+static void backward_groups(network *net)
+{
+    deepkd *kd = find_deepkd(net);
+    if (kd->broken) return;
+    save_task_deltas(kd);
+    if (has_cores(net)) backward_at_once(kd);
+    else backward_one_by_one(kd);
+}
+
+static void update_group(network *net, const momentum_group *group, update_args a, int is_last)
+{
+    select_group(net, group);
+    a.momentum = group->momentum;
+    a.decay = group->decays ? net->decay : 0;
+    for (int i = 0; i < net->n; ++i) {
+        layer l = net->layers[i];
+        if (!is_last) l.clip = 0; /* what clip= bounds are the weights after the whole step */
+        if (l.update) l.update(l, a);
+    }
+}
+
+void update_groups(network *net)
+{
+    deepkd *kd = find_deepkd(net);
+    momentum_groups *groups = kd->groups;
+    if (kd->broken) return;
+    if (on_gpu(net)) {
+        update_groups_gpu(kd);
+        return;
+    }
+    update_args a = {0};
+    a.batch = net->batch * net->subdivisions;
+    a.learning_rate = get_current_rate(net);
+    int left = groups->n;
+    for (int decays = 1; decays >= 0; --decays)
+        for (int g = 0; g < groups->n; ++g)
+            if (groups->group[g].decays == decays)
+                update_group(net, groups->group + g, a, --left == 0);
+    select_group(net, groups->group);
+}
+
+void attach_groups(deepkd *kd, const char *cfg)
+{
+    check_layers(kd->net, cfg);
+    kd->groups = kd_calloc(1, sizeof(*kd->groups));
+    for (int c = 0; c < KD_COMPONENTS; ++c) add_component(kd, kd->groups, c);
+    allocate_buffers(kd->net, kd->groups);
+    kd->groups->task_delta = kd_calloc(kd->net->n, sizeof(float *));
+    if (!on_gpu(kd->net)) attach_cores(kd->net, 0);
+    resize_groups(kd);
+    if (on_gpu(kd->net)) attach_groups_gpu(kd);
+    kd->net->backward = backward_groups;
+    kd->net->update = update_groups;
+}
+
+void release_groups(deepkd *kd)
+{
+    momentum_groups *groups = kd->groups;
+    if (!groups) return;
+    network *net = kd->net;
+    if (on_gpu(net)) release_groups_gpu(kd);
+    else detach_cores(net);
+    for (int i = 0; i < net->n; ++i) {
+        if (is_trained(net, i))
+            set_buffers(net->layers + i, (layer_buffers){0}, (layer_buffers){0});
+        device_free(net, groups->task_delta[i]);
+    }
+    for (int g = 0; g < groups->n; ++g) {
+        free(groups->group[g].deltas);
+        free(groups->group[g].buffers);
+        free(groups->group[g].host);
+    }
+    if (on_gpu(net)) free(groups->host);
+    device_free(net, groups->momenta);
+    free(groups->task_delta);
+    free(groups);
+    kd->groups = 0;
+}
+
+void pull_groups(deepkd *kd)
+{
+    momentum_groups *groups = kd->groups;
+    device_pull(kd->net, groups->n * groups->size, groups->momenta, groups->host);
+}
+
+void push_groups(deepkd *kd)
+{
+    momentum_groups *groups = kd->groups;
+    device_push(kd->net, groups->n * groups->size, groups->host, groups->momenta);
+}
+
+/* Appends to text[size], cut where it is full. */
+static void append(char *text, size_t size, const char *format, ...)
+{
+    size_t length = strlen(text);
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(text + length, size - length, format, arguments);
+    va_end(arguments);
+}
+
+/* One group's buffers, added to a list. */
+static void append_group(kd_arrays *list, const deepkd *kd, const momentum_group *group)
+{
+    for (int i = 0; i < kd->net->n; ++i) {
+        size_t weights, biases;
+        layer_buffers b = group->host[i];
+        layer_sizes(kd->net->layers[i], &weights, &biases);
+        kd_append(list, b.weights, weights);
+        kd_append(list, b.biases, biases);
+        kd_append(list, b.scales, biases);
+    }
+}
+
+kd_arrays group_arrays(const deepkd *kd)
+{
+    kd_arrays list = {0, 0};
+    for (int g = 0; g < kd->groups->n; ++g) append_group(&list, kd, kd->groups->group + g);
+    return list;
+}
+
+const char *name_gradient(const momentum_group *group)
+{
+    static char texts[1 << KD_COMPONENTS][64]; /* several threads may write, but the same */
+    int set = 0;
+    for (int c = 0; c < KD_COMPONENTS; ++c) set |= group->has[c] << c;
+    char *text = texts[set];
+    snprintf(text, sizeof(texts[set]), "gradient of");
+    for (int c = 0; c < KD_COMPONENTS; ++c)
+        if (group->has[c]) append(text, sizeof(texts[set]), " %s", kd_component_name[c]);
+    return text;
+}
+
+const char *broken_group(const deepkd *kd)
+{
+    for (int g = 0; g < kd->groups->n; ++g) {
+        kd_arrays list = {0, 0};
+        append_group(&list, kd, kd->groups->group + g);
+        int is_finite = all_finite(list);
+        kd_free_arrays(list);
+        if (!is_finite) return name_gradient(kd->groups->group + g);
+    }
+    return "student's weights";
+}
+
+void describe_groups(const deepkd *kd, char *text, size_t size)
+{
+    text[0] = 0;
+    for (int g = 0; g < kd->groups->n; ++g) {
+        const momentum_group *group = kd->groups->group + g;
+        const char *between = g ? ", " : "";
+        for (int c = 0; c < KD_COMPONENTS; ++c) {
+            if (!group->has[c]) continue;
+            append(text, size, "%s%s", between, kd_component_name[c]);
+            between = "+";
+        }
+        append(text, size, " %g%s", group->momentum, group->decays ? " (weight decay)" : "");
+    }
+}

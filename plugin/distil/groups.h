@@ -1,0 +1,74 @@
+/*
+ * Momentum groups: components with the same momentum share one buffer and one
+ * backward pass. That is exact, because backward is linear in the deltas.
+ * DeepKD, independent momentum updaters; DOT, ICCV 2023, separate
+ * momenta of task and distillation:
+ *   v_g <- mu_g v_g + grad_g,   w <- w - rate * sum_g v_g.
+ */
+#ifndef KD_GROUPS_H
+#define KD_GROUPS_H
+
+#include "distil/deepkd_loss.h"
+#include "net/parameters.h"
+
+/* One layer's sums of gradients; they carry the momentum from batch to batch. */
+typedef struct {
+    float *weights, *biases, *scales;
+} layer_buffers;
+
+typedef struct {
+    int has[KD_COMPONENTS]; /* 1: the component belongs to this group */
+    double momentum;
+    int decays;             /* weight decay enters this group's buffers */
+    layer_buffers *buffers; /* [net->n], where the network is */
+    float *deltas;          /* on the CPU: of all layers; NULL: the layers have them */
+    layer_buffers *host;    /* the same on the CPU; else a copy, as of the last pull_groups */
+} momentum_group;
+
+typedef struct momentum_groups {
+    momentum_group group[KD_COMPONENTS];
+    int n;
+    size_t size;        /* numbers of one group's buffers, which stand one behind the other */
+    float *momenta;     /* [n][size]: all buffers, where the network is */
+    float *host;        /* [n][size]: all that `host` of the groups points to */
+    float **task_delta; /* [net->n]: what the task's layers left in their delta, else NULL */
+    struct groups_gpu *gpu; /* groups_gpu.h; NULL on the CPU */
+} momentum_groups;
+
+/*
+ * Forms the groups, allocates their buffers and hooks backward and update into
+ * kd->net (patches/0002). After attach_deepkd_loss. Exits when a layer has
+ * parameters that can't be grouped, or with adam=1. `cfg` names the file.
+ */
+void attach_groups(deepkd *kd, const char *cfg);
+
+/*
+ * net->update: one step with the momenta of all groups, on the GPU without waiting for it;
+ * nothing when kd->broken. The group that decays comes first, for its decay is taken from the
+ * weights before the step.
+ */
+void update_groups(network *net);
+
+/* After the student has been resized. */
+void resize_groups(deepkd *kd);
+
+/* Frees what attach_groups allocated; does nothing the second time. */
+void release_groups(deepkd *kd);
+
+/* The buffers of all groups on the host, as checkpoints save them; free with kd_free_arrays. */
+kd_arrays group_arrays(const deepkd *kd);
+
+/* From where the network is to what group_arrays lists, and back. */
+void pull_groups(deepkd *kd);
+void push_groups(deepkd *kd);
+
+/* "gradient of tog ncg", for a message; the text stays */
+const char *name_gradient(const momentum_group *group);
+
+/* After weights became infinite: the components whose gradient broke first, for a message. */
+const char *broken_group(const deepkd *kd);
+
+/* "tog+ncg 0.975 (weight decay), tcg 0.825" into text[size], cut where it is full. */
+void describe_groups(const deepkd *kd, char *text, size_t size);
+
+#endif

@@ -1,0 +1,239 @@
+/* See teacher_layer.h. */
+#include "distil/teacher.h"
+#include "cpu/cores.h"
+#include "deepkd.h"
+#include "net/device.h"
+#include "options.h"
+#include "net/parameters.h"
+#include "distil/teacher_gpu.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static const option teacher_options[] = {
+    {"cfg", OPTION_TEXT, offsetof(teacher, cfg), 0, 0, 0},
+    {"weights", OPTION_TEXT, offsetof(teacher, weights), 0, 0, 0},
+    {"resize", OPTION_INT, offsetof(teacher, resize), 0, 1, 0},
+    {0},
+};
+
+static void forward_nothing(layer l, network net)
+{
+    (void)l, (void)net;
+}
+
+static void release_nothing(layer l)
+{
+    (void)l;
+}
+
+void set_forward(layer *l, void (*forward)(layer, network))
+{
+    l->forward = forward;
+#ifdef GPU
+    l->forward_gpu = forward;
+#endif
+}
+
+void resize_pass_through(layer *l, network *net)
+{
+    layer resized = make_pass_through_layer(net, l->index);
+    resized.plugin = l->plugin;
+    set_forward(&resized, l->forward);
+    resized.release = l->release;
+    resized.resize = l->resize;
+    *l = resized;
+}
+
+int is_resizable(network *net)
+{
+    static const LAYER_TYPE types[] = {CONVOLUTIONAL, CROP,  MAXPOOL,      REGION,
+                                       YOLO,          ROUTE, SHORTCUT,     UPSAMPLE,
+                                       REORG,         BLANK, NORMALIZATION};
+    for (int i = 0; i < net->n; ++i) {
+        size_t k = 0, n = sizeof(types) / sizeof(*types);
+        while (k < n && net->layers[i].type != types[k]) ++k;
+        if (k == n) return 0;
+    }
+    return 1;
+}
+
+/*
+ * Darknet's commands look at the last layer for the network's output, its
+ * classes and truths. A copy of the student's output layer keeps them working;
+ * what must not count twice (its cost, its delta, its update) is cut off.
+ */
+layer make_pass_through_layer(network *net, int index)
+{
+    network before = *net;
+    before.n = index;
+    layer l = get_network_output_layer(&before);
+    l.type = BLANK;
+    l.index = index;
+    set_forward(&l, forward_nothing);
+    l.backward = forward_nothing;
+    l.update = 0;
+    l.delta = 0;
+    l.cost = 0;
+#ifdef GPU
+    l.backward_gpu = forward_nothing;
+    l.update_gpu = 0;
+    l.delta_gpu = 0;
+#endif
+    l.release = release_nothing;
+    l.resize = resize_pass_through;
+    l.workspace_size = 0;
+    return l;
+}
+
+static void release_teacher_layer(layer l)
+{
+    teacher *t = l.plugin;
+    if (on_gpu(t->student) && t->gpu) release_teacher_gpu(t);
+    if (t->net) detach_cores(t->net);
+    if (t->net) free_network(t->net);
+    free(t->input);
+    free(t->outputs.layer);
+    free(t->cfg);
+    free(t->weights);
+    free(t);
+}
+
+#ifdef GPU
+static void drop_from_gpu(const network *net, layer *l)
+{
+    float **buffers[] = {&l->delta_gpu, &l->weight_updates_gpu, &l->bias_updates_gpu,
+                         &l->scale_updates_gpu, &l->x_norm_gpu};
+    if (l->type == DROPOUT) l->delta_gpu = 0;
+    for (size_t k = 0; k < sizeof(buffers) / sizeof(*buffers); ++k) {
+        device_free(net, *buffers[k]);
+        *buffers[k] = 0;
+    }
+}
+#endif
+
+/* Inference needs no gradients; without a delta, forward_network need not clear it either. */
+static void drop_training_buffers(network *net)
+{
+    for (int i = 0; i < net->n; ++i) {
+        layer *l = net->layers + i;
+#ifdef GPU
+        if (on_gpu(net)) drop_from_gpu(net, l);
+#endif
+        if (l->type == YOLO || l->type == REGION) continue; /* their forward clears it */
+        if (l->type != DROPOUT) free(l->delta); /* a [dropout]'s delta is its neighbour's */
+        free(l->weight_updates);
+        free(l->bias_updates);
+        free(l->scale_updates);
+        l->delta = l->weight_updates = l->bias_updates = l->scale_updates = 0;
+    }
+}
+
+/* The teacher follows its student's size, when its cfg says so. */
+static void follow_student(teacher *t)
+{
+    if (!t->resize || (t->net->w == t->student->w && t->net->h == t->student->h)) return;
+    if (on_gpu(t->net) && t->gpu) unshare_outputs(t);
+    resize_network(t->net, t->student->w, t->student->h);
+    drop_training_buffers(t->net);
+    if (on_gpu(t->net) && t->gpu) share_outputs(t);
+}
+
+static void resize_teacher_layer(layer *l, network *net)
+{
+    teacher *t = l->plugin;
+    resize_pass_through(l, net);
+    if (t->net) follow_student(t);
+}
+
+layer parse_teacher(list *options, network *net, int index, char *cfgfile)
+{
+    if (index < 1 || index != net->n - 2)
+        kd_fail(
+            "%s: [teacher] is layer %d of %d: expected it, once, right before [deepkd_loss] "
+            "at the end of the file",
+            cfgfile, index, net->n);
+    teacher *t = kd_calloc(1, sizeof(*t));
+    t->lane = 1;
+    read_options(cfgfile, "[teacher]", options, teacher_options, t);
+    t->student = net;
+    layer l = make_pass_through_layer(net, index);
+    l.plugin = t;
+    set_forward(&l, forward_teacher_layer);
+    l.release = release_teacher_layer;
+    l.resize = resize_teacher_layer;
+    fprintf(stderr, "%5d teacher %s\n", index, t->cfg ? t->cfg : "");
+    return l;
+}
+
+/* 1 when a layer keeps more of each image in inference than its output and [maxpool]'s indexes.
+ */
+static int has_scratch(const network *net)
+{
+    for (int i = 0; i < net->n; ++i) {
+        layer l = net->layers[i];
+        if (l.type == CROP || l.type == NORMALIZATION || l.type == L2NORM || l.xnor) return 1;
+    }
+    return 0;
+}
+
+/*
+ * With the student's batch; on the GPU, where all of a network's outputs and deltas would be
+ * there at once, with one image, to which teacher_gpu.c adds what a batch really needs.
+ */
+static void make_network(teacher *t)
+{
+    t->own_batch = on_gpu(t->student) ? 1 : t->student->batch;
+    t->net = parse_network_cfg_batch(t->cfg, t->own_batch);
+    if (t->own_batch == t->student->batch || !has_scratch(t->net)) return;
+    free_network(t->net);
+    t->own_batch = t->student->batch;
+    t->net = parse_network_cfg_batch(t->cfg, t->own_batch);
+}
+
+void load_teacher(teacher *t, char *weights)
+{
+    network *student = t->student;
+    char *cfg = t->cfg;
+    make_network(t);
+    if (t->net->inputs != t->net->w * t->net->h * t->net->c)
+        kd_fail("%s: [net] inputs=%d: expected width x height x channels", cfg, t->net->inputs);
+    if (t->net->c != student->c)
+        kd_fail("%s: channels=%d: expected %d, as the student's", cfg, t->net->c, student->c);
+    t->outputs = find_outputs(t->net, cfg);
+    if (t->resize && !is_resizable(t->net))
+        kd_fail("%s: found a layer that Darknet cannot resize: expected [teacher] resize=0",
+                cfg);
+    load_whole_weights(t->net, weights, 0);
+    drop_training_buffers(t->net);
+    follow_student(t);
+    if (on_gpu(student)) attach_teacher_gpu(t);
+    else attach_cores(t->net, &t->outputs);
+}
+
+/* The student's images, each resized to the teacher's input. */
+static void resize_images(teacher *t)
+{
+    network *from = t->student, *to = t->net;
+    if (!t->input) t->input = kd_calloc((size_t)to->inputs * to->batch, sizeof(float));
+    for (int b = 0; b < from->batch; ++b) {
+        image im =
+            float_to_image(from->w, from->h, from->c, from->input + (size_t)b * from->inputs);
+        image resized = resize_image(im, to->w, to->h);
+        memcpy(t->input + (size_t)b * to->inputs, resized.data, to->inputs * sizeof(float));
+        free_image(resized);
+    }
+}
+
+void forward_teacher_layer(layer l, network net)
+{
+    teacher *t = l.plugin;
+    if (!t->net || t->idle || !net.train) return;
+    if (on_gpu(t->net)) {
+        finish_teacher_gpu(t);
+        return;
+    }
+    int same = t->net->w == t->student->w && t->net->h == t->student->h;
+    if (!same) resize_images(t);
+    network_predict(t->net, same ? t->student->input : t->input);
+}

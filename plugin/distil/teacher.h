@@ -1,0 +1,57 @@
+/*
+ * [teacher]: the network that the student learns from. In `distill` it runs on
+ * the student's own input images in inference mode (rolling batch-norm
+ * statistics), and nothing ever changes its weights. In every other command
+ * the section is read, and costs nothing.
+ */
+#ifndef KD_TEACHER_LAYER_H
+#define KD_TEACHER_LAYER_H
+
+#include "net/outputs.h"
+
+typedef struct {
+    char *cfg;     /* [teacher] cfg=, or NULL */
+    char *weights; /* [teacher] weights=, or NULL */
+    int resize;    /* [teacher] resize=: 1: its input is always as large as the student's */
+
+    network *net;     /* NULL until load_teacher */
+    network *student; /* whose input it sees */
+    net_outputs outputs;
+    float *input;  /* [batch][c][h][w] of the teacher's size; NULL until the sizes differ */
+    int idle;      /* 1: nobody needs the logits, forward does nothing */
+    int pulls;     /* 1: the host needs its predictions also when it runs on the GPU */
+    int own_batch; /* images for which its layers have memory of their own; on the GPU mostly 1
+                    */
+    int lane;      /* on the GPU, of its stream (patches/0030); the student's has another */
+    struct teacher_gpu *gpu; /* teacher_gpu.h; NULL on the CPU */
+} teacher;
+
+/* A registered layer's parser (patches/0001). */
+layer parse_teacher(list *options, network *net, int index, char *cfgfile);
+
+/*
+ * Makes the teacher ready for forward_teacher_layer: parses t->cfg with the
+ * student's batch and loads `weights`, which must fit it exactly. Exits on bad
+ * input, and on other input channels than the student's.
+ */
+void load_teacher(teacher *t, char *weights);
+
+/*
+ * Runs the teacher on the images in the student's input; only in training. On the GPU it has
+ * been running since the student's forward pass began, and this waits for it.
+ */
+void forward_teacher_layer(layer l, network net);
+
+/* A layer that hands on the output of the layers before it and has nothing of its own. */
+layer make_pass_through_layer(network *net, int index);
+
+/* Gives a layer its forward, on the CPU and on the GPU. */
+void set_forward(layer *l, void (*forward)(layer, network));
+
+/* Its resize: makes it anew, with the plugin's pointers. */
+void resize_pass_through(layer *l, network *net);
+
+/* 1 when Darknet's resize_network can give the network another size. */
+int is_resizable(network *net);
+
+#endif

@@ -1,0 +1,65 @@
+/*
+ * kd_row (kd_math.h) for many rows at once on the GPU, with the same formulas, the same rule
+ * for ties and the same double precision. One launch for all rows of a batch; nothing here
+ * waits for the GPU. GPU=1 builds only.
+ */
+#ifndef KD_MATH_KERNELS_H
+#define KD_MATH_KERNELS_H
+
+#include "math/kd_math.h"
+
+#include "cuda_runtime.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/*
+ * One row. The pointers are the GPU's and point at class 0; a class is `stride` floats behind
+ * the one before it, and an objectness one stride before class 0.
+ */
+typedef struct {
+    const float *student, *teacher; /* logits z and y */
+    float *tcg, *ncg;               /* -dL/dz is added to these; laid out as z */
+    int student_stride, teacher_stride;
+    int target;       /* the true class, or -1: the teacher's most confident one */
+    int next;         /* another row of the same student's prediction, or -1 */
+    int is_first;     /* 0: it is another's `next` */
+    float weight;     /* of TCG and NCG, or -1: the teacher's objectness */
+    float objectness; /* weight of the objectness' loss, which belongs to the TCG; 0: none */
+} kd_gpu_row;
+
+/* What was not finite, in the order in which they are looked at; KD_BROKEN_GROUP << g */
+enum {
+    KD_BROKEN_TEACHER = 1,
+    KD_BROKEN_STUDENT = 2,
+    KD_BROKEN_TCG = 4,
+    KD_BROKEN_NCG = 8,
+    KD_BROKEN_GROUP = 16,
+    KD_BROKEN_WEIGHTS = 128
+};
+
+/* What the GPU keeps of a run until the host asks; in the GPU's memory, zeros at first. */
+typedef struct {
+    double tcg, ncg; /* sums of losses */
+    unsigned broken; /* bits as above */
+    int batch;       /* in which the first of them was set */
+    unsigned done;   /* blocks that have ended; 0 between launches */
+} kd_gpu_state;
+
+/*
+ * Losses and deltas of rows[n] (n may be 0), all in the GPU's memory, on `stream`: the losses,
+ * times `weight` and the row's, are added to *state in an order that is always the same, the
+ * deltas to the rows' arrays. losses: [2 n], overwritten. 0 <= keep <= classes - 1; classes is
+ * at most 2^31. `batch` is for state->batch. What is not finite sets its bit. Returns the
+ * launch's status.
+ */
+cudaError_t kd_rows_gpu(const kd_loss_config *config, int classes, int keep, double weight,
+                        const kd_gpu_row *rows, int n, double *losses, kd_gpu_state *state,
+                        int batch, cudaStream_t stream);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,148 @@
+/* See device.h. */
+#include "net/device.h"
+#include "deepkd.h"
+
+#include "batchnorm_layer.h"
+#include "blas.h"
+#include "connected_layer.h"
+#include "convolutional_layer.h"
+#include "cuda.h"
+#include "deconvolutional_layer.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* ON_GPU(net, does this), else what follows; in a build without a GPU only that. */
+#ifdef GPU
+#define ON_GPU(net, ...)                                                                       \
+    if (on_gpu(net)) {                                                                         \
+        __VA_ARGS__;                                                                           \
+    } else
+#else
+#define ON_GPU(net, ...) (void)(net);
+#endif
+
+int count_gpus(void)
+{
+    int n = 0;
+#ifdef GPU
+    if (gpu_index >= 0) check_error(cudaGetDeviceCount(&n));
+#endif
+    return n;
+}
+
+void use_gpu(int gpu)
+{
+#ifdef GPU
+    cuda_set_device(gpu);
+#endif
+    (void)gpu;
+}
+
+void print_gpu(const network *net)
+{
+#ifdef GPU
+    struct cudaDeviceProp properties;
+    size_t available, all;
+    if (!on_gpu(net)) return;
+    check_error(cudaGetDeviceProperties(&properties, net->gpu_index));
+    check_error(cudaMemGetInfo(&available, &all));
+    printf("GPU %d: %s, %zu of %zu MiB in use, tf32 %s\n", net->gpu_index, properties.name,
+           (all - available) >> 20, all >> 20, net->tf32 ? "on" : "off");
+#endif
+    (void)net;
+}
+
+float *device_array(const network *net, size_t n)
+{
+    ON_GPU(net, return cuda_make_array(0, n ? n : 1))
+    return kd_calloc(n, sizeof(float));
+}
+
+void device_free(const network *net, float *x)
+{
+    ON_GPU(net, if (x) cuda_free(x))
+    free(x);
+}
+
+void device_clear(const network *net, size_t n, float *x)
+{
+    ON_GPU(net, check_error(cudaMemsetAsync(x, 0, n * sizeof(float), get_cuda_stream())))
+    memset(x, 0, n * sizeof(float));
+}
+
+void device_copy(const network *net, size_t n, float *from, float *to)
+{
+    ON_GPU(net, copy_gpu(n, from, 1, to, 1))
+    memcpy(to, from, n * sizeof(float));
+}
+
+void device_add(const network *net, size_t n, float a, float *x, float *y)
+{
+    ON_GPU(net, axpy_gpu(n, a, x, 1, y, 1))
+    axpy_cpu(n, a, x, 1, y, 1);
+}
+
+void device_push(const network *net, size_t n, float *host, float *x)
+{
+    ON_GPU(net, cuda_push_array(x, host, n))
+    if (x != host) memcpy(x, host, n * sizeof(float));
+}
+
+void device_pull(const network *net, size_t n, float *x, float *host)
+{
+    ON_GPU(net, cuda_pull_array(x, host, n))
+    if (x != host) memcpy(host, x, n * sizeof(float));
+}
+
+float *layer_output(const network *net, int i)
+{
+    ON_GPU(net, return net->layers[i].output_gpu)
+    return net->layers[i].output;
+}
+
+float *layer_delta(const network *net, int i)
+{
+    ON_GPU(net, return net->layers[i].delta_gpu)
+    return net->layers[i].delta;
+}
+
+int is_trained(const network *net, int i)
+{
+    ON_GPU(net, return net->layers[i].update_gpu != 0)
+    return net->layers[i].update != 0;
+}
+
+#ifdef GPU
+typedef void (*layer_transfer)(layer l);
+
+static void transfer(network *net, layer_transfer convolutional, layer_transfer deconvolutional,
+                     layer_transfer connected, layer_transfer batchnorm)
+{
+    for (int i = 0; on_gpu(net) && i < net->n; ++i) {
+        layer l = net->layers[i];
+        if (l.type == CONVOLUTIONAL) convolutional(l);
+        if (l.type == DECONVOLUTIONAL) deconvolutional(l);
+        if (l.type == CONNECTED) connected(l);
+        if (l.type == BATCHNORM) batchnorm(l);
+    }
+}
+#endif
+
+void pull_network(network *net)
+{
+#ifdef GPU
+    transfer(net, pull_convolutional_layer, pull_deconvolutional_layer, pull_connected_layer,
+             pull_batchnorm_layer);
+#endif
+    (void)net;
+}
+
+void push_network(network *net)
+{
+#ifdef GPU
+    transfer(net, push_convolutional_layer, push_deconvolutional_layer, push_connected_layer,
+             push_batchnorm_layer);
+#endif
+    (void)net;
+}

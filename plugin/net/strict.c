@@ -1,0 +1,171 @@
+/* See strict.h. */
+#include "net/strict.h"
+#include "deepkd.h"
+#include "options.h"
+
+#include "activations.h"
+#include "cost_layer.h"
+#include "option_list.h"
+#include "plugin.h"
+
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Keys of [net] that Darknet reads only for some of its policies. */
+static const char *const conditional_keys[] = {"steps", "scales", "step", "scale", "gamma",
+                                               "power", "B1",     "B2",   "eps",   0};
+static const char *const policies[] = {"random", "poly",    "constant", "step",
+                                       "exp",    "sigmoid", "steps",    0};
+
+static int is_one_of(const char *const *names, const char *name)
+{
+    for (; *names; ++names)
+        if (!strcmp(*names, name)) return 1;
+    return 0;
+}
+
+/* Does Darknet read this value as what it says? */
+static int is_known_value(const char *section, const char *key, char *value)
+{
+    if (!strcmp(key, "activation"))
+        return !strcmp(get_activation_string(get_activation(value)), value);
+    if (!strcmp(key, "policy")) return is_one_of(policies, value);
+    if (!strcmp(section, "[cost]") && !strcmp(key, "type"))
+        return !strcmp(get_cost_string(get_cost_type(value)), value);
+    return 1;
+}
+
+/*
+ * At this commit a 1x1 convolution reads its input as if its stride were 1, on the CPU alone:
+ * the same weights would mean something else on a GPU or in OpenCV.
+ */
+static void check_stride(char *file, char *section, list *options)
+{
+    if (strcmp(section, "[convolutional]") && strcmp(section, "[conv]")) return;
+    char *stride = option_find(options, "stride");
+    if (option_find_int_quiet(options, "size", 1) != 1 || !stride || atoi(stride) == 1) return;
+    option_place at = {file, section, "stride", stride};
+    bad_option(&at,
+               "1 where size=1, for Darknet's CPU ignores it there; a [maxpool] with size=1 "
+               "and this stride before it does the same");
+}
+
+/* Darknet's numbers; the least of those that size a buffer or divide is 1. */
+static const option number_table[] = {
+    {"batch", OPTION_INT, 0, 1, INT_MAX, 0},
+    {"subdivisions", OPTION_INT, 0, 1, INT_MAX, 0},
+    {"width", OPTION_INT, 0, 1, INT_MAX, 0},
+    {"height", OPTION_INT, 0, 1, INT_MAX, 0},
+    {"channels", OPTION_INT, 0, 1, INT_MAX, 0},
+    {"inputs", OPTION_INT, 0, 1, INT_MAX, 0},
+    {"time_steps", OPTION_INT, 0, 1, INT_MAX, 0},
+    {"max_crop", OPTION_INT, 0, 1, INT_MAX, 0},
+    {"min_crop", OPTION_INT, 0, 1, INT_MAX, 0},
+    {"max_batches", OPTION_INT, 0, INT_MIN, INT_MAX, 0},
+    {"burn_in", OPTION_INT, 0, 0, INT_MAX, 0},
+    {"step", OPTION_INT, 0, 1, INT_MAX, 0},
+    {"learning_rate", OPTION_REAL, 0, 0, 1e38, 0},
+    {"momentum", OPTION_REAL, 0, 0, 1, 0},
+    {"decay", OPTION_REAL, 0, 0, 1, 0},
+    {"power", OPTION_REAL, 0, 0, 1000, 0},
+    {"gamma", OPTION_REAL, 0, 0, 1000, 0},
+    {"scale", OPTION_REAL, 0, 0, 1000, 0},
+    {"angle", OPTION_REAL, 0, 0, 360, 0},
+    {"aspect", OPTION_REAL, 0, 0, 1000, 0},
+    {"saturation", OPTION_REAL, 0, 0, 1000, 0},
+    {"exposure", OPTION_REAL, 0, 0, 1000, 0},
+    {"hue", OPTION_REAL, 0, 0, 1, 0},
+    {"probability", OPTION_REAL, 0, 0, .9999, 0},
+    {"filters", OPTION_INT, 0, 1, INT_MAX, 0},
+    {"size", OPTION_INT, 0, 1, INT_MAX, 0},
+    {"stride", OPTION_INT, 0, 1, INT_MAX, 0},
+    {"pad", OPTION_INT, 0, 0, INT_MAX, 0},
+    {"padding", OPTION_INT, 0, 0, INT_MAX, 0},
+    {"groups", OPTION_INT, 0, 1, INT_MAX, 0},
+    {"output", OPTION_INT, 0, 1, INT_MAX, 0},
+    {"batch_normalize", OPTION_INT, 0, 0, 1, 0},
+    {"tf32", OPTION_INT, 0, 0, 1, 0},
+    {"reverse", OPTION_INT, 0, 0, 1, 0},
+    {"classes", OPTION_INT, 0, 1, INT_MAX, 0},
+    {"num", OPTION_INT, 0, 1, INT_MAX, 0},
+    {"max", OPTION_INT, 0, 1, 1000000, 0},
+    {"coords", OPTION_INT, 0, 1, INT_MAX, 0},
+    {"jitter", OPTION_REAL, 0, 0, .9999, 0},
+    {"random", OPTION_INT, 0, 0, 1, 0},
+    {"softmax", OPTION_INT, 0, 0, 1, 0},
+    {"background", OPTION_INT, 0, 0, 1, 0},
+    {"rescore", OPTION_INT, 0, 0, 1, 0},
+    {"bias_match", OPTION_INT, 0, 0, 1, 0},
+    {"thresh", OPTION_REAL, 0, 0, 1, 0},
+    {"ignore_thresh", OPTION_REAL, 0, 0, 1, 0},
+    {"truth_thresh", OPTION_REAL, 0, 0, 1, 0},
+    {"object_scale", OPTION_REAL, 0, 0, 1e6, 0},
+    {"noobject_scale", OPTION_REAL, 0, 0, 1e6, 0},
+    {"class_scale", OPTION_REAL, 0, 0, 1e6, 0},
+    {"coord_scale", OPTION_REAL, 0, 0, 1e6, 0},
+    {0},
+};
+
+/* "-1,8" in [route] or [shortcut]: layers above this one */
+static void check_sources(const option_place *at, int layer)
+{
+    char *text = (char *)at->value;
+    do {
+        char *begin = text + (*text == ',');
+        long source = strtol(begin, &text, 10);
+        if (source < 0) source += layer;
+        if (text == begin || (*text && *text != ',') || source < 0 || source >= layer)
+            bad_option(at, "layers above this one");
+    } while (*text);
+}
+
+static void check_numbers(char *file, char *section, list *options, int layer)
+{
+    int sources = 0;
+    for (node *n = options->front; n; n = n->next) {
+        kvp *pair = n->val;
+        option_place at = {file, section, pair->key, pair->val};
+        const option *o = find_option(number_table, pair->key);
+        if (!strcmp(pair->key, "from") || !strcmp(pair->key, "layers")) {
+            check_sources(&at, layer);
+            ++sources;
+        }
+        if (o) check_number(&at, o);
+    }
+    if (!strcmp(section, "[yolo]") && !option_find(options, "anchors"))
+        kd_fail("%s: [yolo] found no anchors=, expected them", file);
+    int is_shortcut = !strcmp(section, "[shortcut]");
+    if (!sources && (is_shortcut || !strcmp(section, "[route]")))
+        kd_fail("%s: %s found no %s=, expected layers above this one", file, section,
+                is_shortcut ? "from" : "layers");
+}
+
+static void check_batch(char *file, list *options)
+{
+    int batch = option_find_int_quiet(options, "batch", 1);
+    int subdivisions = option_find_int_quiet(options, "subdivisions", 1);
+    if (batch % subdivisions)
+        kd_fail("%s: [net] subdivisions=%d: expected a divisor of batch=%d", file, subdivisions,
+                batch);
+}
+
+void strict_section(char *file, char *section, list *options, int layer, int parsed)
+{
+    if (find_plugin_layer(section)) return; /* it has been read by read_options */
+    if (!parsed) {
+        check_numbers(file, section, options, layer);
+        if (layer < 0) check_batch(file, options);
+        return;
+    }
+    int is_net = !strcmp(section, "[net]") || !strcmp(section, "[network]");
+    for (node *n = options->front; n; n = n->next) {
+        kvp *pair = n->val;
+        option_place at = {file, section, pair->key, pair->val};
+        int known = pair->used || (is_net && is_one_of(conditional_keys, pair->key));
+        if (!known) bad_option(&at, "a key that Darknet knows in this section, once");
+        if (!is_known_value(section, pair->key, pair->val))
+            bad_option(&at, "a value that Darknet knows");
+    }
+    check_stride(file, section, options);
+}

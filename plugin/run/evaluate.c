@@ -1,0 +1,206 @@
+/* See evaluate.h. */
+#include "run/evaluate.h"
+#include "deepkd.h"
+#include "run/detect.h"
+#include "net/device.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+double merit(const evaluation *e)
+{
+    return e->by == METRIC_LOSS ? -e->loss : e->score[0];
+}
+
+/* How many classes come before the target: 0 is a hit. */
+static int rank_of(const float *logits, int classes, int target)
+{
+    int rank = 0;
+    for (int j = 0; j < classes; ++j)
+        rank += logits[j] > logits[target] || (logits[j] == logits[target] && j < target);
+    return rank;
+}
+
+static double cross_entropy(const float *logits, int classes, int target)
+{
+    double largest = logits[0], sum = 0;
+    for (int j = 1; j < classes; ++j) largest = fmax(largest, logits[j]);
+    for (int j = 0; j < classes; ++j) sum += exp(logits[j] - largest);
+    return largest - logits[target] + log(sum);
+}
+
+int evaluate_classifier(network *net, const net_outputs *outputs, const image_list *list, int k,
+                        int threads, const volatile sig_atomic_t *stop, evaluation *result)
+{
+    int classes = outputs->classes, done = 0;
+    evaluation total = {METRIC_TOP1, 0, {0, 0}, k};
+    loader *images = make_loader(list, net, net->batch, 0, threads, 0);
+    start_loading(images, 0, net->w, net->h);
+    while (done < list->n && !*stop) {
+        loaded_images input = finish_loading(images);
+        start_loading(images, done + net->batch, net->w, net->h);
+        network_predict(net, input.images);
+        pull_logits(net, outputs);
+        for (int b = 0; b < net->batch && done < list->n; ++b, ++done) {
+            const float *logits = output_logits(net, outputs, 0) + (size_t)b * classes;
+            int target = list->targets[input.indices[b]];
+            int rank = rank_of(logits, classes, target);
+            total.score[0] += rank == 0;
+            total.score[1] += rank < k;
+            total.loss += cross_entropy(logits, classes, target);
+        }
+    }
+    free_loader(images);
+    if (done < list->n) return 0;
+    *result = total;
+    result->loss /= done;
+    for (int i = 0; i < 2; ++i) result->score[i] /= done;
+    return 1;
+}
+
+void free_found_boxes(found_boxes f)
+{
+    free(f.truths.boxes);
+    free(f.found.boxes);
+}
+
+/* A teacher on the GPU has no memory left for the deltas that come with a loss. */
+static int knows_loss(const network *net, const net_outputs *outputs)
+{
+    return layer_delta(net, outputs->layer[0]) != 0;
+}
+
+static void forward_output(layer l, network *net, network in)
+{
+#ifdef GPU
+    if (on_gpu(net)) {
+        in.input_gpu = layer_output(net, in.index - 1);
+        l.forward_gpu(l, in);
+        return;
+    }
+#endif
+    (void)net;
+    l.forward(l, in);
+}
+
+/* What Darknet's output layers say of the image that the network has just seen. */
+static double detection_loss(network *net, const net_outputs *outputs, float *truth)
+{
+    network in = *net;
+    size_t seen = (size_t)-1; /* beyond the first images, to which [region] adds a loss */
+    double loss = 0;
+    in.train = 1;
+    in.truth = truth;
+    in.seen = &seen;
+    for (int o = 0; o < outputs->n; ++o) {
+        layer l = net->layers[outputs->layer[o]];
+        in.index = outputs->layer[o];
+        in.input = output_logits(net, outputs, o);
+        forward_output(l, net, in);
+        loss += *l.cost;
+    }
+    return loss / outputs->n;
+}
+
+static void append_truth(found_boxes *boxes, ap_box truth)
+{
+    if (boxes->map) truth.class = boxes->map[truth.class];
+    ap_append(&boxes->truths, truth);
+}
+
+/* An image's labels as truths in pixels */
+static void append_labels(found_boxes *boxes, image_labels labels, long image, int width,
+                          int height)
+{
+    for (int i = 0; i < labels.n; ++i) {
+        labelled_box b = labels.boxes[i];
+        double w = (double)b.w * width, h = (double)b.h * height;
+        append_truth(boxes, (ap_box){.image = image,
+                                     .class = b.class,
+                                     .x = (double)b.x * width - w / 2,
+                                     .y = (double)b.y * height - h / 2,
+                                     .w = w,
+                                     .h = h});
+    }
+}
+
+/* The known truths of the list's images: a list may have but some of them. */
+static void append_known(found_boxes *boxes, const annotations *known, const image_list *list)
+{
+    long *ids = kd_calloc(list->n, sizeof(long));
+    for (int i = 0; i < list->n; ++i) {
+        ids[i] = coco_image_id(list->paths[i]);
+        if (!has_image(known, ids[i]))
+            kd_fail("%s: found no image %ld in annotations=, expected it there", list->paths[i],
+                    ids[i]);
+    }
+    qsort(ids, list->n, sizeof(long), compare_ids);
+    for (int i = 1; i < list->n; ++i)
+        if (ids[i] == ids[i - 1])
+            kd_fail("image %ld: found twice in the validation list, expected it once", ids[i]);
+    for (int i = 0; i < known->truths.n; ++i) {
+        ap_box truth = known->truths.boxes[i];
+        if (bsearch(&truth.image, ids, list->n, sizeof(long), compare_ids))
+            append_truth(boxes, truth);
+    }
+    free(ids);
+}
+
+static int keep_quiet(region_figures f)
+{
+    (void)f;
+    return 0;
+}
+
+/* One image: adds its loss, and its boxes to what has been found. */
+static void evaluate_image(network *net, const net_outputs *outputs, const image_list *list,
+                           const annotations *known, const loaded_images *input, int i,
+                           double *loss, found_boxes *boxes)
+{
+    size_t inputs = (size_t)net->w * net->h * net->c;
+    int index = input->indices[i], width = input->sizes[2 * i],
+        height = input->sizes[2 * i + 1];
+    network_predict(net, input->images + i * inputs);
+    int takes_truths = !boxes || !boxes->map || net->layers[outputs->layer[0]].map;
+    if (takes_truths && knows_loss(net, outputs))
+        *loss += detection_loss(net, outputs, input->truths + (size_t)i * net->truths);
+    else *loss = NAN;
+    if (!boxes) return;
+    long id = known ? coco_image_id(list->paths[index]) : index;
+    if (!detect_boxes(net, width, height, id, DETECT_THRESHOLD, DETECT_NMS, &boxes->found))
+        *loss = NAN;
+    if (!known) append_labels(boxes, list->labels[index], id, width, height);
+}
+
+int evaluate_detector(network *net, const net_outputs *outputs, const image_list *list,
+                      const annotations *known, int threads, const volatile sig_atomic_t *stop,
+                      evaluation *result, found_boxes *boxes)
+{
+    int batch = net->batch, done = 0;
+    int (*hook)(region_figures) = region_hook;
+    double loss = 0;
+    if (boxes && known) append_known(boxes, known, list);
+    region_hook = keep_quiet;
+    set_batch_network(net, 1); /* Darknet reads detections of one image, or of two flipped */
+    loader *images = make_loader(list, net, threads, 0, threads, 0);
+    start_loading(images, 0, net->w, net->h);
+    while (done < list->n && !*stop) {
+        loaded_images input = finish_loading(images);
+        start_loading(images, done + threads, net->w, net->h);
+        for (int i = 0; i < threads && done < list->n; ++i, ++done)
+            evaluate_image(net, outputs, list, known, &input, i, &loss, boxes);
+    }
+    free_loader(images);
+    set_batch_network(net, batch);
+    region_hook = hook;
+    if (done < list->n) return 0;
+    *result = (evaluation){METRIC_LOSS, isnan(loss) ? NAN : loss / done, {NAN, NAN}, 0};
+    if (!boxes) return 1;
+    ap_result ap = average_precision(&boxes->truths, &boxes->found, outputs->classes);
+    result->by = METRIC_MAP;
+    result->score[0] = ap.map50;
+    result->score[1] = ap.map;
+    free_ap_result(ap);
+    return 1;
+}
