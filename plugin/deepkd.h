@@ -65,25 +65,7 @@
 #ifndef DEEPKD_H
 #define DEEPKD_H
 
-#include "darknet.h"
-
-/* The three parts of the student's gradient (DeepKD). */
-typedef enum { KD_TOG, KD_TCG, KD_NCG, KD_COMPONENTS } kd_component;
-extern const char *const kd_component_name[KD_COMPONENTS]; /* "tog", "tcg", "ncg" */
-
 /* Registers the sections and commands; Darknet's main calls it (-DPLUGIN_INIT). */
 void deepkd_init(void);
-
-/* One line on stderr, then exit status 1. The format needs no newline. */
-void kd_fail(const char *format, ...) __attribute__((noreturn, format(printf, 1, 2)));
-
-/* calloc that does not come back without memory. */
-void *kd_calloc(size_t n, size_t size);
-
-/* n numbers, not set, where vectors of any processor may stand; free. As kd_calloc. */
-float *kd_vectors(size_t n);
-
-/* A copy of a string that kd_calloc made. */
-char *kd_copy(const char *text);
 
 #endif

@@ -1,6 +1,6 @@
 /* See options.h. */
 #include "options.h"
-#include "deepkd.h"
+#include "support.h"
 
 #include "option_list.h"
 

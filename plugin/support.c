@@ -1,5 +1,5 @@
-/* The few helpers that all files share; see deepkd.h. */
-#include "deepkd.h"
+/* See support.h. */
+#include "support.h"
 
 #include <pthread.h>
 #include <stdarg.h>
@@ -7,8 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-const char *const kd_component_name[KD_COMPONENTS] = {"tog", "tcg", "ncg"};
 
 void kd_fail(const char *format, ...)
 {
@@ -45,4 +43,20 @@ float *kd_vectors(size_t n)
 char *kd_copy(const char *text)
 {
     return strcpy(kd_calloc(strlen(text) + 1, 1), text);
+}
+
+/* splitmix64's finalizer: neighbouring numbers give unrelated seeds */
+unsigned derive_seed(uint64_t seed, uint64_t number)
+{
+    uint64_t z = seed * 0x9E3779B97F4A7C15ULL + number + 1;
+    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9ULL;
+    z = (z ^ (z >> 27)) * 0x94D049BB133111EBULL;
+    return (unsigned)((z ^ (z >> 31)) >> 32);
+}
+
+uint64_t kd_hash(uint64_t hash, const void *bytes, size_t n)
+{
+    const unsigned char *p = bytes;
+    for (size_t i = 0; i < n; ++i) hash = (hash ^ p[i]) * 1099511628211ULL;
+    return hash;
 }

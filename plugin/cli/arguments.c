@@ -1,6 +1,6 @@
 /* See arguments.h. */
 #include "cli/arguments.h"
-#include "deepkd.h"
+#include "support.h"
 #include "options.h"
 
 #include <ctype.h>

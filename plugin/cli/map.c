@@ -1,7 +1,7 @@
 /* See map.h. */
 #include "cli/map.h"
 #include "cli/arguments.h"
-#include "deepkd.h"
+#include "support.h"
 #include "run/detect.h"
 #include "run/evaluate.h"
 #include "net/parameters.h"

@@ -8,7 +8,7 @@
  * export undoes wrap to the byte, but for blank lines at the end and Windows line ends.
  */
 #include "cli/tools.h"
-#include "deepkd.h"
+#include "support.h"
 #include "cli/map.h"
 
 #include "utils.h"

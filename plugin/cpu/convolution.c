@@ -1,6 +1,6 @@
 /* See convolution.h. */
 #include "cpu/convolution.h"
-#include "deepkd.h"
+#include "support.h"
 #include "cpu/onednn.h"
 
 #include "col2im.h"

@@ -1,7 +1,7 @@
 /* See cores.h. */
 #include "cpu/cores.h"
 #include "cpu/convolution.h"
-#include "deepkd.h"
+#include "support.h"
 #include "cpu/filters.h"
 #include "net/memory_plan.h"
 

@@ -9,6 +9,7 @@
 #ifndef KD_CORES_H
 #define KD_CORES_H
 
+#include "math/kd_math.h"
 #include "net/outputs.h"
 
 /*

@@ -1,6 +1,6 @@
 /* See onednn.h. oneDNN's C interface, version 2. */
 #include "cpu/onednn.h"
-#include "deepkd.h"
+#include "support.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,6 +1,6 @@
 /* See annotations.h. */
 #include "data/annotations.h"
-#include "deepkd.h"
+#include "support.h"
 
 #include "utils.h"
 

@@ -1,6 +1,6 @@
 /* See labels.h. */
 #include "data/labels.h"
-#include "deepkd.h"
+#include "support.h"
 
 #include "utils.h"
 

@@ -1,12 +1,11 @@
 /* See loader.h. */
 #include "data/loader.h"
-#include "deepkd.h"
+#include "support.h"
 
 #include "image.h"
 #include "stb_image.h"
 #include "utils.h"
 
-#include <errno.h>
 #include <math.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -17,89 +16,6 @@
 #define CHANNELS 3      /* Darknet trains on colour images */
 #define LEAST_SIDE .001 /* of a box, as in fill_truth_detection */
 
-static int find_target(const char *file, const char *path, char **labels, int classes)
-{
-    int target = -1;
-    for (int j = 0; j < classes; ++j) {
-        if (!strstr(path, labels[j])) continue;
-        if (target >= 0)
-            kd_fail("%s: %s: found the labels %s and %s in it, expected one", file, path,
-                    labels[target], labels[j]);
-        target = j;
-    }
-    if (target < 0) kd_fail("%s: %s: found no label in it, expected one", file, path);
-    return target;
-}
-
-static void check_image_file(const char *file, const char *path)
-{
-    struct stat info;
-    if (stat(path, &info)) kd_fail("%s: %s: %s", file, path, strerror(errno));
-    if (!S_ISREG(info.st_mode) || !info.st_size)
-        kd_fail("%s: %s: found an empty file, expected an image", file, path);
-}
-
-char **read_names(char *file, int classes)
-{
-    list *lines = get_paths(file);
-    if (lines->size != classes)
-        kd_fail("%s: found %d labels, expected %d (classes= of the data file)", file,
-                lines->size, classes);
-    char **labels = (char **)list_to_array(lines);
-    free_list(lines);
-    for (int j = 0; j < classes; ++j)
-        if (!*labels[j]) kd_fail("%s: line %d: found nothing, expected a label", file, j + 1);
-    return labels;
-}
-
-/* The paths of a list, all of them files; no targets or labels yet. */
-static image_list read_paths(char *list_file)
-{
-    list *lines = get_paths(list_file);
-    image_list images = {(char **)list_to_array(lines), 0, 0, lines->size};
-    free_list(lines);
-    for (int i = 0; i < images.n; ++i) {
-        if (!*images.paths[i])
-            kd_fail("%s: line %d: found nothing, expected an image", list_file, i + 1);
-        check_image_file(list_file, images.paths[i]);
-    }
-    return images;
-}
-
-image_list read_image_list(char *list_file, char *label_file, int classes)
-{
-    char **labels = read_names(label_file, classes);
-    image_list images = read_paths(list_file);
-    images.targets = kd_calloc(images.n, sizeof(int));
-    for (int i = 0; i < images.n; ++i)
-        images.targets[i] = find_target(list_file, images.paths[i], labels, classes);
-    free_ptrs((void **)labels, classes);
-    return images;
-}
-
-/* May the image be without a label file? */
-static int needs_no_labels(char *path, const char *label_file, const annotations *known)
-{
-    long id = coco_image_id(path);
-    return access(label_file, F_OK) && known && has_image(known, id) && !has_truths(known, id);
-}
-
-image_list read_box_list(char *list_file, int classes, int most, const annotations *known)
-{
-    image_list images = read_paths(list_file);
-    int empty = 0;
-    images.labels = kd_calloc(images.n, sizeof(image_labels));
-    for (int i = 0; i < images.n; ++i) {
-        char *file = label_path(images.paths[i]);
-        if (!needs_no_labels(images.paths[i], file, known))
-            images.labels[i] = read_labels(file, classes, most);
-        empty += !images.labels[i].n;
-        free(file);
-    }
-    if (empty) printf("%s: %d of %d images without objects\n", list_file, empty, images.n);
-    return images;
-}
-
 /* A decoded image: [h][w][CHANNELS] bytes, or NULL. */
 typedef struct {
     int w, h;
@@ -108,7 +24,7 @@ typedef struct {
 
 /* A batch that is loading, or has been loaded. */
 typedef struct {
-    loaded_images loaded;
+    image_batch loaded;
     size_t room;       /* floats that loaded.images has room for */
     uint64_t position; /* of its first image */
     int width, height;
@@ -139,15 +55,6 @@ struct loader {
     pixels *cache; /* [list->n], or NULL; what is in it stays as it is */
     size_t cached; /* bytes */
 };
-
-/* splitmix64's finalizer: neighbouring numbers give unrelated seeds */
-unsigned int derive_seed(uint64_t seed, uint64_t number)
-{
-    uint64_t z = seed * 0x9E3779B97F4A7C15ULL + number + 1;
-    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9ULL;
-    z = (z ^ (z >> 27)) * 0x94D049BB133111EBULL;
-    return (unsigned int)((z ^ (z >> 31)) >> 32);
-}
 
 /* NULL bytes when the file is no image that can be decoded to its end. */
 #ifdef OPENCV
@@ -314,9 +221,9 @@ static void load_one(const loader *l, load *to, int i, pixels p)
     const network *net = &l->net;
     int index = to->loaded.indices[i];
     float *truth = to->loaded.truths + (size_t)i * l->net.truths;
-    size_t inputs = (size_t)to->width * to->height * CHANNELS;
+    size_t inputs = to->loaded.inputs;
     image im = to_floats(p), ready;
-    srand(derive_seed(l->seed, to->position + i));
+    srand(to->loaded.seeds[i]);
     memset(truth, 0, l->net.truths * sizeof(float));
     to->loaded.sizes[2 * i] = im.w;
     to->loaded.sizes[2 * i + 1] = im.h;
@@ -408,9 +315,13 @@ loader *make_loader(const image_list *list, network *net, int images, int augmen
     l->epoch = (uint64_t)-1; /* none is shuffled yet */
     if (augment) l->cache = kd_calloc(list->n, sizeof(pixels));
     for (int i = 0; i < LOADS; ++i) {
-        loaded_images *to = &l->loads[i].loaded;
+        image_batch *to = &l->loads[i].loaded;
         to->truths = kd_calloc((size_t)images * l->net.truths, sizeof(float));
+        to->n = images;
+        to->views = 1;
+        to->n_truths = l->net.truths;
         to->indices = kd_calloc(images, sizeof(int));
+        to->seeds = kd_calloc(images, sizeof(unsigned));
         to->sizes = kd_calloc(images, 2 * sizeof(int));
     }
     start_workers(l);
@@ -421,10 +332,11 @@ void free_loader(loader *l)
 {
     stop_workers(l);
     for (int i = 0; i < LOADS; ++i) {
-        loaded_images *to = &l->loads[i].loaded;
+        image_batch *to = &l->loads[i].loaded;
         free(to->images);
         free(to->truths);
         free(to->indices);
+        free(to->seeds);
         free(to->sizes);
     }
     for (int i = 0; l->cache && i < l->list->n; ++i) free(l->cache[i].bytes);
@@ -452,7 +364,8 @@ static void shuffle_epoch(loader *l, uint64_t epoch)
 /* Makes room for the images that are about to be loaded. */
 static void reserve(const loader *l, load *to)
 {
-    size_t needed = (size_t)l->images * to->width * to->height * CHANNELS;
+    to->loaded.inputs = to->width * to->height * CHANNELS;
+    size_t needed = (size_t)l->images * to->loaded.inputs;
     if (to->room >= needed) return;
     free(to->loaded.images);
     to->loaded.images = kd_calloc(needed, sizeof(float));
@@ -471,6 +384,7 @@ void start_loading(loader *l, uint64_t position, int width, int height)
     for (int i = 0; i < l->images; ++i) {
         shuffle_epoch(l, (position + i) / l->list->n);
         to->loaded.indices[i] = l->order[(position + i) % l->list->n];
+        to->loaded.seeds[i] = derive_seed(l->seed, position + i);
     }
     pthread_mutex_lock(&l->mutex);
     ++l->started;
@@ -478,7 +392,7 @@ void start_loading(loader *l, uint64_t position, int width, int height)
     pthread_mutex_unlock(&l->mutex);
 }
 
-loaded_images finish_loading(loader *l)
+image_batch finish_loading(loader *l)
 {
     load *to = l->loads + l->fetched++ % LOADS;
     pthread_mutex_lock(&l->mutex);

@@ -1,110 +1,27 @@
 /* See deepkd_loss_layer.h. */
 #include "distil/deepkd_loss.h"
 #include "distil/deepkd_loss_gpu.h"
-#include "net/device.h"
 #include "distil/groups.h"
-#include "options.h"
+#include "distil/student_gpu.h"
+#include "net/device.h"
 #include "net/parameters.h"
+#include "net/pass_through.h"
+#include "support.h"
 
 #include "network.h"
 
-#include <limits.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define TO(field) offsetof(deepkd_options, field)
-#define MOST 0.9999 /* a momentum of 1 never forgets */
-static const option deepkd_option_table[] = {
-    {"method", OPTION_CHOICE, TO(method), 0, 0, "kd|dkd"},
-    {"trainer", OPTION_CHOICE, TO(trainer), 0, 0, "deepkd|dot|sgd"},
-    {"activation", OPTION_CHOICE, TO(activation), 0, 0, "softmax|logistic"},
-    {"temperature", OPTION_REAL, TO(temperature), .01, 1000, 0},
-    {"task_weight", OPTION_REAL, TO(task_weight), 0, 1e6, 0},
-    {"teacher_weight", OPTION_REAL, TO(teacher_weight), 0, 1e6, 0},
-    {"alpha", OPTION_REAL, TO(alpha), 0, 1e6, 0},
-    {"beta", OPTION_REAL, TO(beta), 0, 1e6, 0},
-    {"warmup", OPTION_INT, TO(warmup), 0, INT_MAX, 0},
-    {"logit_standardization", OPTION_INT, TO(standardize), 0, 1, 0},
-    {"topk_schedule", OPTION_CHOICE, TO(topk_schedule), 0, 0, "dynamic|static|off"},
-    {"topk", OPTION_INT, TO(topk), 1, INT_MAX, 0},
-    {"topk_phases", OPTION_PAIR, TO(topk_phases), 0, 1, 0},
-    {"rows", OPTION_CHOICE, TO(rows), 0, 0, "truth|dense"},
-    {"feature_nms", OPTION_INT, TO(feature_nms), 0, 1, 0},
-    {"objectness_weight", OPTION_REAL, TO(objectness_weight), 0, 1e6, 0},
-    {"delta_tog", OPTION_REAL, TO(delta[KD_TOG]), -1, 1, 0},
-    {"delta_tcg", OPTION_REAL, TO(delta[KD_TCG]), -1, 1, 0},
-    {"delta_ncg", OPTION_REAL, TO(delta[KD_NCG]), -1, 1, 0},
-    {"momentum_tog", OPTION_REAL, TO(momentum[KD_TOG]), 0, MOST, 0},
-    {"momentum_tcg", OPTION_REAL, TO(momentum[KD_TCG]), 0, MOST, 0},
-    {"momentum_ncg", OPTION_REAL, TO(momentum[KD_NCG]), 0, MOST, 0},
-    {"decay_component", OPTION_CHOICE, TO(decay_component), 0, 0, "tog|tcg|ncg"},
-    {0},
-};
-
-static const deepkd_options defaults = {
-    .method = KD_METHOD_KD,
-    .trainer = TRAINER_DEEPKD,
-    .activation = -1,
-    .temperature = 4,
-    .task_weight = 1,
-    .teacher_weight = 1,
-    .alpha = 1,
-    .beta = 8,
-    .topk_schedule = KD_TOPK_DYNAMIC,
-    .topk_phases = {.3, .7},
-    .delta = {NAN, NAN, NAN},
-    .momentum = {NAN, NAN, NAN},
-    .decay_component = KD_TOG,
-};
-
-static void free_deltas(deepkd *kd)
-{
-    for (int c = KD_TCG; c <= KD_NCG; ++c) {
-        for (int o = 0; kd->delta[c] && o < kd->outputs.n; ++o)
-            device_free(kd->net, kd->delta[c][o]);
-        free(kd->delta[c]);
-    }
-}
-
-/* For the present size of the student. */
-static void allocate_deltas(deepkd *kd)
-{
-    for (int c = KD_TCG; c <= KD_NCG; ++c) {
-        kd->delta[c] = kd_calloc(kd->outputs.n, sizeof(float *));
-        for (int o = 0; o < kd->outputs.n; ++o) {
-            layer l = kd->net->layers[kd->outputs.layer[o]];
-            kd->delta[c][o] = device_array(kd->net, (size_t)l.batch * l.inputs);
-        }
-    }
-}
-
-static void release_deepkd_loss_layer(layer l)
-{
-    deepkd *kd = l.plugin;
-    if (on_gpu(kd->net)) release_deepkd_loss_gpu(kd);
-    free_deltas(kd);
-    free_pairs(&kd->source);
-    free(kd->outputs.layer);
-    free(kd->rows.rows);
-    free(kd->scratch);
-    free(kd);
-}
 
 static void resize_deepkd_loss_layer(layer *l, network *net)
 {
     deepkd *kd = l->plugin;
     resize_pass_through(l, net);
     if (!kd->groups) return;
-    free_deltas(kd);
-    allocate_deltas(kd);
+    free_student_deltas(kd);
+    allocate_student_deltas(kd);
     resize_groups(kd);
-}
-
-deepkd *find_deepkd(network *net)
-{
-    layer last = net->layers[net->n - 1];
-    return last.forward == forward_deepkd_loss_layer ? last.plugin : 0;
 }
 
 layer parse_deepkd_loss(list *options, network *net, int index, char *cfgfile)
@@ -116,37 +33,15 @@ layer parse_deepkd_loss(list *options, network *net, int index, char *cfgfile)
     if (index < 2 || net->layers[index - 1].forward != forward_teacher_layer)
         kd_fail("%s: found no [teacher] right before [deepkd_loss]", cfgfile);
     deepkd *kd = kd_calloc(1, sizeof(*kd));
-    kd->options = defaults;
-    read_options(cfgfile, "[deepkd_loss]", options, deepkd_option_table, &kd->options);
+    kd->options = read_deepkd_options(options, cfgfile, &kd->loss_config);
     kd->net = net;
     kd->teacher = net->layers[index - 1].plugin;
-    layer l = make_pass_through_layer(net, index);
+    layer l = make_pass_through_layer(net, index, forward_deepkd_loss_layer);
     l.plugin = kd;
-    set_forward(&l, forward_deepkd_loss_layer);
-    l.release = release_deepkd_loss_layer;
+    l.release = release_student;
     l.resize = resize_deepkd_loss_layer;
     fprintf(stderr, "%5d deepkd loss %39d\n", index, l.outputs);
     return l;
-}
-
-double component_momentum(const deepkd *kd, kd_component c)
-{
-    const deepkd_options *o = &kd->options;
-    const double deepkd_delta[] = {.075, -.075, o->method == KD_METHOD_DKD ? .05 : .075};
-    const double dot_delta[] = {-.075, .075, .075};
-    double base = kd->net->momentum;
-    if (o->trainer == TRAINER_SGD) return base;
-    if (o->trainer == TRAINER_DOT) return base + dot_delta[c];
-    if (!isnan(o->momentum[c])) return o->momentum[c];
-    return base + (isnan(o->delta[c]) ? deepkd_delta[c] : o->delta[c]);
-}
-
-int is_active(const deepkd *kd, kd_component c)
-{
-    const deepkd_options *o = &kd->options;
-    if (c == KD_TOG) return o->task_weight > 0;
-    if (c == KD_TCG) return o->teacher_weight * (o->alpha + o->objectness_weight) > 0;
-    return o->teacher_weight > 0 && (o->method == KD_METHOD_KD || o->beta > 0);
 }
 
 /* Only trainer=deepkd takes the momenta from the options; nothing may be ignored. */
@@ -166,10 +61,10 @@ static void check_momenta(const deepkd *kd, const char *cfg)
 {
     for (int c = 0; c < KD_COMPONENTS; ++c) {
         double momentum = component_momentum(kd, c);
-        if (momentum < 0 || momentum > MOST)
+        if (momentum < 0 || momentum > KD_MOST_MOMENTUM)
             kd_fail("%s: [deepkd_loss] momentum of %s is %g ([net] momentum=%g and its delta): "
                     "expected 0 to %g",
-                    cfg, kd_component_name[c], momentum, kd->net->momentum, MOST);
+                    cfg, kd_component_name[c], momentum, kd->net->momentum, KD_MOST_MOMENTUM);
     }
 }
 
@@ -224,9 +119,31 @@ static void find_both_outputs(deepkd *kd, const char *cfg)
          memcmp(ours.map, theirs.map, ours.map_size * sizeof(int))))
         kd_fail("%s: map=: found another one than the teacher's (%s), expected the same", cfg,
                 t->cfg);
-    kd->source = (row_source){
-        kd->net, t->net, kd->outputs, t->outputs, kd->options.rows, kd->options.feature_nms, 0};
+    kd->source = (row_source){.student = kd->net,
+                              .teacher = t->net,
+                              .student_outputs = kd->outputs,
+                              .teacher_outputs = t->outputs,
+                              .kind = kd->options.rows,
+                              .feature_nms = kd->options.feature_nms,
+                              .views = kd->loss_config.method->views,
+                              .view_pairs = kd->loss_config.method->pair};
     kd->teacher->pulls = needs_teacher(&kd->source);
+}
+
+/* What a method needs that is not always there */
+static void check_method(const deepkd *kd, const char *cfg)
+{
+    const kd_method *m = kd->loss_config.method;
+    if (m->views > 1 && is_detector(&kd->outputs))
+        kd_fail("%s: [deepkd_loss] method=%s compares views of an image: expected a classifier",
+                cfg, m->name);
+    if (kd->net->batch % m->views)
+        kd_fail("%s: [net] batch / subdivisions is %d: expected a multiple of the %d views of "
+                "method=%s",
+                cfg, kd->net->batch, m->views, m->name);
+    if (on_gpu(kd->net) && (!m->kernel || m->batch))
+        kd_fail("%s: [deepkd_loss] method=%s: has no code for the GPU, expected -nogpu", cfg,
+                m->name);
 }
 
 void attach_deepkd_loss(deepkd *kd, const char *cfg)
@@ -245,27 +162,11 @@ void attach_deepkd_loss(deepkd *kd, const char *cfg)
     check_trainer(o, cfg);
     check_momenta(kd, cfg);
     if (o->rows == ROWS_DENSE) pair_heads(&kd->source, cfg, kd->teacher->cfg);
-    kd->loss_config = (kd_loss_config){o->method,      activation, o->standardize,
-                                       o->temperature, o->alpha,   o->beta};
-    allocate_deltas(kd);
-    if (on_gpu(kd->net)) attach_deepkd_loss_gpu(kd);
+    kd->loss_config.activation = activation;
+    check_method(kd, cfg);
+    allocate_student_deltas(kd);
+    if (on_gpu(kd->net)) attach_student_gpu(kd);
     kd->scratch = kd_calloc(kd->classes, (4 + KD_SCRATCH(1)) * sizeof(double));
-}
-
-long images_per_batch(const network *net)
-{
-    return (long)net->batch * net->subdivisions;
-}
-
-long training_batch(network *net)
-{
-    long images = images_per_batch(net);
-    return ((long)*net->seen + images - 1) / images;
-}
-
-double training_progress(network *net)
-{
-    return (double)training_batch(net) / net->max_batches;
 }
 
 /* TCG and NCG rise linearly over the first `warmup` batches. */
@@ -285,26 +186,38 @@ static int finite_logits(network *net, const net_outputs *outputs)
     return 1;
 }
 
-/* The classes of a row: adds their losses, and the deltas of both components. */
-static void distil_classes(deepkd *kd, const row *r, double weight)
+/* A row's logits, [classes] of each network */
+static void read_logits(const deepkd *kd, const row *r, double *z, double *y)
 {
-    int n = kd->classes;
-    double *z = kd->scratch, *y = z + n, *tcg = y + n, *ncg = tcg + n;
     prediction p = r->student, q = r->teacher;
+    const teacher *t = kd->teacher;
     const float *student = output_logits(kd->net, &kd->outputs, p.output) + p.classes;
-    const float *teacher =
-        output_logits(kd->teacher->net, &kd->teacher->outputs, q.output) + q.classes;
-    for (int j = 0; j < n; ++j) {
+    const float *teacher = output_logits(t->net, &t->outputs, q.output) + q.classes;
+    for (int j = 0; j < kd->classes; ++j) {
         z[j] = student[(size_t)j * p.stride];
         y[j] = teacher[(size_t)j * q.stride];
     }
+}
+
+/* delta <- delta - weight gradient[classes], at a prediction of the student */
+static void add_gradient(float *delta, prediction p, int classes, const double *gradient,
+                         double weight)
+{
+    for (int j = 0; j < classes; ++j)
+        delta[p.classes + (size_t)j * p.stride] -= weight * gradient[j];
+}
+
+/* The classes of a row: adds their losses, and the deltas of both components. */
+static void distil_classes(deepkd *kd, const row *r, double weight)
+{
+    int n = kd->classes, o = r->student.output;
+    double *z = kd->scratch, *y = z + n, *tcg = y + n, *ncg = tcg + n;
+    read_logits(kd, r, z, y);
     kd_losses loss = kd_row(&kd->loss_config, n, z, y, r->target, kd->keep, tcg, ncg, ncg + n);
     kd->loss[KD_TCG] += weight * loss.tcg;
     kd->loss[KD_NCG] += weight * loss.ncg;
-    for (int j = 0; j < n; ++j) {
-        kd->delta[KD_TCG][p.output][p.classes + (size_t)j * p.stride] -= weight * tcg[j];
-        kd->delta[KD_NCG][p.output][p.classes + (size_t)j * p.stride] -= weight * ncg[j];
-    }
+    add_gradient(kd->delta[KD_TCG][o], r->student, n, tcg, weight);
+    add_gradient(kd->delta[KD_NCG][o], r->student, n, ncg, weight);
 }
 
 /* Its objectness, which belongs to the TCG */
@@ -317,20 +230,64 @@ static void distil_objectness(deepkd *kd, const row *r, double weight)
     kd->delta[KD_TCG][p.output][p.objectness] -= gradient;
 }
 
+/* [rows][classes] of both networks' logits, and of three gradients, set to 0 */
+typedef struct {
+    kd_row_batch batch;
+    double *z, *y, *gradient[KD_COMPONENTS], *weights;
+    int *targets;
+} gathered_rows;
+
+static gathered_rows gather_rows(const deepkd *kd)
+{
+    int n = kd->classes, rows = kd->rows.n;
+    size_t size = (size_t)rows * n;
+    double *numbers = kd_calloc(size * (2 + KD_COMPONENTS) + rows, sizeof(double));
+    gathered_rows g = {.z = numbers, .y = numbers + size};
+    for (int c = 0; c < KD_COMPONENTS; ++c) g.gradient[c] = numbers + (2 + c) * size;
+    g.weights = numbers + (2 + KD_COMPONENTS) * size;
+    g.targets = kd_calloc(rows, sizeof(int));
+    for (int i = 0; i < rows; ++i) {
+        const row *r = kd->rows.rows + i;
+        read_logits(kd, r, g.z + (size_t)i * n, g.y + (size_t)i * n);
+        g.targets[i] = r->target;
+        g.weights[i] = r->weight;
+    }
+    g.batch = (kd_row_batch){rows, n, g.z, g.y, g.targets, g.weights};
+    return g;
+}
+
+/* A method's loss of all rows together */
+static void distil_batch(deepkd *kd, double weight)
+{
+    int n = kd->classes;
+    double loss[KD_COMPONENTS] = {0};
+    gathered_rows g = gather_rows(kd);
+    kd->loss_config.method->batch(&kd->loss_config, &g.batch, loss, g.gradient);
+    for (int c = 0; c < KD_COMPONENTS; ++c) {
+        kd->loss[c] += weight * loss[c];
+        for (int i = 0; i < kd->rows.n; ++i) {
+            prediction p = kd->rows.rows[i].student;
+            add_gradient(kd->delta[c][p.output], p, n, g.gradient[c] + (size_t)i * n, weight);
+        }
+    }
+    free(g.z);
+    free(g.targets);
+}
+
 static void clear_component_deltas(deepkd *kd)
 {
-    for (int c = KD_TCG; c <= KD_NCG; ++c)
-        for (int o = 0; o < kd->outputs.n; ++o) {
+    for (int c = 0; c < KD_COMPONENTS; ++c)
+        for (int o = 0; kd->delta[c] && o < kd->outputs.n; ++o) {
             layer l = kd->net->layers[kd->outputs.layer[o]];
             device_clear(kd->net, (size_t)l.batch * l.inputs, kd->delta[c][o]);
         }
 }
 
 /*
- * The name of what is not finite, if anything is; checked before anything is built on it. The
- * GPU looks at logits and momenta itself, and is asked only when the host sees that it must be.
+ * What is not finite, if anything is; checked before anything is built on it. The GPU looks at
+ * logits and momenta itself, and is asked only when the host sees that it must be.
  */
-static const char *find_broken(deepkd *kd)
+static unsigned find_broken(deepkd *kd)
 {
     teacher *t = kd->teacher;
     if (on_gpu(kd->net)) {
@@ -340,9 +297,9 @@ static const char *find_broken(deepkd *kd)
         pull_logits(kd->net, &kd->outputs);
         if (!t->idle) pull_logits(t->net, &t->outputs);
     }
-    if (!t->idle && !finite_logits(t->net, &t->outputs)) return "teacher's logits";
-    if (!finite_logits(kd->net, &kd->outputs)) return "student's logits";
-    if (!isfinite(kd->loss[KD_TOG])) return "task loss (tog)";
+    if (!t->idle && !finite_logits(t->net, &t->outputs)) return KD_BROKEN_TEACHER;
+    if (!finite_logits(kd->net, &kd->outputs)) return KD_BROKEN_STUDENT;
+    if (!isfinite(kd->loss[KD_TOG])) return KD_BROKEN_TASK;
     return 0;
 }
 
@@ -354,8 +311,9 @@ static void distil_rows(deepkd *kd, double weight)
         if (r->weight) distil_classes(kd, r, weight * r->weight);
         if (objectness) distil_objectness(kd, r, objectness);
     }
-    if (!isfinite(kd->loss[KD_TCG])) kd->broken = "target-class loss (tcg)";
-    else if (!isfinite(kd->loss[KD_NCG])) kd->broken = "non-target-class loss (ncg)";
+    if (kd->loss_config.method->batch) distil_batch(kd, weight);
+    if (!isfinite(kd->loss[KD_TCG])) kd->broken |= KD_BROKEN_TCG;
+    if (!isfinite(kd->loss[KD_NCG])) kd->broken |= KD_BROKEN_NCG;
 }
 
 void forward_deepkd_loss_layer(layer l, network net)
@@ -374,16 +332,4 @@ void forward_deepkd_loss_layer(layer l, network net)
     clear_component_deltas(kd);
     if (on_gpu(kd->net)) distil_rows_gpu(kd, weight);
     else distil_rows(kd, weight);
-}
-
-void start_losses(deepkd *kd)
-{
-    memset(kd->loss, 0, sizeof(kd->loss));
-    kd->images = 0;
-    if (on_gpu(kd->net)) clear_losses_gpu(kd);
-}
-
-void read_losses(deepkd *kd)
-{
-    if (on_gpu(kd->net)) read_losses_gpu(kd);
 }

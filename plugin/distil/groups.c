@@ -1,8 +1,9 @@
 /* See groups.h. */
 #include "distil/groups.h"
 #include "cpu/cores.h"
-#include "net/device.h"
 #include "distil/groups_gpu.h"
+#include "net/device.h"
+#include "support.h"
 
 #include <math.h>
 #include <stdarg.h>
@@ -55,37 +56,33 @@ static layer_buffers take_buffers(layer l, float *base, size_t *at)
     return b;
 }
 
-static void set_buffers(layer *l, layer_buffers buffers, layer_buffers host)
-{
-    l->weight_updates = host.weights;
-    l->bias_updates = host.biases;
-    l->scale_updates = host.scales;
-#ifdef GPU
-    l->weight_updates_gpu = buffers.weights;
-    l->bias_updates_gpu = buffers.biases;
-    l->scale_updates_gpu = buffers.scales;
-#else
-    (void)buffers;
-#endif
-}
-
 /* Points every layer at the group's buffers. */
 static void select_group(network *net, const momentum_group *group)
 {
     for (int i = 0; i < net->n; ++i)
-        if (is_trained(net, i)) set_buffers(net->layers + i, group->buffers[i], group->host[i]);
+        if (is_trained(net, i)) set_updates(net->layers + i, group->buffers[i], group->host[i]);
 }
 
-/* A component joins the group of its momentum, or opens one. */
+double group_momentum(const deepkd *kd, const momentum_group *group)
+{
+    int c = 0;
+    while (!group->has[c]) ++c;
+    return component_momentum(kd, c);
+}
+
+/* Here alone it is decided which components share their momenta. */
+static int belong_together(const deepkd *kd, const momentum_group *group, kd_component c)
+{
+    return !kd->keeps_apart &&
+           fabs(group_momentum(kd, group) - component_momentum(kd, c)) <= SAME;
+}
+
+/* A component joins a group, or opens one. */
 static void add_component(deepkd *kd, momentum_groups *groups, kd_component c)
 {
-    double momentum = component_momentum(kd, c);
     int g = 0;
-    while (g < groups->n && fabs(groups->group[g].momentum - momentum) > SAME) ++g;
-    if (g == groups->n) {
-        groups->group[g].momentum = momentum;
-        ++groups->n;
-    }
+    while (g < groups->n && !belong_together(kd, groups->group + g, c)) ++g;
+    if (g == groups->n) ++groups->n;
     groups->group[g].has[c] = 1;
     if (c == (kd_component)kd->options.decay_component) groups->group[g].decays = 1;
 }
@@ -106,12 +103,7 @@ static void free_own_buffers(network *net)
     for (int i = 0; i < net->n; ++i) {
         layer l = net->layers[i];
         if (!is_trained(net, i)) continue;
-        free(l.weight_updates), free(l.bias_updates), free(l.scale_updates);
-#ifdef GPU
-        device_free(net, l.weight_updates_gpu);
-        device_free(net, l.bias_updates_gpu);
-        device_free(net, l.scale_updates_gpu);
-#endif
+        free_updates(net, l);
     }
 }
 
@@ -218,8 +210,8 @@ static void seed_deltas(const deepkd *kd, network *net, const momentum_group *gr
         /* a [region]'s backward would take its delta through the logistic of its objectness */
         float *delta = layer_delta(net, l.type == REGION ? i - 1 : i);
         size_t n = (size_t)l.batch * l.inputs;
-        for (int c = KD_TCG; c <= KD_NCG; ++c)
-            if (group->has[c]) device_add(net, n, 1, kd->delta[c][o], delta);
+        for (int c = 0; c < KD_COMPONENTS; ++c)
+            if (group->has[c] && kd->delta[c]) device_add(net, n, 1, kd->delta[c][o], delta);
     }
 }
 
@@ -270,10 +262,12 @@ static void backward_groups(network *net)
     else backward_one_by_one(kd);
 }
 
-static void update_group(network *net, const momentum_group *group, update_args a, int is_last)
+static void update_group(const deepkd *kd, const momentum_group *group, update_args a,
+                         int is_last)
 {
+    network *net = kd->net;
     select_group(net, group);
-    a.momentum = group->momentum;
+    a.momentum = group_momentum(kd, group);
     a.decay = group->decays ? net->decay : 0;
     for (int i = 0; i < net->n; ++i) {
         layer l = net->layers[i];
@@ -298,7 +292,7 @@ void update_groups(network *net)
     for (int decays = 1; decays >= 0; --decays)
         for (int g = 0; g < groups->n; ++g)
             if (groups->group[g].decays == decays)
-                update_group(net, groups->group + g, a, --left == 0);
+                update_group(kd, groups->group + g, a, --left == 0);
     select_group(net, groups->group);
 }
 
@@ -325,7 +319,7 @@ void release_groups(deepkd *kd)
     else detach_cores(net);
     for (int i = 0; i < net->n; ++i) {
         if (is_trained(net, i))
-            set_buffers(net->layers + i, (layer_buffers){0}, (layer_buffers){0});
+            set_updates(net->layers + i, (layer_buffers){0}, (layer_buffers){0});
         device_free(net, groups->task_delta[i]);
     }
     for (int g = 0; g < groups->n; ++g) {
@@ -382,28 +376,24 @@ kd_arrays group_arrays(const deepkd *kd)
     return list;
 }
 
-const char *name_gradient(const momentum_group *group)
+unsigned gradient_bits(const momentum_group *group)
 {
-    static char texts[1 << KD_COMPONENTS][64]; /* several threads may write, but the same */
-    int set = 0;
-    for (int c = 0; c < KD_COMPONENTS; ++c) set |= group->has[c] << c;
-    char *text = texts[set];
-    snprintf(text, sizeof(texts[set]), "gradient of");
+    unsigned bits = 0;
     for (int c = 0; c < KD_COMPONENTS; ++c)
-        if (group->has[c]) append(text, sizeof(texts[set]), " %s", kd_component_name[c]);
-    return text;
+        if (group->has[c]) bits |= KD_BROKEN_GRADIENT << c;
+    return bits;
 }
 
-const char *broken_group(const deepkd *kd)
+unsigned find_broken_group(const deepkd *kd)
 {
     for (int g = 0; g < kd->groups->n; ++g) {
         kd_arrays list = {0, 0};
         append_group(&list, kd, kd->groups->group + g);
         int is_finite = all_finite(list);
         kd_free_arrays(list);
-        if (!is_finite) return name_gradient(kd->groups->group + g);
+        if (!is_finite) return gradient_bits(kd->groups->group + g);
     }
-    return "student's weights";
+    return KD_BROKEN_WEIGHTS;
 }
 
 void describe_groups(const deepkd *kd, char *text, size_t size)
@@ -417,6 +407,6 @@ void describe_groups(const deepkd *kd, char *text, size_t size)
             append(text, size, "%s%s", between, kd_component_name[c]);
             between = "+";
         }
-        append(text, size, " %g%s", group->momentum, group->decays ? " (weight decay)" : "");
+        append(text, size, " %g%s", group_momentum(kd, group), group->decays ? " (weight decay)" : "");
     }
 }

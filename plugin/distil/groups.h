@@ -1,6 +1,8 @@
 /*
  * Momentum groups: components with the same momentum share one buffer and one
- * backward pass. That is exact, because backward is linear in the deltas.
+ * backward pass. That is exact, because backward is linear in the deltas. With
+ * kd->keeps_apart each component is a group of its own, so that its gradient can
+ * be seen alone; the weights come out the same but for rounding.
  * DeepKD, independent momentum updaters; DOT, ICCV 2023, separate
  * momenta of task and distillation:
  *   v_g <- mu_g v_g + grad_g,   w <- w - rate * sum_g v_g.
@@ -8,19 +10,15 @@
 #ifndef KD_GROUPS_H
 #define KD_GROUPS_H
 
-#include "distil/deepkd_loss.h"
+#include "distil/student.h"
+#include "net/device.h"
 #include "net/parameters.h"
-
-/* One layer's sums of gradients; they carry the momentum from batch to batch. */
-typedef struct {
-    float *weights, *biases, *scales;
-} layer_buffers;
 
 typedef struct {
     int has[KD_COMPONENTS]; /* 1: the component belongs to this group */
-    double momentum;
     int decays;             /* weight decay enters this group's buffers */
-    layer_buffers *buffers; /* [net->n], where the network is */
+    layer_buffers *buffers; /* [net->n], where the network is: sums of gradients, which carry
+                               the momentum from batch to batch */
     float *deltas;          /* on the CPU: of all layers; NULL: the layers have them */
     layer_buffers *host;    /* the same on the CPU; else a copy, as of the last pull_groups */
 } momentum_group;
@@ -62,11 +60,14 @@ kd_arrays group_arrays(const deepkd *kd);
 void pull_groups(deepkd *kd);
 void push_groups(deepkd *kd);
 
-/* "gradient of tog ncg", for a message; the text stays */
-const char *name_gradient(const momentum_group *group);
+/* The group's momentum in the batch that is being trained: that of its components. */
+double group_momentum(const deepkd *kd, const momentum_group *group);
 
-/* After weights became infinite: the components whose gradient broke first, for a message. */
-const char *broken_group(const deepkd *kd);
+/* The bits of the group's gradients, for kd->broken. */
+unsigned gradient_bits(const momentum_group *group);
+
+/* After weights became infinite: the bits of the first group that broke, or of the weights. */
+unsigned find_broken_group(const deepkd *kd);
 
 /* "tog+ncg 0.975 (weight decay), tcg 0.825" into text[size], cut where it is full. */
 void describe_groups(const deepkd *kd, char *text, size_t size);

@@ -1,11 +1,12 @@
 /* See groups_gpu.h. */
 #include "distil/groups_gpu.h"
 #include "net/device.h"
+#include "support.h"
 
 #ifdef GPU
 
-#include "distil/deepkd_loss_gpu.h"
 #include "distil/groups_kernels.h"
+#include "distil/student_gpu.h"
 
 #include "cuda.h"
 #include "network.h"
@@ -85,8 +86,8 @@ static kd_update make_update(deepkd *kd)
         for (int g = 0; g < groups->n; ++g) {
             if (groups->group[g].decays != decays) continue;
             u.buffers[u.groups] = groups->momenta + g * groups->size;
-            u.momentum[u.groups] = groups->group[g].momentum;
-            u.broken[u.groups++] = KD_BROKEN_GROUP << g;
+            u.momentum[u.groups] = group_momentum(kd, groups->group + g);
+            u.broken[u.groups++] = gradient_bits(groups->group + g);
         }
     return u;
 }

@@ -8,6 +8,7 @@
 #ifndef KD_REPLICAS_H
 #define KD_REPLICAS_H
 
+#include "data/batch.h"
 #include "distil/groups.h"
 
 #define KD_MOST_GPUS 16
@@ -33,6 +34,9 @@ void free_replicas(replicas *r);
 /* Prints the GPU of each copy, and its memory. */
 void print_gpus(const replicas *r);
 
+/* 1: Darknet prints its line of each head of a detector as well. */
+void print_figures(const replicas *r, int is_printed);
+
 /* Gives all copies the first one's weights, momenta and place in the run. */
 void spread_student(replicas *r);
 
@@ -40,11 +44,12 @@ void spread_student(replicas *r);
 void resize_replicas(replicas *r, int width, int height);
 
 /*
- * One step: trains on n x images_per_batch images, [image][c][h][w], and their truths. Returns
- * the mean loss of an image. `seed` is for [dropout] and [crop]. The first one's `loss`,
- * `images` and `broken` are then those of all; on the GPU, once read_replicas has fetched them.
+ * One step: trains on a batch of n x images_per_batch images, which each student sees as
+ * kd->batch, subdivision by subdivision. Returns the mean loss of an image. `seed` is for
+ * [dropout] and [crop]. The first one's `loss`, `images`, `figures` and `broken` are then those
+ * of all; on the GPU, once read_replicas has fetched them.
  */
-double train_replicas(replicas *r, float *images, float *truths, unsigned int seed);
+double train_replicas(replicas *r, image_batch batch, unsigned seed);
 void read_replicas(replicas *r);
 
 #endif

@@ -1,6 +1,6 @@
 /* See rows.h. */
 #include "distil/rows.h"
-#include "deepkd.h"
+#include "support.h"
 #include "net/device.h"
 
 #include "box.h"
@@ -102,6 +102,14 @@ static int find_teachers(const row_source *s, int b, box truth, prediction *p)
     return 0;
 }
 
+/* 1 unless a row of the list from `first` on is of the same prediction of the student */
+static int is_new(const row_list *list, int first, prediction p)
+{
+    for (int i = first; i < list->n; ++i)
+        if (list->rows[i].student.classes == p.classes) return 0;
+    return 1;
+}
+
 /* rows=truth */
 static void add_truth_rows(const row_source *s, int b, const row_list *found, row_list *list)
 {
@@ -111,8 +119,7 @@ static void add_truth_rows(const row_source *s, int b, const row_list *found, ro
         box truth;
         get_truth(s->student, b, r.truth, &truth);
         if (!find_teachers(s, b, truth, &r.teacher)) continue;
-        for (int m = first; m < list->n; ++m)
-            if (list->rows[m].student.classes == r.student.classes) r.is_first = 0;
+        r.is_first = is_new(list, first, r.student);
         append_row(list, r);
     }
 }
@@ -196,13 +203,21 @@ static void add_paired_rows(const row_source *s, int o, int b, const row_list *f
     }
 }
 
-static void add_classifier_row(const row_source *s, int b, row_list *list)
+/* The rows of the image whose views begin at image b of the batch */
+static void add_classifier_rows(const row_source *s, int b, row_list *list)
 {
     const network *net = s->student;
-    int target = max_index(net->truth + (size_t)b * net->truths, s->student_outputs.classes);
-    append_row(list, (row){find_prediction(s->student, &s->student_outputs, 0, b, 0, 0, 0),
-                           find_prediction(s->teacher, &s->teacher_outputs, 0, b, 0, 0, 0),
-                           target, 1, 1, -1});
+    int first = list->n;
+    for (const kd_view_pair *v = s->view_pairs; v < s->view_pairs + KD_VIEW_PAIRS && v->weight;
+         ++v) {
+        int ours = b + v->student, theirs = b + v->teacher;
+        const float *truth = net->truth + (size_t)ours * net->truths;
+        row r = {find_prediction(s->student, &s->student_outputs, 0, ours, 0, 0, 0),
+                 find_prediction(s->teacher, &s->teacher_outputs, 0, theirs, 0, 0, 0),
+                 max_index((float *)truth, s->student_outputs.classes), v->weight, 1, -1};
+        r.is_first = is_new(list, first, r.student);
+        append_row(list, r);
+    }
 }
 
 int needs_teacher(const row_source *s)
@@ -211,19 +226,24 @@ int needs_teacher(const row_source *s)
     return s->kind == ROWS_DENSE ? s->feature_nms : l.type == REGION && !l.bias_match;
 }
 
-void find_rows(const row_source *s, row_list *list)
+static void find_detector_rows(const row_source *s, row_list *list)
 {
     row_list found = {0};
-    list->n = 0;
-    for (int b = 0; b < s->student->batch; ++b) {
-        if (!is_detector(&s->student_outputs)) add_classifier_row(s, b, list);
-        for (int o = 0; is_detector(&s->student_outputs) && o < s->student_outputs.n; ++o) {
+    for (int b = 0; b < s->student->batch; ++b)
+        for (int o = 0; o < s->student_outputs.n; ++o) {
             find_truths(s, o, b, &found);
             if (s->kind == ROWS_DENSE) add_paired_rows(s, o, b, &found, list);
             else add_truth_rows(s, b, &found, list);
         }
-    }
     free(found.rows);
+}
+
+void find_rows(const row_source *s, row_list *list)
+{
+    list->n = 0;
+    if (is_detector(&s->student_outputs)) find_detector_rows(s, list);
+    else
+        for (int b = 0; b < s->student->batch; b += s->views) add_classifier_rows(s, b, list);
 }
 
 static double stride_of(const network *net, const net_outputs *outputs, int o)

@@ -1,6 +1,7 @@
 /*
  * The rows of a batch: which of the student's predictions learns from which of the
- * teacher's, and with which class as the target. A classifier has one row an image.
+ * teacher's, and with which class as the target. A classifier has one row an image, or one
+ * for each pair of an image's views that its method compares.
  * A detector has, with rows=truth, one for each truth box, at the predictions that
  * Darknet's own rule assigns to it in the student and in the teacher; their heads,
  * anchors and input sizes may differ. With rows=dense, one for each prediction whose
@@ -9,6 +10,7 @@
 #ifndef KD_ROWS_H
 #define KD_ROWS_H
 
+#include "math/kd_math.h"
 #include "net/outputs.h"
 
 typedef enum { ROWS_TRUTH, ROWS_DENSE } kd_rows;
@@ -35,6 +37,8 @@ typedef struct {
     kd_rows kind;
     int feature_nms;  /* rows=dense: 1: of neighbours with one class, the surest alone */
     head_pair *pairs; /* [student_outputs.n] from pair_heads; NULL unless rows=dense */
+    int views;        /* of each image, side by side in a classifier's batch; else 1 */
+    const kd_view_pair *view_pairs; /* a method's (kd_math.h): which make a classifier's rows */
 } row_source;
 
 typedef struct {
@@ -62,6 +66,7 @@ void free_pairs(row_source *s);
 
 /*
  * The rows of the batch that both networks have just seen, in place of those in the list.
+ * A classifier has one for each image and pair of views, of the pair's weight.
  * rows=truth: weight 1; a truth that one of the networks has no anchor for has no row.
  * rows=dense: the weight is the teacher's objectness (as in "Object detection at 200 FPS",
  * arXiv 1805.06361); the target is the truth's class where there is a truth, else the teacher's

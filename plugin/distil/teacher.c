@@ -1,10 +1,11 @@
 /* See teacher_layer.h. */
 #include "distil/teacher.h"
 #include "cpu/cores.h"
-#include "deepkd.h"
+#include "support.h"
 #include "net/device.h"
 #include "options.h"
 #include "net/parameters.h"
+#include "net/pass_through.h"
 #include "distil/teacher_gpu.h"
 
 #include <stdlib.h>
@@ -16,75 +17,6 @@ static const option teacher_options[] = {
     {"resize", OPTION_INT, offsetof(teacher, resize), 0, 1, 0},
     {0},
 };
-
-static void forward_nothing(layer l, network net)
-{
-    (void)l, (void)net;
-}
-
-static void release_nothing(layer l)
-{
-    (void)l;
-}
-
-void set_forward(layer *l, void (*forward)(layer, network))
-{
-    l->forward = forward;
-#ifdef GPU
-    l->forward_gpu = forward;
-#endif
-}
-
-void resize_pass_through(layer *l, network *net)
-{
-    layer resized = make_pass_through_layer(net, l->index);
-    resized.plugin = l->plugin;
-    set_forward(&resized, l->forward);
-    resized.release = l->release;
-    resized.resize = l->resize;
-    *l = resized;
-}
-
-int is_resizable(network *net)
-{
-    static const LAYER_TYPE types[] = {CONVOLUTIONAL, CROP,  MAXPOOL,      REGION,
-                                       YOLO,          ROUTE, SHORTCUT,     UPSAMPLE,
-                                       REORG,         BLANK, NORMALIZATION};
-    for (int i = 0; i < net->n; ++i) {
-        size_t k = 0, n = sizeof(types) / sizeof(*types);
-        while (k < n && net->layers[i].type != types[k]) ++k;
-        if (k == n) return 0;
-    }
-    return 1;
-}
-
-/*
- * Darknet's commands look at the last layer for the network's output, its
- * classes and truths. A copy of the student's output layer keeps them working;
- * what must not count twice (its cost, its delta, its update) is cut off.
- */
-layer make_pass_through_layer(network *net, int index)
-{
-    network before = *net;
-    before.n = index;
-    layer l = get_network_output_layer(&before);
-    l.type = BLANK;
-    l.index = index;
-    set_forward(&l, forward_nothing);
-    l.backward = forward_nothing;
-    l.update = 0;
-    l.delta = 0;
-    l.cost = 0;
-#ifdef GPU
-    l.backward_gpu = forward_nothing;
-    l.update_gpu = 0;
-    l.delta_gpu = 0;
-#endif
-    l.release = release_nothing;
-    l.resize = resize_pass_through;
-    l.workspace_size = 0;
-    return l;
-}
 
 static void release_teacher_layer(layer l)
 {
@@ -99,27 +31,12 @@ static void release_teacher_layer(layer l)
     free(t);
 }
 
-#ifdef GPU
-static void drop_from_gpu(const network *net, layer *l)
-{
-    float **buffers[] = {&l->delta_gpu, &l->weight_updates_gpu, &l->bias_updates_gpu,
-                         &l->scale_updates_gpu, &l->x_norm_gpu};
-    if (l->type == DROPOUT) l->delta_gpu = 0;
-    for (size_t k = 0; k < sizeof(buffers) / sizeof(*buffers); ++k) {
-        device_free(net, *buffers[k]);
-        *buffers[k] = 0;
-    }
-}
-#endif
-
 /* Inference needs no gradients; without a delta, forward_network need not clear it either. */
 static void drop_training_buffers(network *net)
 {
     for (int i = 0; i < net->n; ++i) {
         layer *l = net->layers + i;
-#ifdef GPU
         if (on_gpu(net)) drop_from_gpu(net, l);
-#endif
         if (l->type == YOLO || l->type == REGION) continue; /* their forward clears it */
         if (l->type != DROPOUT) free(l->delta); /* a [dropout]'s delta is its neighbour's */
         free(l->weight_updates);
@@ -157,9 +74,8 @@ layer parse_teacher(list *options, network *net, int index, char *cfgfile)
     t->lane = 1;
     read_options(cfgfile, "[teacher]", options, teacher_options, t);
     t->student = net;
-    layer l = make_pass_through_layer(net, index);
+    layer l = make_pass_through_layer(net, index, forward_teacher_layer);
     l.plugin = t;
-    set_forward(&l, forward_teacher_layer);
     l.release = release_teacher_layer;
     l.resize = resize_teacher_layer;
     fprintf(stderr, "%5d teacher %s\n", index, t->cfg ? t->cfg : "");

@@ -42,16 +42,4 @@ void load_teacher(teacher *t, char *weights);
  */
 void forward_teacher_layer(layer l, network net);
 
-/* A layer that hands on the output of the layers before it and has nothing of its own. */
-layer make_pass_through_layer(network *net, int index);
-
-/* Gives a layer its forward, on the CPU and on the GPU. */
-void set_forward(layer *l, void (*forward)(layer, network));
-
-/* Its resize: makes it anew, with the plugin's pointers. */
-void resize_pass_through(layer *l, network *net);
-
-/* 1 when Darknet's resize_network can give the network another size. */
-int is_resizable(network *net);
-
 #endif

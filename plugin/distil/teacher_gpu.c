@@ -1,6 +1,6 @@
 /* See teacher_gpu.h. */
 #include "distil/teacher_gpu.h"
-#include "deepkd.h"
+#include "support.h"
 #include "net/device.h"
 
 #ifdef GPU
@@ -200,6 +200,17 @@ void release_teacher_gpu(teacher *t)
     check_error(cudaEventDestroy(t->gpu->uploaded));
     check_error(cudaEventDestroy(t->gpu->done));
     free(t->gpu);
+}
+
+void drop_from_gpu(const network *net, layer *l)
+{
+    float **buffers[] = {&l->delta_gpu, &l->weight_updates_gpu, &l->bias_updates_gpu,
+                         &l->scale_updates_gpu, &l->x_norm_gpu};
+    if (l->type == DROPOUT) l->delta_gpu = 0;
+    for (size_t k = 0; k < sizeof(buffers) / sizeof(*buffers); ++k) {
+        device_free(net, *buffers[k]);
+        *buffers[k] = 0;
+    }
 }
 
 #endif

@@ -25,4 +25,7 @@ void share_outputs(teacher *t);
  */
 void finish_teacher_gpu(teacher *t);
 
+/* Frees what only training needs of a layer. */
+void drop_from_gpu(const network *net, layer *l);
+
 #endif

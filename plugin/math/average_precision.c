@@ -4,7 +4,7 @@
  * maskApi.c; tests/reference/make_map_vectors.py compares.
  */
 #include "math/average_precision.h"
-#include "deepkd.h"
+#include "support.h"
 
 #include <float.h>
 #include <math.h>

@@ -13,6 +13,10 @@
 #define KD_FORMULA static inline
 #endif
 
+/* What a method is called on the GPU (kd_method.kernel), and where its parameters stand */
+enum { KERNEL_KD = 1, KERNEL_DKD };
+enum { DKD_BETA };
+
 #define STD_EPSILON 1e-7 /* added to a row's standard deviation, as in the official code */
 
 /* log(sum of exp) in two parts, whose sum would lose digits for large logits */

@@ -12,23 +12,84 @@
 #ifndef KD_MATH_H
 #define KD_MATH_H
 
-typedef enum { KD_METHOD_KD, KD_METHOD_DKD } kd_method;
+/* The three parts of the student's gradient (DeepKD). */
+typedef enum { KD_TOG, KD_TCG, KD_NCG, KD_COMPONENTS } kd_component;
+extern const char *const kd_component_name[KD_COMPONENTS]; /* "tog", "tcg", "ncg" */
+
 typedef enum { KD_SOFTMAX, KD_LOGISTIC } kd_activation;
 typedef enum { KD_TOPK_DYNAMIC, KD_TOPK_STATIC, KD_TOPK_OFF } kd_schedule;
 
+#define KD_PARAMETERS 4 /* of one method, at most */
+#define KD_VIEW_PAIRS 4
+
 typedef struct {
-    kd_method method;
+    const struct kd_method *method;
     kd_activation activation;
     int standardize;    /* 1: logit standardization of student and teacher */
     double temperature; /* T > 0 */
     double alpha;       /* weight of TCG, >= 0 */
-    double beta;        /* weight of NCG for method dkd, >= 0; unused for kd */
+    double parameter[KD_PARAMETERS]; /* the method's own, in the order of its row below */
 } kd_loss_config;
 
 typedef struct {
     double tcg; /* weighted loss of the target class */
     double ncg; /* weighted loss of the kept other classes */
 } kd_losses;
+
+/* A row as a method's loss sees it; all arrays are [classes]. */
+typedef struct {
+    int classes, target, keep;
+    const double *x, *y;         /* z/T and y/T, standardized first if asked */
+    const double *others, *kept; /* 1: not the target; 1: kept by the mask */
+} kd_prepared_row;
+
+/*
+ * The losses of one row, and their gradients dL/dx T = dL/dz (of the standardized z, if asked)
+ * in tcg, ncg [classes], which are 0 before.
+ */
+typedef kd_losses kd_row_loss(const kd_loss_config *config, const kd_prepared_row *row,
+                              double *tcg, double *ncg);
+
+/* All rows of one forward pass, image by image: z, y [rows][classes], the rest [rows]. */
+typedef struct {
+    int rows, classes;
+    const double *student, *teacher; /* logits z and y */
+    const int *targets;
+    const double *weights;
+} kd_row_batch;
+
+/* Adds a loss of the rows together: to loss[c], and dL/dz to gradient[c][rows][classes]. */
+typedef void kd_batch_loss(const kd_loss_config *config, const kd_row_batch *batch,
+                           double loss[KD_COMPONENTS], double *gradient[KD_COMPONENTS]);
+
+/* An option of [deepkd_loss] that belongs to a method. */
+typedef struct {
+    const char *name;
+    double usual, least, most; /* its default, and the range of what may be given */
+    kd_component weighs;       /* 0 turns this component off; KD_COMPONENTS: none */
+} kd_parameter;
+
+/* Of which of an image's views a row's predictions are, from 0; a weight of 0 ends the list. */
+typedef struct {
+    int student, teacher;
+    double weight;
+} kd_view_pair;
+
+/* A distillation method. To add one: docs/add-a-method.md. */
+typedef struct kd_method {
+    const char *name;                      /* method= */
+    kd_parameter parameter[KD_PARAMETERS]; /* up to one without a name */
+    double delta[KD_COMPONENTS]; /* momentum minus [net] momentum, when nothing is given */
+    kd_row_loss *row;
+    int kernel;                       /* its case on the GPU (kd_formulas.h); 0: CPU alone */
+    int views;                        /* augmentations of each image that a batch must hold */
+    kd_view_pair pair[KD_VIEW_PAIRS]; /* the rows of an image */
+    kd_batch_loss *batch;             /* or NULL; on the CPU alone */
+} kd_method;
+
+/* All methods, up to one without a name; find_method returns NULL for a name not among them. */
+extern const kd_method kd_methods[];
+const kd_method *find_method(const char *name);
 
 /*
  * Losses and gradients of one row.
@@ -40,7 +101,7 @@ typedef struct {
  *   tcg, ncg          [classes]  out: dL/dz of the two weighted losses
  *   scratch           [KD_SCRATCH(classes)]  overwritten
  *
- * With p = softmax(z/T), q = softmax(y/T):
+ * With p = softmax(z/T), q = softmax(y/T), of the methods kd and dkd:
  *   TCG = alpha T^2 KL([q_t, 1-q_t] || [p_t, 1-p_t])
  *   NCG = w     T^2 KL(q^ || p^), both renormalised over the kept classes,
  *         w = beta (dkd) or 1 - q_t (kd), which makes TCG + NCG the plain KD

@@ -48,6 +48,7 @@ static __device__ double sum(double mine)
 struct row_view {
     const float *z, *y; /* logits, and their strides */
     int z_stride, y_stride, classes, target;
+    int kernel; /* of the method (kd_formulas.h) */
     double temperature;
     double z_mean, z_scale, z_std, y_mean, y_scale, y_std; /* standardization; else 0, 1, 0 */
     int index_bits;                                        /* of a class's index in its key */
@@ -155,7 +156,8 @@ static __device__ double prepare_softmax(const kd_loss_config *config, const row
     double weight = config->alpha * config->temperature;
     r->tcg = weight * difference(log_p, log_1p, log_q, log_1q);
     r->ncg_weight =
-        config->temperature * (config->method == KD_METHOD_KD ? exp(log_1q) : config->beta);
+        config->temperature *
+        (v->kernel == KERNEL_KD ? exp(log_1q) : config->parameter[DKD_BETA]);
     return weight * config->temperature * binary_kl(log_q, log_1q, log_p, log_1p);
 }
 
@@ -175,7 +177,7 @@ static __device__ double softmax_class(const kd_loss_config *config, const row_v
 static __device__ double logistic_class(const kd_loss_config *config, const row_view *v, int j,
                                         double *tcg, double *ncg, double *tcg_loss)
 {
-    double weight = config->method == KD_METHOD_DKD ? config->beta : 1;
+    double weight = v->kernel == KERNEL_KD ? 1 : config->parameter[DKD_BETA];
     double x = v->student(j), y = v->teacher(j), t = config->temperature;
     *tcg = *ncg = 0;
     if (j == v->target) *tcg_loss = yes_or_no(config->alpha, t, x, y, tcg);
@@ -240,7 +242,7 @@ static __device__ void report(kd_gpu_state *state, unsigned bit, int batch)
 }
 
 static __device__ row_view view_row(const kd_loss_config *config, const kd_gpu_row *row,
-                                    int classes, int keep)
+                                    int kernel, int classes, int keep)
 {
     row_view v = {row->student,
                   row->teacher,
@@ -248,6 +250,7 @@ static __device__ row_view view_row(const kd_loss_config *config, const kd_gpu_r
                   row->teacher_stride,
                   classes,
                   row->target,
+                  kernel,
                   config->temperature,
                   0,
                   1,
@@ -304,15 +307,15 @@ static __device__ void add_losses(const volatile double *losses, kd_gpu_state *s
     if (!isfinite(ncg)) report(state, KD_BROKEN_NCG, batch);
 }
 
-static __global__ void rows_kernel(kd_loss_config config, int classes, int keep, double weight,
-                                   const kd_gpu_row *rows, double *losses, kd_gpu_state *state,
-                                   int batch)
+static __global__ void rows_kernel(kd_loss_config config, int kernel, int classes, int keep,
+                                   double weight, const kd_gpu_row *rows, double *losses,
+                                   kd_gpu_state *state, int batch)
 {
     kd_losses total = {0, 0};
     int first = rows[blockIdx.x].is_first ? (int)blockIdx.x : -1;
     for (int i = first; i >= 0; i = rows[i].next) {
         const kd_gpu_row *row = rows + i;
-        row_view v = view_row(&config, row, classes, keep);
+        row_view v = view_row(&config, row, kernel, classes, keep);
         double row_weight = weight * row->weight;
         if (row->weight < 0)
             row_weight = weight * exp(log_sigmoid(row->teacher[-row->teacher_stride]));
@@ -340,7 +343,7 @@ cudaError_t kd_rows_gpu(const kd_loss_config *config, int classes, int keep, dou
     int threads = 32;
     if (!n) return cudaSuccess;
     while (threads < MOST_THREADS && threads < classes) threads *= 2;
-    rows_kernel<<<n, threads, 0, stream>>>(*config, classes, keep, weight, rows, losses, state,
-                                           batch);
+    rows_kernel<<<n, threads, 0, stream>>>(*config, config->method->kernel, classes, keep,
+                                           weight, rows, losses, state, batch);
     return cudaGetLastError();
 }

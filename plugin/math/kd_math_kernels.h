@@ -6,6 +6,7 @@
 #ifndef KD_MATH_KERNELS_H
 #define KD_MATH_KERNELS_H
 
+#include "math/broken.h"
 #include "math/kd_math.h"
 
 #include "cuda_runtime.h"
@@ -29,20 +30,10 @@ typedef struct {
     float objectness; /* weight of the objectness' loss, which belongs to the TCG; 0: none */
 } kd_gpu_row;
 
-/* What was not finite, in the order in which they are looked at; KD_BROKEN_GROUP << g */
-enum {
-    KD_BROKEN_TEACHER = 1,
-    KD_BROKEN_STUDENT = 2,
-    KD_BROKEN_TCG = 4,
-    KD_BROKEN_NCG = 8,
-    KD_BROKEN_GROUP = 16,
-    KD_BROKEN_WEIGHTS = 128
-};
-
 /* What the GPU keeps of a run until the host asks; in the GPU's memory, zeros at first. */
 typedef struct {
     double tcg, ncg; /* sums of losses */
-    unsigned broken; /* bits as above */
+    unsigned broken; /* bits of KD_BROKEN */
     int batch;       /* in which the first of them was set */
     unsigned done;   /* blocks that have ended; 0 between launches */
 } kd_gpu_state;

@@ -1,6 +1,6 @@
 /* See device.h. */
 #include "net/device.h"
-#include "deepkd.h"
+#include "support.h"
 
 #include "batchnorm_layer.h"
 #include "blas.h"
@@ -37,6 +37,20 @@ void use_gpu(int gpu)
     cuda_set_device(gpu);
 #endif
     (void)gpu;
+}
+
+void device_enter(const network *net, int lane)
+{
+    ON_GPU(net, cuda_set_device(net->gpu_index); cuda_set_lane(lane); return)
+    (void)lane;
+}
+
+void device_seed(unsigned seed)
+{
+    srand(seed);
+#ifdef GPU
+    cuda_seed(seed);
+#endif
 }
 
 void print_gpu(const network *net)
@@ -111,6 +125,51 @@ int is_trained(const network *net, int i)
 {
     ON_GPU(net, return net->layers[i].update_gpu != 0)
     return net->layers[i].update != 0;
+}
+
+void set_passes(layer *l, void (*forward)(layer, network), void (*backward)(layer, network))
+{
+    l->forward = forward;
+    l->backward = backward;
+    l->update = 0;
+    l->delta = 0;
+#ifdef GPU
+    l->forward_gpu = forward;
+    l->backward_gpu = backward;
+    l->update_gpu = 0;
+    l->delta_gpu = 0;
+#endif
+}
+
+void forward_layer(network *net, layer l, network in)
+{
+    in.input = net->layers[in.index - 1].output;
+    ON_GPU(net, in.input_gpu = layer_output(net, in.index - 1); l.forward_gpu(l, in); return)
+    l.forward(l, in);
+}
+
+void set_updates(layer *l, layer_buffers there, layer_buffers host)
+{
+    l->weight_updates = host.weights;
+    l->bias_updates = host.biases;
+    l->scale_updates = host.scales;
+#ifdef GPU
+    l->weight_updates_gpu = there.weights;
+    l->bias_updates_gpu = there.biases;
+    l->scale_updates_gpu = there.scales;
+#endif
+    (void)there;
+}
+
+void free_updates(const network *net, layer l)
+{
+    free(l.weight_updates), free(l.bias_updates), free(l.scale_updates);
+#ifdef GPU
+    device_free(net, l.weight_updates_gpu);
+    device_free(net, l.bias_updates_gpu);
+    device_free(net, l.scale_updates_gpu);
+#endif
+    (void)net;
 }
 
 #ifdef GPU

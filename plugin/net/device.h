@@ -24,6 +24,12 @@ int count_gpus(void);
 /* Networks are made on this GPU from now on; 0 <= gpu < count_gpus(). */
 void use_gpu(int gpu);
 
+/* This thread's work goes to the network's GPU from now on, to a lane of it (patches/gpu). */
+void device_enter(const network *net, int lane);
+
+/* Where the random numbers of [dropout] and [crop] go on from. */
+void device_seed(unsigned seed);
+
 /* Prints the network's GPU and its memory, if it is on one. */
 void print_gpu(const network *net);
 
@@ -49,6 +55,23 @@ float *layer_delta(const network *net, int i);
 
 /* 1 when the layer has parameters that an update changes. */
 int is_trained(const network *net, int i);
+
+/*
+ * Gives a layer its passes, on the CPU and on the GPU, and takes its update and its delta away.
+ */
+void set_passes(layer *l, void (*forward)(layer, network), void (*backward)(layer, network));
+
+/* The layer's own forward in `in`, whose input is the output of the layer before it. */
+void forward_layer(network *net, layer l, network in);
+
+/* Where a layer has the gradients of its parameters. */
+typedef struct {
+    float *weights, *biases, *scales; /* scales: NULL without batch norm */
+} layer_buffers;
+
+/* `host` where the CPU looks for them, `there` where the network is (the same on the CPU). */
+void set_updates(layer *l, layer_buffers there, layer_buffers host);
+void free_updates(const network *net, layer l);
 
 /* All weights and statistics: from the GPU to the arrays of the host, and back. */
 void pull_network(network *net);

@@ -1,6 +1,6 @@
 /* See memory_plan.h. */
 #include "net/memory_plan.h"
-#include "deepkd.h"
+#include "support.h"
 
 #include <stdlib.h>
 

@@ -1,6 +1,6 @@
 /* See outputs.h. */
 #include "net/outputs.h"
-#include "deepkd.h"
+#include "support.h"
 #include "net/device.h"
 
 #include "region_layer.h"
@@ -125,5 +125,18 @@ int assign_box(network *net, const net_outputs *outputs, int o, int b, box truth
                            : region_assignment(l, b, truth, &i, &j);
     if (n < 0) return 0;
     *p = find_prediction(net, outputs, o, b, n, i, j);
+    return 1;
+}
+
+int is_resizable(network *net)
+{
+    static const LAYER_TYPE types[] = {CONVOLUTIONAL, CROP,  MAXPOOL,      REGION,
+                                       YOLO,          ROUTE, SHORTCUT,     UPSAMPLE,
+                                       REORG,         BLANK, NORMALIZATION};
+    for (int i = 0; i < net->n; ++i) {
+        size_t k = 0, n = sizeof(types) / sizeof(*types);
+        while (k < n && net->layers[i].type != types[k]) ++k;
+        if (k == n) return 0;
+    }
     return 1;
 }

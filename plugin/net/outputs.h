@@ -59,4 +59,7 @@ box anchor_in_pixels(network *net, const net_outputs *outputs, int o, int n);
 int assign_box(network *net, const net_outputs *outputs, int o, int b, box truth,
                prediction *p);
 
+/* 1 when Darknet's resize_network can give the network another size. */
+int is_resizable(network *net);
+
 #endif

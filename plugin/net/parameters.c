@@ -1,6 +1,6 @@
 /* See parameters.h. */
 #include "net/parameters.h"
-#include "deepkd.h"
+#include "support.h"
 
 #include "utils.h"
 
@@ -107,13 +107,6 @@ int all_finite(kd_arrays list)
         if (probe != 0) return 0;
     }
     return 1;
-}
-
-uint64_t kd_hash(uint64_t hash, const void *bytes, size_t n)
-{
-    const unsigned char *p = bytes;
-    for (size_t i = 0; i < n; ++i) hash = (hash ^ p[i]) * 1099511628211ULL;
-    return hash;
 }
 
 uint64_t hash_arrays(kd_arrays list)

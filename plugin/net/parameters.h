@@ -42,9 +42,7 @@ double count_bflops(network *net);
 /* 1 when every number is finite. */
 int all_finite(kd_arrays list);
 
-/* FNV-1a over `n` bytes, going on from `hash`; start with KD_HASH_START. */
-#define KD_HASH_START 14695981039346656037ULL
-uint64_t kd_hash(uint64_t hash, const void *bytes, size_t n);
+/* The hash (support.h) of all numbers. */
 uint64_t hash_arrays(kd_arrays list);
 
 /*

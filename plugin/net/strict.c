@@ -1,6 +1,6 @@
 /* See strict.h. */
 #include "net/strict.h"
-#include "deepkd.h"
+#include "support.h"
 #include "options.h"
 
 #include "activations.h"

@@ -1,6 +1,8 @@
 /* See checkpoint.h. */
 #include "run/checkpoint.h"
 #include "net/device.h"
+#include "net/parameters.h"
+#include "support.h"
 
 #include "utils.h"
 
@@ -10,7 +12,8 @@
 
 static const char magic[8] = "DEEPKD02";
 
-uint64_t hash_cfg(char *file)
+/* The hash of a cfg's lines, comments and blanks left out. */
+static uint64_t hash_cfg(char *file)
 {
     uint64_t hash = KD_HASH_START;
     char *line;
@@ -24,6 +27,22 @@ uint64_t hash_cfg(char *file)
     }
     fclose(fp);
     return hash;
+}
+
+run_state begin_state(const deepkd *kd, char *cfg, uint64_t train_hash, metric by,
+                      uint64_t seed)
+{
+    kd_arrays weights = network_arrays(kd->teacher->net);
+    uint64_t parts[] = {hash_cfg(kd->teacher->cfg), hash_arrays(weights)};
+    kd_free_arrays(weights);
+    return (run_state){.cfg_hash = hash_cfg(cfg),
+                       .teacher_hash = kd_hash(KD_HASH_START, parts, sizeof(parts)),
+                       .train_hash = train_hash,
+                       .seed = seed,
+                       .metric = by,
+                       .planned = images_per_batch(kd->net) * kd->net->max_batches,
+                       .best = NO_BEST,
+                       .average = -1};
 }
 
 /* The student's weights, then every group's buffers: what follows the header. */

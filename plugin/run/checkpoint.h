@@ -8,6 +8,7 @@
 #define KD_CHECKPOINT_H
 
 #include "distil/groups.h"
+#include "run/evaluate.h"
 
 typedef struct {
     /* What must be the same when the run goes on. */
@@ -40,7 +41,11 @@ void load_checkpoint(char *file, run_state *state, deepkd *kd);
  */
 int find_unfinished(char *file, run_state *state);
 
-/* The hash of a cfg's lines, comments and blanks left out. */
-uint64_t hash_cfg(char *file);
+/*
+ * The state of a run before its first batch, and what a saved one must agree with: the student's
+ * cfg, kd's teacher, the list's hash, the metric and the seed.
+ */
+run_state begin_state(const deepkd *kd, char *cfg, uint64_t train_hash, metric by,
+                      uint64_t seed);
 
 #endif

@@ -1,6 +1,6 @@
 /* See detect.h. */
 #include "run/detect.h"
-#include "deepkd.h"
+#include "support.h"
 
 #include <math.h>
 

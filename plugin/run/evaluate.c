@@ -1,8 +1,9 @@
 /* See evaluate.h. */
 #include "run/evaluate.h"
-#include "deepkd.h"
-#include "run/detect.h"
+#include "data/loader.h"
 #include "net/device.h"
+#include "run/detect.h"
+#include "support.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -38,7 +39,7 @@ int evaluate_classifier(network *net, const net_outputs *outputs, const image_li
     loader *images = make_loader(list, net, net->batch, 0, threads, 0);
     start_loading(images, 0, net->w, net->h);
     while (done < list->n && !*stop) {
-        loaded_images input = finish_loading(images);
+        image_batch input = finish_loading(images);
         start_loading(images, done + net->batch, net->w, net->h);
         network_predict(net, input.images);
         pull_logits(net, outputs);
@@ -71,19 +72,6 @@ static int knows_loss(const network *net, const net_outputs *outputs)
     return layer_delta(net, outputs->layer[0]) != 0;
 }
 
-static void forward_output(layer l, network *net, network in)
-{
-#ifdef GPU
-    if (on_gpu(net)) {
-        in.input_gpu = layer_output(net, in.index - 1);
-        l.forward_gpu(l, in);
-        return;
-    }
-#endif
-    (void)net;
-    l.forward(l, in);
-}
-
 /* What Darknet's output layers say of the image that the network has just seen. */
 static double detection_loss(network *net, const net_outputs *outputs, float *truth)
 {
@@ -96,8 +84,7 @@ static double detection_loss(network *net, const net_outputs *outputs, float *tr
     for (int o = 0; o < outputs->n; ++o) {
         layer l = net->layers[outputs->layer[o]];
         in.index = outputs->layer[o];
-        in.input = output_logits(net, outputs, o);
-        forward_output(l, net, in);
+        forward_layer(net, l, in);
         loss += *l.cost;
     }
     return loss / outputs->n;
@@ -147,15 +134,15 @@ static void append_known(found_boxes *boxes, const annotations *known, const ima
     free(ids);
 }
 
-static int keep_quiet(region_figures f)
+static int keep_quiet(network *net, region_figures f)
 {
-    (void)f;
+    (void)net, (void)f;
     return 0;
 }
 
 /* One image: adds its loss, and its boxes to what has been found. */
 static void evaluate_image(network *net, const net_outputs *outputs, const image_list *list,
-                           const annotations *known, const loaded_images *input, int i,
+                           const annotations *known, const image_batch *input, int i,
                            double *loss, found_boxes *boxes)
 {
     size_t inputs = (size_t)net->w * net->h * net->c;
@@ -178,7 +165,7 @@ int evaluate_detector(network *net, const net_outputs *outputs, const image_list
                       evaluation *result, found_boxes *boxes)
 {
     int batch = net->batch, done = 0;
-    int (*hook)(region_figures) = region_hook;
+    int (*hook)(network *, region_figures) = region_hook;
     double loss = 0;
     if (boxes && known) append_known(boxes, known, list);
     region_hook = keep_quiet;
@@ -186,7 +173,7 @@ int evaluate_detector(network *net, const net_outputs *outputs, const image_list
     loader *images = make_loader(list, net, threads, 0, threads, 0);
     start_loading(images, 0, net->w, net->h);
     while (done < list->n && !*stop) {
-        loaded_images input = finish_loading(images);
+        image_batch input = finish_loading(images);
         start_loading(images, done + threads, net->w, net->h);
         for (int i = 0; i < threads && done < list->n; ++i, ++done)
             evaluate_image(net, outputs, list, known, &input, i, &loss, boxes);
@@ -203,4 +190,15 @@ int evaluate_detector(network *net, const net_outputs *outputs, const image_list
     result->score[1] = ap.map;
     free_ap_result(ap);
     return 1;
+}
+
+int validate(const validation *v, network *net, const net_outputs *outputs, evaluation *result)
+{
+    if (!v->is_detector)
+        return evaluate_classifier(net, outputs, v->list, v->top, v->threads, v->stop, result);
+    found_boxes boxes = {.map = v->map};
+    int done = evaluate_detector(net, outputs, v->list, v->known, v->threads, v->stop, result,
+                                 v->with_map ? &boxes : 0);
+    free_found_boxes(boxes);
+    return done;
 }

@@ -2,8 +2,7 @@
 #ifndef KD_EVALUATE_H
 #define KD_EVALUATE_H
 
-#include "data/annotations.h"
-#include "data/loader.h"
+#include "data/lists.h"
 #include "net/outputs.h"
 
 #include <signal.h>
@@ -52,5 +51,19 @@ void free_found_boxes(found_boxes f);
 int evaluate_detector(network *net, const net_outputs *outputs, const image_list *list,
                       const annotations *known, int threads, const volatile sig_atomic_t *stop,
                       evaluation *result, found_boxes *boxes);
+
+/* A validation list, and how networks are judged on it. */
+typedef struct {
+    const image_list *list;
+    const annotations *known; /* a detector's, or NULL */
+    const int *map;           /* the student's map=, or NULL */
+    int is_detector, with_map;
+    int top; /* the k of a classifier's second accuracy */
+    int threads;
+    const volatile sig_atomic_t *stop;
+} validation;
+
+/* evaluate_classifier or evaluate_detector. */
+int validate(const validation *v, network *net, const net_outputs *outputs, evaluation *result);
 
 #endif

@@ -1,0 +1,105 @@
+/* See lists.h. */
+#include "data/lists.h"
+#include "support.h"
+
+#include "utils.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static int find_target(const char *file, const char *path, char **labels, int classes)
+{
+    int target = -1;
+    for (int j = 0; j < classes; ++j) {
+        if (!strstr(path, labels[j])) continue;
+        if (target >= 0)
+            kd_fail("%s: %s: found the labels %s and %s in it, expected one", file, path,
+                    labels[target], labels[j]);
+        target = j;
+    }
+    if (target < 0) kd_fail("%s: %s: found no label in it, expected one", file, path);
+    return target;
+}
+
+static void check_image_file(const char *file, const char *path)
+{
+    struct stat info;
+    if (stat(path, &info)) kd_fail("%s: %s: %s", file, path, strerror(errno));
+    if (!S_ISREG(info.st_mode) || !info.st_size)
+        kd_fail("%s: %s: found an empty file, expected an image", file, path);
+}
+
+char **read_names(char *file, int classes)
+{
+    list *lines = get_paths(file);
+    if (lines->size != classes)
+        kd_fail("%s: found %d labels, expected %d (classes= of the data file)", file,
+                lines->size, classes);
+    char **labels = (char **)list_to_array(lines);
+    free_list(lines);
+    for (int j = 0; j < classes; ++j)
+        if (!*labels[j]) kd_fail("%s: line %d: found nothing, expected a label", file, j + 1);
+    return labels;
+}
+
+/* The paths of a list, all of them files; no targets or labels yet. */
+static image_list read_paths(char *list_file)
+{
+    list *lines = get_paths(list_file);
+    image_list images = {(char **)list_to_array(lines), 0, 0, lines->size};
+    free_list(lines);
+    for (int i = 0; i < images.n; ++i) {
+        if (!*images.paths[i])
+            kd_fail("%s: line %d: found nothing, expected an image", list_file, i + 1);
+        check_image_file(list_file, images.paths[i]);
+    }
+    return images;
+}
+
+image_list read_image_list(char *list_file, char *label_file, int classes)
+{
+    char **labels = read_names(label_file, classes);
+    image_list images = read_paths(list_file);
+    images.targets = kd_calloc(images.n, sizeof(int));
+    for (int i = 0; i < images.n; ++i)
+        images.targets[i] = find_target(list_file, images.paths[i], labels, classes);
+    free_ptrs((void **)labels, classes);
+    return images;
+}
+
+/* May the image be without a label file? */
+static int needs_no_labels(char *path, const char *label_file, const annotations *known)
+{
+    long id = coco_image_id(path);
+    return access(label_file, F_OK) && known && has_image(known, id) && !has_truths(known, id);
+}
+
+image_list read_box_list(char *list_file, int classes, int most, const annotations *known)
+{
+    image_list images = read_paths(list_file);
+    int empty = 0;
+    images.labels = kd_calloc(images.n, sizeof(image_labels));
+    for (int i = 0; i < images.n; ++i) {
+        char *file = label_path(images.paths[i]);
+        if (!needs_no_labels(images.paths[i], file, known))
+            images.labels[i] = read_labels(file, classes, most);
+        empty += !images.labels[i].n;
+        free(file);
+    }
+    if (empty) printf("%s: %d of %d images without objects\n", list_file, empty, images.n);
+    return images;
+}
+
+uint64_t hash_list(const image_list *list)
+{
+    uint64_t hash = KD_HASH_START;
+    for (int i = 0; i < list->n; ++i)
+        hash = kd_hash(hash, list->paths[i], strlen(list->paths[i]) + 1);
+    if (list->targets) hash = kd_hash(hash, list->targets, list->n * sizeof(int));
+    for (int i = 0; list->labels && i < list->n; ++i)
+        hash = kd_hash(hash, list->labels[i].boxes, list->labels[i].n * sizeof(labelled_box));
+    return hash;
+}

@@ -1,0 +1,39 @@
+/* Lists of images with what is to be learnt of each: a class (classifier) or boxes (detector). */
+#ifndef KD_LISTS_H
+#define KD_LISTS_H
+
+#include "data/annotations.h"
+#include "data/labels.h"
+
+#include <stdint.h>
+
+/* A list of images with their classes (a classifier's) or their boxes (a detector's). */
+typedef struct {
+    char **paths;         /* [n] */
+    int *targets;         /* [n], each 0 .. classes-1; or NULL */
+    image_labels *labels; /* [n]; or NULL */
+    int n;
+} image_list;
+
+/* The lines of a file of names, exactly `classes`, none empty; free_ptrs. Exits otherwise. */
+char **read_names(char *file, int classes);
+
+/*
+ * Reads a list of image paths and finds each one's class as Darknet does: the
+ * one label that its path contains. Exits when a list is missing or empty, an
+ * image is missing or empty, or a path contains no label or several.
+ */
+image_list read_image_list(char *list_file, char *label_file, int classes);
+
+/*
+ * Reads a list of image paths and the boxes of each from its label file (patches/0018 says
+ * where it is), at most `most` an image. Exits as read_image_list and read_labels do, and when
+ * a label file is missing, unless `known`, which may be NULL, has the image without objects.
+ * Prints how many images have none.
+ */
+image_list read_box_list(char *list_file, int classes, int most, const annotations *known);
+
+/* The hash of a list's paths and of its classes or boxes. */
+uint64_t hash_list(const image_list *list);
+
+#endif

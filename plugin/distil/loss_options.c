@@ -1,0 +1,123 @@
+/* See loss_options.h. */
+#include "distil/loss_options.h"
+#include "options.h"
+#include "support.h"
+
+#include <limits.h>
+#include <math.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+
+#define TO(field) offsetof(deepkd_options, field)
+static const option shared[] = {
+    {"trainer", OPTION_CHOICE, TO(trainer), 0, 0, "deepkd|dot|sgd"},
+    {"activation", OPTION_CHOICE, TO(activation), 0, 0, "softmax|logistic"},
+    {"temperature", OPTION_REAL, TO(temperature), .01, 1000, 0},
+    {"task_weight", OPTION_REAL, TO(task_weight), 0, 1e6, 0},
+    {"teacher_weight", OPTION_REAL, TO(teacher_weight), 0, 1e6, 0},
+    {"alpha", OPTION_REAL, TO(alpha), 0, 1e6, 0},
+    {"warmup", OPTION_INT, TO(warmup), 0, INT_MAX, 0},
+    {"logit_standardization", OPTION_INT, TO(standardize), 0, 1, 0},
+    {"topk_schedule", OPTION_CHOICE, TO(topk_schedule), 0, 0, "dynamic|static|off"},
+    {"topk", OPTION_INT, TO(topk), 1, INT_MAX, 0},
+    {"topk_phases", OPTION_PAIR, TO(topk_phases), 0, 1, 0},
+    {"rows", OPTION_CHOICE, TO(rows), 0, 0, "truth|dense"},
+    {"feature_nms", OPTION_INT, TO(feature_nms), 0, 1, 0},
+    {"objectness_weight", OPTION_REAL, TO(objectness_weight), 0, 1e6, 0},
+    {"delta_tog", OPTION_REAL, TO(delta[KD_TOG]), -1, 1, 0},
+    {"delta_tcg", OPTION_REAL, TO(delta[KD_TCG]), -1, 1, 0},
+    {"delta_ncg", OPTION_REAL, TO(delta[KD_NCG]), -1, 1, 0},
+    {"momentum_tog", OPTION_REAL, TO(momentum[KD_TOG]), 0, KD_MOST_MOMENTUM, 0},
+    {"momentum_tcg", OPTION_REAL, TO(momentum[KD_TCG]), 0, KD_MOST_MOMENTUM, 0},
+    {"momentum_ncg", OPTION_REAL, TO(momentum[KD_NCG]), 0, KD_MOST_MOMENTUM, 0},
+    {"decay_component", OPTION_CHOICE, TO(decay_component), 0, 0, "tog|tcg|ncg"},
+    {0},
+};
+
+static const deepkd_options defaults = {
+    .trainer = TRAINER_DEEPKD,
+    .activation = -1,
+    .temperature = 4,
+    .task_weight = 1,
+    .teacher_weight = 1,
+    .alpha = 1,
+    .topk_schedule = KD_TOPK_DYNAMIC,
+    .topk_phases = {.3, .7},
+    .delta = {NAN, NAN, NAN},
+    .momentum = {NAN, NAN, NAN},
+    .decay_component = KD_TOG,
+};
+
+/* "kd|dkd" into text[size] */
+static void list_methods(char *text, size_t size)
+{
+    text[0] = 0;
+    for (const kd_method *m = kd_methods; m->name; ++m)
+        snprintf(text + strlen(text), size - strlen(text), "%s%s", *text ? "|" : "", m->name);
+}
+
+#define SHARED (sizeof(shared) / sizeof(*shared) - 1)
+
+/* The whole table of the section: methods, their own options, the shared ones. */
+typedef struct {
+    char methods[256];
+    option table[1 + METHOD_OPTIONS + SHARED + 1];
+    int n; /* of the methods' own, which begin at table[1] */
+} option_table;
+
+static void make_table(option_table *t)
+{
+    *t = (option_table){0};
+    list_methods(t->methods, sizeof(t->methods));
+    t->table[0] = (option){"method", OPTION_CHOICE, TO(method), 0, 0, t->methods};
+    for (const kd_method *m = kd_methods; m->name; ++m)
+        for (int i = 0; i < KD_PARAMETERS && m->parameter[i].name; ++i) {
+            kd_parameter p = m->parameter[i];
+            size_t place = TO(of_method) + t->n * sizeof(double);
+            if (find_option(t->table, p.name)) continue; /* two methods share it */
+            t->table[1 + t->n++] = (option){p.name, OPTION_REAL, place, p.least, p.most, 0};
+        }
+    memcpy(t->table + 1 + t->n, shared, sizeof(shared));
+}
+
+/* Which of the method's own options it is, or -1 */
+static int find_parameter(const kd_method *m, const char *name)
+{
+    for (int i = 0; i < KD_PARAMETERS && m->parameter[i].name; ++i)
+        if (!strcmp(m->parameter[i].name, name)) return i;
+    return -1;
+}
+
+/* The method's own options as they were given, or as usual; another method's are an error. */
+static void read_parameters(const deepkd_options *o, const option_table *t, const char *cfg,
+                            kd_loss_config *loss)
+{
+    for (int i = 0; i < KD_PARAMETERS; ++i)
+        loss->parameter[i] = loss->method->parameter[i].usual;
+    for (int k = 0; k < t->n; ++k) {
+        const char *name = t->table[1 + k].key;
+        int i = find_parameter(loss->method, name);
+        if (isnan(o->of_method[k])) continue;
+        if (i < 0)
+            kd_fail("%s: [deepkd_loss] %s=%g: method=%s has no such option, expected another "
+                    "method, or none of it",
+                    cfg, name, o->of_method[k], loss->method->name);
+        loss->parameter[i] = o->of_method[k];
+    }
+}
+
+deepkd_options read_deepkd_options(list *options, const char *cfg, kd_loss_config *loss)
+{
+    deepkd_options o = defaults;
+    option_table t;
+    make_table(&t);
+    for (int k = 0; k < METHOD_OPTIONS; ++k) o.of_method[k] = NAN;
+    read_options(cfg, "[deepkd_loss]", options, t.table, &o);
+    *loss = (kd_loss_config){.method = kd_methods + o.method,
+                             .standardize = o.standardize,
+                             .temperature = o.temperature,
+                             .alpha = o.alpha};
+    read_parameters(&o, &t, cfg, loss);
+    return o;
+}

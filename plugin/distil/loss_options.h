@@ -1,0 +1,38 @@
+/* The options of [deepkd_loss]: those that all methods share, and each method's own. */
+#ifndef KD_LOSS_OPTIONS_H
+#define KD_LOSS_OPTIONS_H
+
+#include "math/kd_math.h"
+
+#include "darknet.h"
+
+typedef enum { TRAINER_DEEPKD, TRAINER_DOT, TRAINER_SGD } kd_trainer;
+
+#define KD_MOST_MOMENTUM .9999 /* of 1 never forgets */
+#define METHOD_OPTIONS 16 /* of all methods together, at most */
+
+/* The section's options, as docs/options.md lists them. */
+typedef struct {
+    int method, activation, trainer; /* in kd_methods; kd_activation (-1: not given); kd_trainer */
+    double of_method[METHOD_OPTIONS]; /* in the order in which kd_methods first names them; NAN: not given */
+    double temperature, alpha;
+    double task_weight, teacher_weight;
+    int warmup; /* batches */
+    int standardize;
+    int topk_schedule, topk; /* kd_schedule; K*, 0: not given */
+    int rows, feature_nms;   /* kd_rows; detectors only, as objectness_weight */
+    double objectness_weight;
+    double topk_phases[2];
+    double delta[KD_COMPONENTS];    /* momentum minus [net] momentum; NAN: not given */
+    double momentum[KD_COMPONENTS]; /* NAN: not given; else wins over delta */
+    int decay_component;            /* kd_component */
+} deepkd_options;
+
+/*
+ * Reads the section, Darknet's list of key=value; what it says of the loss goes into *loss, but
+ * for the activation, which depends on the network. Exits on an option that is unknown, out of
+ * range, or another method's; `cfg` names the file.
+ */
+deepkd_options read_deepkd_options(list *options, const char *cfg, kd_loss_config *loss);
+
+#endif

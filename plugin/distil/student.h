@@ -1,0 +1,86 @@
+/*
+ * The student while it learns: what its [deepkd_loss] section says, its teacher, and what one
+ * step leaves behind. deepkd_loss.c fills in the losses and deltas, groups.c takes them back
+ * through the network; both know this file, and it knows neither.
+ */
+#ifndef KD_STUDENT_H
+#define KD_STUDENT_H
+
+#include "data/batch.h"
+#include "distil/loss_options.h"
+#include "distil/rows.h"
+#include "distil/teacher.h"
+#include "math/broken.h"
+
+/* `l.plugin` of the [deepkd_loss] layer. */
+typedef struct deepkd {
+    deepkd_options options;
+    network *net; /* the student */
+    teacher *teacher;
+    struct momentum_groups *groups; /* groups.h; NULL until attach_groups */
+    int keeps_apart; /* 1: each component has momenta of its own (groups.h) */
+
+    row_source source;   /* both networks' output layers */
+    net_outputs outputs; /* the student's */
+    int classes;
+    kd_loss_config loss_config;
+    kd_topk_config topk_config;
+
+    /* Set by who trains. */
+    const image_batch *batch;  /* the images that the network sees in this forward pass */
+    region_figures figures;    /* sums of a detector's heads, since start_losses */
+    int prints_figures;        /* 1: Darknet prints its line of each head as well */
+
+    /* Set by each forward pass in training. */
+    row_list rows; /* of this forward pass */
+    /* TCG, NCG: of each output layer, -dL/dz, as l.delta; TOG: the same with a method's batch
+     * loss, else NULL */
+    float **delta[KD_COMPONENTS];
+    double loss[KD_COMPONENTS]; /* weighted sums over `images` images; see read_losses */
+    long images;                /* since start_losses */
+    int keep;                   /* K of this batch */
+    unsigned broken;            /* what was not finite (broken.h); nothing is updated then */
+    long broken_batch;          /* the batch, when `broken` comes from read_losses; else 0 */
+    double *scratch;
+    struct student_gpu *gpu; /* student_gpu.h; NULL on the CPU */
+} deepkd;
+
+/* The state of a network's [deepkd_loss], or NULL when its cfg has none. */
+deepkd *find_deepkd(const network *net);
+
+/* The [deepkd_loss] layer's release: frees all of the above but the groups. */
+void release_student(layer l);
+
+/* `delta` for the present size of the student: [outputs.n] arrays; and free. */
+void allocate_student_deltas(deepkd *kd);
+void free_student_deltas(deepkd *kd);
+
+/*
+ * The momentum coefficient of a component in the batch that is being trained: [net] momentum
+ * and the trainer's, the method's or the user's delta.
+ */
+double component_momentum(const deepkd *kd, kd_component c);
+
+/* 1 when the component has a weight above 0. */
+int is_active(const deepkd *kd, kd_component c);
+
+/* Images between two updates: batch= of the cfg. */
+long images_per_batch(const network *net);
+
+/* The batch that is being trained, from 1, and the share of the run it ends. */
+long training_batch(const network *net);
+double training_progress(const network *net);
+
+/* Sets the losses, `images` and `figures` to 0. */
+void start_losses(deepkd *kd);
+
+/*
+ * The losses since start_losses are in kd->loss afterwards, and what was not finite in
+ * kd->broken. On the CPU both are there at once; from the GPU they are fetched, which waits.
+ */
+void read_losses(deepkd *kd);
+
+/* region_hook (patches/hooks): adds a head's figures to its student's; 1: print them too. */
+int add_region_figures(network *net, region_figures f);
+
+#endif

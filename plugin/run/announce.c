@@ -1,0 +1,74 @@
+/* See announce.h. */
+#include "run/announce.h"
+#include "net/parameters.h"
+#include "run/log.h"
+
+#include <stdio.h>
+
+static void print_size(const char *role, network *net)
+{
+    int layers = 0; /* without our two sections */
+    for (int i = 0; i < net->n; ++i) layers += net->layers[i].type != BLANK;
+    printf("%s: %d layers, %zu parameters, %.4f BFLOPs, input %d x %d x %d\n", role, layers,
+           count_parameters(net), count_bflops(net), net->w, net->h, net->c);
+}
+
+static void print_loss(const deepkd *kd)
+{
+    const deepkd_options *o = &kd->options;
+    const kd_loss_config *loss = &kd->loss_config;
+    const kd_parameter *p = loss->method->parameter;
+    printf("method %s, activation %s, temperature %g, task weight %g, teacher weight %g, "
+           "alpha %g, ",
+           loss->method->name, loss->activation == KD_SOFTMAX ? "softmax" : "logistic",
+           o->temperature, o->task_weight, o->teacher_weight, o->alpha);
+    for (int i = 0; i < KD_PARAMETERS && p[i].name; ++i)
+        printf("%s %g, ", p[i].name, loss->parameter[i]);
+    printf("standardization %s, warmup %d batches\n", o->standardize ? "on" : "off", o->warmup);
+}
+
+static void print_schedule(const deepkd *kd)
+{
+    const kd_topk_config *k = &kd->topk_config;
+    long end = kd->net->max_batches;
+    int all = kd->classes - 1;
+    if (!all) return; /* one class has no others */
+    if (k->schedule == KD_TOPK_OFF) printf("top-k: off, all %d other classes\n", all);
+    if (k->schedule == KD_TOPK_STATIC) printf("top-k: static, K %d of %d\n", k->optimal, all);
+    if (k->schedule == KD_TOPK_DYNAMIC)
+        printf("top-k: dynamic, K from %d to %d until batch %ld, %d until batch %ld, "
+               "to %d at batch %ld\n",
+               kd_topk_schedule(k, kd->classes, 0), k->optimal, (long)(k->phase1_end * end),
+               k->optimal, (long)(k->phase2_end * end), all, end);
+}
+
+void announce_run(const replicas *r, int train_images, int valid_images, uint64_t seed)
+{
+    static const char *const trainers[] = {"deepkd", "dot", "sgd"};
+    const deepkd *kd = r->kd[0];
+    const deepkd_options *o = &kd->options;
+    char groups[256];
+    describe_groups(kd, groups, sizeof(groups));
+    print_size("teacher", kd->teacher->net);
+    print_size("student", kd->net);
+    print_loss(kd);
+    printf("trainer %s, momentum groups: %s\n", trainers[o->trainer], groups);
+    if (is_detector(&kd->outputs))
+        printf("rows %s%s, objectness weight %g\n", o->rows == ROWS_DENSE ? "dense" : "truth",
+               o->feature_nms ? ", feature NMS" : "", o->objectness_weight);
+    print_schedule(kd);
+    print_gpus(r);
+    printf("%d training images, %d validation images, batch %ld, %d batches, seed %llu\n",
+           train_images, valid_images, images_per_batch(kd->net), kd->net->max_batches,
+           (unsigned long long)seed);
+}
+
+void announce_teacher(teacher *t, const validation *v, const char *list)
+{
+    evaluation result;
+    char scores[128];
+    if (v->is_detector && !v->with_map) return; /* its loss, with other heads, would not compare */
+    if (!validate(v, t->net, &t->outputs, &result)) return;
+    format_scores(&result, scores, sizeof(scores));
+    printf("teacher: %s on %s\n", scores, list);
+}

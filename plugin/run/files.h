@@ -1,0 +1,17 @@
+/* The files that a run writes into its backup= folder. */
+#ifndef KD_FILES_H
+#define KD_FILES_H
+
+typedef struct {
+    char *last, *best, *final; /* weights */
+    char *state, *csv;
+    char *plain_cfg; /* that goes with the weights */
+} run_files;
+
+/*
+ * FOLDER/NAME_last.weights and so on, NAME as in NAME.cfg; exits when the student's cfg itself
+ * stands where the plain one will be saved.
+ */
+run_files name_files(char *cfg, const char *folder);
+
+#endif

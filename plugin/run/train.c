@@ -1,0 +1,242 @@
+/* See train.h. */
+#include "run/train.h"
+#include "data/loader.h"
+#include "net/device.h"
+#include "run/log.h"
+#include "run/plain_cfg.h"
+#include "run/stop.h"
+#include "support.h"
+
+#include "utils.h"
+
+#include <stdlib.h>
+
+typedef struct {
+    const training *t;
+    run_state *state; /* t's */
+    deepkd *kd;       /* the first student */
+    network *net;
+    kd_arrays weights; /* the student's */
+    loader *loader;
+    run_log log;
+    log_entry entry;
+    int width, height;      /* of the student's input, as its cfg says */
+    double logged_at;       /* seconds, and images seen, when a batch was last logged */
+    uint64_t logged_images;
+    double waited, trained; /* seconds: for images, and in all batches */
+} loop;
+
+/* Batches that one step trains */
+static int batches_a_step(const loop *run)
+{
+    return run->t->students->n;
+}
+
+/*
+ * The size at which a batch is trained: the cfg's or, with Darknet's random=1, a square that is
+ * drawn anew every ten batches, and at the end a large one.
+ */
+static void find_training_size(const loop *run, long batch, int *width, int *height)
+{
+    *width = run->width;
+    *height = run->height;
+    if (!run->t->valid.is_detector || !run->net->layers[run->net->n - 1].random) return;
+    long first = batch - batch % 10;
+    *width = *height = first + 200 > run->net->max_batches
+                           ? 608
+                           : (10 + derive_seed(run->state->seed ^ 0x72657369, first) % 10) * 32;
+}
+
+/* Begins to load the images of the step that comes `ahead` steps from now. */
+static void load_ahead(loop *run, int ahead)
+{
+    network *net = run->net;
+    int width, height, batches = ahead * batches_a_step(run);
+    long batch = get_current_batch(net) + batches;
+    if (batch >= net->max_batches) return; /* the run has ended by then */
+    find_training_size(run, batch, &width, &height);
+    start_loading(run->loader, *net->seen + batches * images_per_batch(net), width, height);
+}
+
+/* Stops the run when something is not finite; the files keep the last good weights. */
+static void check_finite(loop *run, long batch)
+{
+    deepkd *kd = run->kd;
+    char broken[64];
+    if (!kd->broken && !on_gpu(run->net) && !all_finite(run->weights))
+        kd->broken = find_broken_group(kd);
+    if (!kd->broken) return;
+    if (kd->broken_batch) batch = kd->broken_batch;
+    name_broken(kd->broken, broken, sizeof(broken));
+    kd_fail("%s: batch %ld: found a number that is not finite in the %s; %s keeps the last good "
+            "weights%s",
+            run->t->cfg, batch, broken, run->t->files.last,
+            is_our_fault(kd->broken) ? "; try a lower learning_rate" : "");
+}
+
+/* A GPU says what it has found when it is asked: before anything is evaluated or saved. */
+static void settle(loop *run)
+{
+    if (!on_gpu(run->net)) return;
+    read_replicas(run->t->students);
+    pull_network(run->net);
+    if (!run->kd->broken && !all_finite(run->weights)) run->kd->broken = KD_BROKEN_WEIGHTS;
+    check_finite(run, get_current_batch(run->net));
+}
+
+static void save_run(loop *run)
+{
+    settle(run);
+    clear_progress(&run->log);
+    run->state->seen = *run->net->seen;
+    save_weights(run->net, run->t->files.last);
+    save_checkpoint(run->t->files.state, run->state, run->kd);
+}
+
+static void evaluate_student(loop *run, long batch)
+{
+    evaluation v;
+    settle(run);
+    resize_replicas(run->t->students, run->width, run->height);
+    if (!validate(&run->t->valid, run->net, &run->kd->outputs, &v)) return;
+    run->state->evaluated = batch;
+    if (merit(&v) > run->state->best) {
+        run->state->best = merit(&v);
+        run->state->best_batch = batch;
+        save_weights(run->net, run->t->files.best);
+    }
+    log_evaluation(&run->log, &run->entry, &v, run->state->best, run->state->best_batch);
+}
+
+/* `is_read`: 1 when the components' losses are on the host */
+static void fill_entry(loop *run, double loss, double seconds, int is_read)
+{
+    network *net = run->net;
+    log_entry *e = &run->entry;
+    double *average = &run->state->average, now = what_time_is_it_now();
+    *average = *average < 0 ? loss : *average * .9 + loss * .1;
+    e->batch = get_current_batch(net);
+    e->images = *net->seen;
+    e->epoch = (double)*net->seen / run->t->list->n;
+    e->loss = loss;
+    e->average = *average;
+    e->keep = run->kd->keep;
+    e->rate = get_current_rate(net);
+    e->seconds = seconds;
+    for (int c = 0; c < KD_COMPONENTS && run->kd->images; ++c)
+        if (c == KD_TOG || is_read) e->part[c] = run->kd->loss[c] / run->kd->images;
+    e->images_per_s = (*net->seen - run->logged_images) / (now - run->logged_at + 1e-9);
+}
+
+/* 1 when the step that ended at `batch` has passed a multiple of `interval`. */
+static int has_passed(const loop *run, long batch, long interval)
+{
+    return batch / interval != (batch - batches_a_step(run)) / interval;
+}
+
+/* One step: a batch, or with several GPUs one for each. */
+static void train_batch(loop *run)
+{
+    double began = what_time_is_it_now();
+    network *net = run->net;
+    long batch = get_current_batch(net), next = batch + batches_a_step(run);
+    int is_logged = has_passed(run, next, run->t->log_interval) || next >= net->max_batches;
+    int width, height;
+    image_batch images = finish_loading(run->loader);
+    run->waited += what_time_is_it_now() - began;
+    load_ahead(run, LOADER_AHEAD);
+    find_training_size(run, batch, &width, &height);
+    resize_replicas(run->t->students, width, height);
+    double loss = train_replicas(run->t->students, images,
+                                 derive_seed(run->state->seed ^ 0x64726F70, batch));
+    if (is_logged) read_replicas(run->t->students);
+    check_finite(run, next);
+
+    run->entry.region = run->kd->figures;
+    fill_entry(run, loss, what_time_is_it_now() - began, is_logged || !on_gpu(net));
+    run->trained += run->entry.seconds;
+    log_progress(&run->log, &run->entry);
+    if (!is_logged) return;
+    log_batch(&run->log, &run->entry);
+    run->logged_at = what_time_is_it_now();
+    run->logged_images = *net->seen;
+}
+
+static void save_final(loop *run)
+{
+    save_weights(run->net, run->t->files.final);
+    FILE *fp = open_atomic(run->t->files.plain_cfg);
+    export_cfg(run->t->cfg, fp);
+    close_atomic(fp, run->t->files.plain_cfg);
+    char best[64];
+    format_best(run->state->metric, run->state->best, best, sizeof(best));
+    if (run->state->best_batch)
+        printf("best %s at batch %llu: %s\n", best, (unsigned long long)run->state->best_batch,
+               run->t->files.best);
+    printf("last: %s\nfor stock Darknet and OpenCV, with either: %s\n", run->t->files.final,
+           run->t->files.plain_cfg);
+}
+
+/* Opens the log and begins to load. */
+static loop start_loop(const training *t)
+{
+    deepkd *kd = t->students->kd[0];
+    network *net = kd->net;
+    loop run = {.t = t, .state = t->state, .kd = kd, .net = net, .width = net->w, .height = net->h};
+    run.weights = network_arrays(net);
+    run.log = open_log(t->files.csv, t->valid.is_detector,
+                       t->resumed ? (long)get_current_batch(net) : -1);
+    run.log.dont_show = t->dont_show;
+    run.log.is_terminal &= !t->verbose; /* Darknet's lines leave no room for a live one */
+    print_figures(t->students, t->verbose);
+    region_hook = add_region_figures;
+    run.loader = make_loader(t->list, net, batches_a_step(&run) * images_per_batch(net), 1,
+                             t->valid.threads, t->state->seed);
+    for (int i = 0; i < LOADER_AHEAD; ++i) load_ahead(&run, i);
+    run.logged_at = what_time_is_it_now();
+    run.logged_images = *net->seen;
+    run.entry.batch = get_current_batch(net);
+    run.entry.images = *net->seen;
+    run.entry.epoch = (double)*net->seen / t->list->n;
+    run.entry.max_batches = net->max_batches;
+    return run;
+}
+
+/* Says how it ended, and saves what only a whole run has; returns the exit status. */
+static int end_loop(loop *run)
+{
+    if (run->t->verbose)
+        printf("waited for data: %.2f of %.2f seconds (%.1f %%)\n", run->waited, run->trained,
+               run->trained > 0 ? 100 * run->waited / run->trained : 0);
+    if (!stop_signal) save_final(run);
+    else {
+        clear_progress(&run->log);
+        printf("stopped at batch %zu; -resume goes on from %s\n", get_current_batch(run->net),
+               run->t->files.state);
+    }
+    free_loader(run->loader);
+    close_log(&run->log);
+    kd_free_arrays(run->weights);
+    return stop_signal ? 128 + stop_signal : 0;
+}
+
+int train(const training *t)
+{
+    loop run = start_loop(t);
+    network *net = run.net;
+    long epoch = (t->list->n + images_per_batch(net) - 1) / images_per_batch(net);
+    long eval_interval = t->eval_interval ? t->eval_interval : epoch;
+    for (;;) {
+        long batch = get_current_batch(net);
+        int is_end = batch >= net->max_batches;
+        double began = what_time_is_it_now();
+        if (batch && (is_end || has_passed(&run, batch, eval_interval)) &&
+            run.state->evaluated != (uint64_t)batch)
+            evaluate_student(&run, batch);
+        if (stop_signal || is_end || has_passed(&run, batch, t->save_interval)) save_run(&run);
+        if (stop_signal || is_end) break;
+        run.logged_at += what_time_is_it_now() - began; /* neither counts as training */
+        train_batch(&run);
+    }
+    return end_loop(&run);
+}
