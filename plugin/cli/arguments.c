@@ -1,30 +1,46 @@
 /* See arguments.h. */
 #include "cli/arguments.h"
+#include "cli/command.h"
 #include "support.h"
 #include "options.h"
 
 #include <ctype.h>
 #include <errno.h>
 #include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-static const char usage[] =
-    "usage: darknet distill DATA STUDENT.cfg TEACHER.weights [-start STUDENT.weights] [-clear] "
-    "[-resume] [-gpus N,N] [-seed N] [-threads N] [-map] [-dont_show] [-verbose]";
-
-uint64_t read_count(const char *flag, const char *text, uint64_t most)
-{
-    char *end;
-    errno = 0;
-    unsigned long long value = text ? strtoull(text, &end, 10) : 0;
-    if (!text || !isdigit((unsigned char)*text) || *end || errno || value < 1 || value > most)
-        kd_fail("%s %s: expected a whole number from 1 to %llu", flag, text ? text : "",
-                (unsigned long long)most);
-    return value;
-}
+#define TO(field) offsetof(distill_arguments, field)
+static const command distill_command = {
+    "distill",
+    "Trains the student of a cfg with [teacher] and [deepkd_loss], from the teacher's "
+    "outputs.\n"
+    "Darknet's own flags: -i N takes GPU N, -nogpu none.",
+    (const word[]){
+        {"DATA", WORD_FILE, TO(data), 0, 1,
+         "a .data file: classes=, train=, valid=, backup=, and labels= or names="},
+        {"STUDENT.cfg", WORD_FILE, TO(cfg), 0, 1, "the student; `deepkd wrap` makes one"},
+        {"TEACHER.weights", WORD_FILE, TO(weights), 0, 0,
+         "of the teacher; can be left out where [teacher] has weights="},
+        {"-start STUDENT.weights", WORD_TEXT, TO(start), 0, 0,
+         "weights that the student starts from, of all or of its first layers"},
+        {"-clear", WORD_FLAG, TO(clear), 0, 0,
+         "begins at image 0, also over a run that was stopped"},
+        {"-resume", WORD_FLAG, TO(resume), 0, 0, "goes on with the run that was stopped"},
+        {"-gpus N,N", WORD_TEXT, TO(gpu_list), 0, 0,
+         "trains on these GPUs, a batch on each a step"},
+        {"-seed N", WORD_LONG, TO(seed), INT64_MAX, 0,
+         "of all random numbers: the same seed, the same run; else the clock's"},
+        {"-threads N", WORD_INT, TO(threads), 256, 0, "threads that load images; 2"},
+        {"-map", WORD_FLAG, TO(map), 0, 0, "detectors: each evaluation measures mAP"},
+        {"-dont_show", WORD_FLAG, TO(dont_show), 0, 0, "opens no window (OPENCV=1)"},
+        {"-verbose", WORD_FLAG, TO(verbose), 0, 0,
+         "Darknet's line of each detection layer, and how long training waited for images"},
+        {0}}};
+#undef TO
 
 /* "0,1" */
 static void read_gpus(distill_arguments *a, const char *text)
@@ -43,39 +59,16 @@ static void read_gpus(distill_arguments *a, const char *text)
         kd_fail("-gpus %s: expected numbers of GPUs with commas between", text);
 }
 
-/* Reads one flag at argv[i]; returns how many words it took. */
-static int read_flag(distill_arguments *a, char **argv, int i)
-{
-    const char *flag = argv[i];
-    char *value = argv[i + 1];
-    if (!strcmp(flag, "-clear")) return a->clear = 1;
-    if (!strcmp(flag, "-resume")) return a->resume = 1;
-    if (!strcmp(flag, "-map")) return a->map = 1;
-    if (!strcmp(flag, "-verbose")) return a->verbose = 1;
-    if (!strcmp(flag, "-dont_show")) return a->dont_show = 1;
-    if (!strcmp(flag, "-seed")) a->seed = read_count(flag, value, INT64_MAX);
-    else if (!strcmp(flag, "-threads")) a->threads = read_count(flag, value, 256);
-    else if (!strcmp(flag, "-start") && value) a->start = value;
-    else if (!strcmp(flag, "-gpus") && value) read_gpus(a, value);
-    else kd_fail("%s: unknown flag, or its value is missing; %s", flag, usage);
-    return 2;
-}
-
 distill_arguments read_arguments(int argc, char **argv)
 {
     distill_arguments a = {.threads = 2};
-    char **place[] = {&a.data, &a.cfg, &a.weights};
-    size_t files = 0;
-    for (int i = 2; i < argc && argv[i];) {
-        if (argv[i][0] == '-') {
-            i += read_flag(&a, argv, i);
-            continue;
-        }
-        if (files == sizeof(place) / sizeof(*place))
-            kd_fail("%s: one file too many; %s", argv[i], usage);
-        *place[files++] = argv[i++];
+    if (asks_for_help(argc, argv, 2)) {
+        print_help(&distill_command);
+        check_printed();
+        exit(0);
     }
-    if (files < 2) kd_fail("%s", usage);
+    read_command(&distill_command, argc, argv, 2, &a);
+    if (a.gpu_list) read_gpus(&a, a.gpu_list);
     if (a.resume && a.start)
         kd_fail("-resume goes on from the saved state: expected no -start");
     if (a.clear && a.resume)

@@ -15,14 +15,15 @@ typedef struct {
     int dont_show;                  /* open no window */
     int threads;                    /* that load images */
     uint64_t seed;                  /* 0: not given */
+    char *gpu_list;                 /* -gpus as it was typed, or NULL */
     int gpus[KD_MOST_GPUS], n_gpus; /* -gpus; none: the one that Darknet's -i chose */
 } distill_arguments;
 
-/* Reads the command line; exits with the usage on anything unknown. Strings point into argv. */
+/*
+ * Reads the command line; exits with the usage on anything unknown, and with the help, status
+ * 0, when it asks for it. Strings point into argv.
+ */
 distill_arguments read_arguments(int argc, char **argv);
-
-/* The value of a flag, a whole number from 1 to `most`; exits when it is none. */
-uint64_t read_count(const char *flag, const char *text, uint64_t most);
 
 typedef struct {
     int classes;

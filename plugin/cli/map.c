@@ -12,8 +12,23 @@
 #include <math.h>
 #include <stdlib.h>
 
-static const char usage[] = "usage: darknet deepkd map DATA CFG WEIGHTS [-per_class] "
-                            "[-out DETECTIONS.json] [-threads N]";
+typedef struct {
+    char *data, *cfg, *weights;
+    char *out;              /* JSON of the detections, or NULL */
+    int per_class, threads; /* threads: that load images */
+} map_arguments;
+
+#define TO(field) offsetof(map_arguments, field)
+const command map_command = {
+    "deepkd map", "Measures a detector's mAP on the validation list of a .data file.",
+    (const word[]){{"DATA", WORD_FILE, TO(data), 0, 1, "a .data file with classes= and valid="},
+                   {"CFG", WORD_FILE, TO(cfg), 0, 1, "the detector"},
+                   {"WEIGHTS", WORD_FILE, TO(weights), 0, 1, "its weights"},
+                   {"-per_class", WORD_FLAG, TO(per_class), 0, 0, "each class's AP, too"},
+                   {"-out DETECTIONS.json", WORD_TEXT, TO(out), 0, 0,
+                    "writes what was found as COCO's JSON of results"},
+                   {"-threads N", WORD_INT, TO(threads), 256, 0, "threads that load images; 2"},
+                   {0}}};
 
 /* AP in percent, and the class's truths, a line each; names may be NULL. */
 static void print_classes(const ap_result *ap, char **names)
@@ -46,32 +61,31 @@ static int *find_categories(const annotations *a, layer l)
     return categories;
 }
 
-static void measure(char *data_file, char *cfg, char *weights, int per_class, char *out,
-                    int threads)
+static void measure(const map_arguments *m)
 {
     static const volatile sig_atomic_t never = 0;
-    data_options d = read_data_options(data_file, 0);
+    data_options d = read_data_options(m->data, 0);
     annotations a = {0};
     const annotations *known = d.annotations ? &a : 0;
     evaluation v;
     cfg_section_hook = strict_section;
-    network *net = parse_network_cfg(cfg);
-    net_outputs outputs = find_outputs(net, cfg);
-    if (!is_detector(&outputs)) kd_fail("%s: found a classifier, expected a detector", cfg);
-    check_classes(net, &outputs, cfg, data_file, d.classes);
-    load_whole_weights(net, weights, 0);
+    network *net = parse_network_cfg(m->cfg);
+    net_outputs outputs = find_outputs(net, m->cfg);
+    if (!is_detector(&outputs)) kd_fail("%s: found a classifier, expected a detector", m->cfg);
+    check_classes(net, &outputs, m->cfg, m->data, d.classes);
+    load_whole_weights(net, m->weights, 0);
     layer last = net->layers[outputs.layer[outputs.n - 1]];
     if (known) a = read_annotations(d.annotations, d.classes);
     image_list list = read_box_list(d.valid, d.classes, last.max_boxes, known);
     found_boxes boxes = {.map = last.map};
     char **names = d.names ? read_names(d.names, outputs.classes) : 0;
-    evaluate_detector(net, &outputs, &list, known, threads, &never, &v, &boxes);
-    if (isnan(v.loss)) kd_fail("%s: the network's output is not finite", weights);
+    evaluate_detector(net, &outputs, &list, known, m->threads, &never, &v, &boxes);
+    if (isnan(v.loss)) kd_fail("%s: the network's output is not finite", m->weights);
     int *categories = find_categories(&a, last);
-    if (out) write_detections(&boxes.found, categories, out);
+    if (m->out) write_detections(&boxes.found, categories, m->out);
     printf("%d images, %d truths, %d detections, loss %f\n", list.n, boxes.truths.n,
            boxes.found.n, v.loss);
-    print_result(&boxes, outputs.classes, names, per_class);
+    print_result(&boxes, outputs.classes, names, m->per_class);
     free_found_boxes(boxes);
     free(categories);
     free(outputs.layer);
@@ -81,12 +95,8 @@ static void measure(char *data_file, char *cfg, char *weights, int per_class, ch
 
 int run_map(int argc, char **argv)
 {
-    int per_class = find_arg(argc, argv, "-per_class");
-    char *out = find_char_arg(argc, argv, "-out", 0);
-    char *threads = find_char_arg(argc, argv, "-threads", "2");
-    int n = read_count("-threads", threads, 256), files = 0;
-    while (3 + files < argc && argv[3 + files] && argv[3 + files][0] != '-') ++files;
-    if (files != 3 || (argc > 6 && argv[6])) kd_fail("%s", usage);
-    measure(argv[3], argv[4], argv[5], per_class, out, n);
+    map_arguments m = {.threads = 2};
+    read_command(&map_command, argc, argv, 3, &m);
+    measure(&m);
     return 0;
 }

@@ -8,6 +8,10 @@
 #ifndef KD_MAP_H
 #define KD_MAP_H
 
+#include "cli/command.h"
+
+extern const command map_command;
+
 /* `deepkd map`; returns the exit status, exits on bad input. */
 int run_map(int argc, char **argv);
 

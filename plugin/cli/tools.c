@@ -6,13 +6,17 @@
  *                                         Darknet and OpenCV
  *   map DATA CFG WEIGHTS                  a detector's mAP (map.h)
  * export undoes wrap to the byte, but for blank lines at the end and Windows line ends.
+ * To add a verb: a row of `verbs`.
  */
 #include "cli/tools.h"
 #include "support.h"
+#include "cli/command.h"
 #include "cli/map.h"
+#include "run/plain_cfg.h"
 
 #include "utils.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -25,79 +29,85 @@ static const char sections[] = "\n[teacher]\n"
                                "temperature=4\n"
                                "topk_schedule=dynamic\n";
 
-/* Does this line open a section of ours? Darknet allows blanks around it. */
-static int opens_our_section(const char *line)
-{
-    char *text = kd_copy(line);
-    strip(text);
-    int ours = !strcmp(text, "[teacher]") || !strcmp(text, "[deepkd_loss]");
-    free(text);
-    return ours;
-}
+typedef struct {
+    char *cfg, *teacher;
+} cfg_arguments;
 
-static int opens_section(const char *line)
-{
-    return line[strspn(line, " \t")] == '[';
-}
+#define TO(field) offsetof(cfg_arguments, field)
+static const command wrap_command = {
+    "deepkd wrap",
+    "Prints a student's cfg: a plain one with [teacher] and [deepkd_loss] added.",
+    (const word[]){
+        {"STOCK.cfg", WORD_FILE, TO(cfg), 0, 1, "the network that is to be a student"},
+        {"-teacher TEACHER.cfg", WORD_TEXT, TO(teacher), 0, 1, "the network that teaches it"},
+        {0}}};
+static const command export_command = {
+    "deepkd export",
+    "Prints a student's cfg without [teacher] and [deepkd_loss], for stock Darknet and OpenCV.",
+    (const word[]){{"STUDENT.cfg", WORD_FILE, TO(cfg), 0, 1, "the student"}, {0}}};
 
-static FILE *open_cfg(char *file)
+static int run_wrap(int argc, char **argv)
 {
-    FILE *fp = fopen(file, "r");
-    if (!fp) file_error(file);
-    return fp;
-}
-
-void export_cfg(char *file, FILE *to)
-{
-    FILE *from = open_cfg(file);
-    char *line;
-    int ours = 0, blanks = 0;
-    while ((line = fgetl(from))) {
-        if (opens_section(line)) ours = opens_our_section(line);
-        int is_blank = !*line;
-        if (!ours && is_blank) ++blanks; /* written only when something of theirs follows */
-        if (!ours && !is_blank) {
-            for (; blanks; --blanks) fputc('\n', to);
-            fprintf(to, "%s\n", line);
-        }
-        free(line);
-    }
-    fclose(from);
-}
-
-static void check_is_plain(char *file)
-{
-    FILE *fp = open_cfg(file);
-    char *line;
-    while ((line = fgetl(fp))) {
-        if (opens_our_section(line))
-            kd_fail("%s: found %s in it, expected a cfg without it", file, line);
-        free(line);
-    }
+    cfg_arguments a = {0};
+    read_command(&wrap_command, argc, argv, 3, &a);
+    check_is_plain(a.cfg);
+    FILE *fp = fopen(a.teacher, "r");
+    if (!fp) file_error(a.teacher);
     fclose(fp);
+    export_cfg(a.cfg, stdout);
+    printf(sections, a.teacher);
+    return 0;
 }
 
-static void wrap_cfg(char *file, char *teacher_cfg)
+static int run_export(int argc, char **argv)
 {
-    check_is_plain(file);
-    fclose(open_cfg(teacher_cfg));
-    export_cfg(file, stdout);
-    printf(sections, teacher_cfg);
+    cfg_arguments a = {0};
+    read_command(&export_command, argc, argv, 3, &a);
+    export_cfg(a.cfg, stdout);
+    return 0;
+}
+
+static const struct {
+    const command *is;
+    int (*run)(int argc, char **argv);
+} verbs[] = {{&wrap_command, run_wrap},
+             {&export_command, run_export},
+             {&map_command, run_map}};
+#define VERBS ((int)(sizeof(verbs) / sizeof(*verbs)))
+
+static const char *verb_name(int i)
+{
+    return strrchr(verbs[i].is->name, ' ') + 1;
+}
+
+/* The command's number in `verbs`; exits with the usage of all of them when it is none. */
+static int find_verb(const char *text)
+{
+    char usage[1024] = "";
+    for (int i = 0; i < VERBS; ++i) {
+        if (text && !strcmp(text, verb_name(i))) return i;
+        char *form = command_form(verbs[i].is);
+        size_t n = strlen(usage);
+        snprintf(usage + n, sizeof(usage) - n, "%s%s", i ? " | " : "", form);
+        free(form);
+    }
+    kd_fail("usage: %s", usage);
+}
+
+static int print_help_of_all(void)
+{
+    for (int i = 0; i < VERBS; ++i) {
+        if (i) putchar('\n');
+        print_help(verbs[i].is);
+    }
+    printf("\nTraining is `darknet distill`; `darknet distill --help` lists its flags.\n");
+    return 0;
 }
 
 int run_deepkd(int argc, char **argv)
 {
-    if (argc > 2 && argv[2] && !strcmp(argv[2], "map")) return run_map(argc, argv);
-    char *teacher_cfg = find_char_arg(argc, argv, "-teacher", 0);
-    char *verb = argc > 2 ? argv[2] : 0, *file = argc > 3 ? argv[3] : 0;
-    int is_wrap = verb && !strcmp(verb, "wrap"), is_export = verb && !strcmp(verb, "export");
-    int extra = argc > 4 && argv[4];
-    if (!file || extra || !(is_wrap ? teacher_cfg != 0 : is_export && !teacher_cfg))
-        kd_fail("usage: darknet deepkd wrap STOCK.cfg -teacher TEACHER.cfg | "
-                "darknet deepkd export STUDENT.cfg | darknet deepkd map DATA CFG WEIGHTS "
-                "[-per_class] [-out DETECTIONS.json] [-threads N]");
-    if (is_wrap) wrap_cfg(file, teacher_cfg);
-    else export_cfg(file, stdout);
-    if (fflush(stdout)) kd_fail("standard output cannot be written");
-    return 0;
+    int status = asks_for_help(argc, argv, 2) ? print_help_of_all()
+                                              : verbs[find_verb(argv[2])].run(argc, argv);
+    check_printed();
+    return status;
 }

@@ -363,8 +363,9 @@ case("no labels= with classifiers", "deepkd.data", "found no labels=",
 for flag, value in (("-threads", "0"), ("-threads", "257"), ("-seed", "0"), ("-seed", "x")):
     case(f"{flag} {value}", f"{flag} {value}", "expected a whole number from 1",
          flags=f"{flag} {value}")
-for flag in ("-mAP", "-dont-show", "-maps", "-gpus"):
+for flag in ("-mAP", "-dont-show", "-maps"):
     case(flag, flag, "unknown flag", "-map", "-dont_show", flags=flag)
+case("-gpus without its value", "-gpus", "value is missing", "expected -gpus N,N", flags="-gpus")
 
 # deepkd map
 
