@@ -1,5 +1,6 @@
 /* See log.h. */
 #include "run/log.h"
+#include "support.h"
 
 #include "utils.h"
 

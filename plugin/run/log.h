@@ -7,7 +7,7 @@
 #define KD_LOG_H
 
 #include "run/chart.h"
-#include "distil/deepkd_loss.h"
+#include "distil/student.h"
 #include "run/evaluate.h"
 
 #include <stdint.h>
