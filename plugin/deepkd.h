@@ -1,63 +1,86 @@
 /*
  * DeepKD for Darknet: a small student network learns from a large teacher.
  *
- * How one training step flows (the files named here are in this folder):
+ * How one training step flows (files are named with their folder):
  *
  *   images ──┬─> student ──> logits z ──> [softmax], [yolo], [region]: Darknet's task loss
- *            └─> [teacher] ─> logits y        (teacher_layer.c)
+ *            └─> [teacher] ─> logits y        (distil/teacher.c)
  *                              │
  *   rows           which of the student's predictions learns from which of the teacher's:
  *                  a classifier's image; a detector's truth box at its cell and anchor, or
- *                  every cell and anchor that pair                  (outputs.c, rows.c)
+ *                  every cell and anchor that pair        (net/outputs.c, distil/rows.c)
  *                              │
- *   [deepkd_loss]  for each row: losses and deltas of               (deepkd_loss_layer.c,
- *                  TOG  the task, as Darknet computed it             kd_math.c)
+ *   [deepkd_loss]  for each row: losses and deltas of     (distil/deepkd_loss.c,
+ *                  TOG  the task, as Darknet computed it   math/kd_math.c)
  *                  TCG  the target class against the rest
  *                  NCG  the teacher's K best other classes among themselves
  *                              │
  *   backward       once for each momentum group: the deltas of its components, summed,
- *                  go back through the student into the group's buffers    (groups.c)
+ *                  go back through the student into the group's buffers
+ *                                                          (distil/groups.c)
  *                              │
- *   update         w <- w - rate * (sum of the groups' buffers), once a batch  (groups.c)
+ *   update         w <- w - rate * (sum of the groups' buffers), once a batch
+ *                                                          (distil/groups.c)
  *
- * On the CPU both networks run part by part on all cores, and all groups go back at once (cores.c).
+ * On the CPU both networks run part by part on all cores, and all groups go back at once
+ * (cpu/cores.c).
  * On the GPU (GPU=1) the same code drives Darknet's own GPU layers: the teacher runs on a
  * stream of its own beside the student, all rows are one launch, and so is the update. What
  * only a GPU needs stands in files of its own, *_gpu.c beside the CPU's, and its kernels in
  * *_kernels.cu.
  *
- * Files, from the mathematics up; each builds on some of those above it:
- *   support.c            errors, memory
- *   kd_math.c            losses, gradients, top-k mask, its schedule: plain arrays;
- *                        kd_formulas.h has what its twin kd_math_kernels.cu shares with it
- *   average_precision.c  mAP as COCO defines it: plain arrays
- *   options.c            a cfg section's options: table, types, ranges, errors
- *   strict.c             Darknet's own sections, without its leniency
- *   parameters.c         a network's weights as a list of arrays: count, hash, check
- *   device.c             a network's arrays, on the CPU or on the GPU
- *   convolution.c        a convolution and its gradients: plain arrays; onednn.c: by oneDNN
- *   filters.c            batch norm, activations, sums, pooling: plain arrays
- *   memory_plan.c        which layers can share memory in inference
- *   outputs.c            output layers, where a prediction's logits stand, Darknet's assignment
- *   rows.c               the student's and the teacher's predictions, row by row
- *   cores.c              a network on all of the CPU's cores
- *   teacher_layer.c      the [teacher] section
- *   deepkd_loss_layer.c  the [deepkd_loss] section
- *   groups.c             momentum groups: backward and update by component
- *   replicas.c           the student on several GPUs, learning as one
- *   annotations.c        COCO's JSON of truth boxes
- *   labels.c             Darknet's label files
- *   loader.c             images and truths of a batch, in threads, repeatable by seed
- *   detect.c             from a detector's output to boxes, and to COCO's JSON of results
- *   evaluate.c           accuracy, loss or mAP on a list of images
- *   checkpoint.c         what -resume needs, in one file
- *   arguments.c          command line and .data file of `distill`
- *   chart.cpp            the CSV drawn as it grows (OPENCV=1)
- *   log.c                training lines, progress bar, CSV
- *   map.c                ./darknet deepkd map
- *   tools.c              ./darknet deepkd wrap | export | map
- *   distill.c            ./darknet distill
- *   deepkd.c             registers all of it with Darknet
+ * Folders, from the ground up. A file includes its own folder and those further up in this list,
+ * never one further down, by the path from here: "math/kd_math.h" (tests/cli/house.t checks it).
+ * A .c stands for its header too, and for the *_gpu and *_kernels beside it.
+ *
+ *   plugin/   what all others may use; of the other folders it includes nothing
+ *     deepkd.h             this page, and what support.c has: errors, memory
+ *     support.c            errors, memory
+ *     options.c            a cfg section's options: table, types, ranges, errors
+ *     plugin.mk            how Darknet's Makefile compiles and links all of it
+ *   math/     what plain arrays are enough for; includes no header of Darknet's
+ *     kd_math.c            losses, gradients, top-k mask, its schedule
+ *     kd_formulas.h        what kd_math.c shares with its twin kd_math_kernels.cu
+ *     methods.c            the table of methods: name, options, default deltas, loss
+ *     average_precision.c  mAP as COCO defines it
+ *   net/      one Darknet network seen from outside; nothing of teachers and students
+ *     parameters.c         its weights as a list of arrays: count, hash, check
+ *     device.c             its arrays, on the CPU or on the GPU
+ *     outputs.c            output layers, where a prediction's logits stand, Darknet's assignment
+ *     memory_plan.c        which layers can share memory in inference
+ *     strict.c             Darknet's own sections, without its leniency
+ *   cpu/      how the CPU's cores compute a network's layers
+ *     convolution.c        a convolution and its gradients: plain arrays
+ *     onednn.c             the same by oneDNN
+ *     filters.c            batch norm, activations, sums, pooling: plain arrays
+ *     cores.c              a network on all of the cores
+ *   data/     from files to a batch in memory; knows no network
+ *     lists.c              lists of images
+ *     labels.c             Darknet's label files
+ *     annotations.c        COCO's JSON of truth boxes
+ *     loader.c             images and truths of a batch, in threads, repeatable by seed
+ *   distil/   one training step: how the student learns from the teacher
+ *     teacher.c            the [teacher] section
+ *     rows.c               the student's and the teacher's predictions, row by row
+ *     student.c            the student's state, which the files below share
+ *     deepkd_loss.c        the [deepkd_loss] section
+ *     groups.c             momentum groups: backward and update by component
+ *     replicas.c           the student on several GPUs, learning as one
+ *   run/      a whole run: the loop, what is measured, said and saved
+ *     detect.c             from a detector's output to boxes, and to COCO's JSON of results
+ *     evaluate.c           accuracy, loss or mAP on a list of images
+ *     checkpoint.c         what -resume needs, in one file
+ *     plain_cfg.c          the student's cfg without our sections
+ *     chart.cpp            the CSV drawn as it grows (OPENCV=1)
+ *     log.c                training lines, progress bar, CSV
+ *     announce.c           what is said before a run begins
+ *     train.c              the loop
+ *   cli/      the commands: from words to a run
+ *     arguments.c          command line and .data file of `distill`
+ *     map.c                ./darknet deepkd map
+ *     tools.c              ./darknet deepkd wrap | export | map
+ *     distill.c            ./darknet distill
+ *   deepkd.c  registers all of it with Darknet
  *
  * Sources: DeepKD, arXiv 2505.15133; DKD, CVPR 2022; DOT, ICCV 2023; for rows=dense, arXiv
  * 1805.06361.
