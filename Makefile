@@ -3,9 +3,9 @@
 #   make             build build/darknet          make deps       install the packages it needs
 #   make demo        train, distill and compare   make demo-yolo  the same with a YOLO detector
 #   make data        write Fashion-MNIST as images, and scenes of its garments for detectors
-#   make table       the README's tables: of classifiers; of detectors: make table-yolo; of
+#   make table       docs/results.md's tables: of classifiers; of detectors: make table-yolo; of
 #                    detectors of a single class: make table-one-class
-#   make bench       the README's timings
+#   make bench       the timings of tests/bench/README.md
 #   make test        every test                   make test-asan  again, with sanitizers
 #   make gpu-test    the tests that need a GPU; with no package but a CUDA toolkit
 #   make clean       remove what was compiled (weights and data sets stay)

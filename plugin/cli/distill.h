@@ -1,6 +1,6 @@
 /*
  * ./darknet distill DATA STUDENT.cfg [TEACHER.weights] [flags]: trains the
- * student of a cfg with [teacher] and [deepkd_loss]. README.md is its manual.
+ * student of a cfg with [teacher] and [deepkd_loss]. docs/options.md is its manual.
  */
 #ifndef KD_DISTILL_H
 #define KD_DISTILL_H

@@ -598,7 +598,7 @@ def detector_traffic(folder):
 
 @test
 def memory(folder):
-    """memory: what the README says more than classifier train, and none to train the teacher in"""
+    """memory: what docs/gpu.md says more than classifier train, and none to train the teacher in"""
     with open(os.path.join(os.path.dirname(EMULATED), ".switches"), encoding="utf-8") as file:
         if "CUDNN=1" in file.read():
             raise Skip("cuDNN's workspaces are as large as it likes")
