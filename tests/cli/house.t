@@ -47,9 +47,9 @@ def sources(root):
 
 def includes(root, name):
     """[(line, what)] of a source's #include lines."""
-    text = read(root, "plugin", name)
-    return [(text.count("\n", 0, match.start()) + 1, match.group(1))
-            for match in re.finditer(r'^[ \t]*#[ \t]*include[ \t]*[<"]([^>"]+)', text, re.MULTILINE)]
+    lines = enumerate(read(root, "plugin", name).split("\n"), 1)
+    found = [(number, re.match(r'\s*#\s*include\s*[<"]([^>"]+)', line)) for number, line in lines]
+    return [(number, match.group(1)) for number, match in found if match]
 
 
 # Includes
@@ -165,6 +165,17 @@ def long_functions(root):
     return [f"plugin/{name}:{first}: a function of {lines} lines, expected at most {MOST_LINES}"
             for name in sources(root) for first, lines in functions(read(root, "plugin", name))
             if lines > MOST_LINES]
+
+
+def same_objects(root):
+    """Two sources whose objects have one name: plugin.mk puts them all into one folder."""
+    seen, complaints = {}, []
+    for name in files(root, "plugin", ".c", ".cu", ".cpp"):
+        base = os.path.splitext(os.path.basename(name))[0]
+        if base in seen:
+            complaints.append(f"plugin/{name}: makes {base}.o, as plugin/{seen[base]} does")
+        seen[base] = name
+    return complaints
 
 
 # The list in plugin/deepkd.h
@@ -372,13 +383,13 @@ def notices_long_functions(house):
 
 @test
 def guide_is_true(_house):
-    """plugin/deepkd.h lists the files of plugin/, and no others"""
-    check_none(wrong_list(ROOT))
+    """plugin/deepkd.h lists the files of plugin/, and no others; no two make one object"""
+    check_none(wrong_list(ROOT) + same_objects(ROOT))
 
 
 @test
 def notices_wrong_guide(house):
-    """noticed: a file that plugin/deepkd.h lists and that is gone, or in another folder, or new"""
+    """noticed: a file listed that is gone or elsewhere, one not listed, two that make one object"""
     house.write(
         plugin__deepkd_h="/*\n * x.c is no entry\n * Folders, from below:\n *   plugin/  words\n"
                          " *     deepkd.h   words\n *   math/    words\n *     a.c  words\n"
@@ -388,6 +399,8 @@ def notices_wrong_guide(house):
         plugin__math__a_kernels_cu="", plugin__math__c_c="", plugin__new_h="")
     check_finds(wrong_list(house.path), "lists math/gone.c", "lists net/c.c",
                 "does not list math/c.c", "does not list new.h")
+    house.write(plugin__net__a_cu="")
+    check_finds(same_objects(house.path), "net/a.cu: makes a.o, as plugin/math/a.c does")
 
 
 @test
@@ -418,7 +431,7 @@ BROKEN_README = """# A house
 def notices_wrong_docs(house):
     """noticed: links, headings and files that are not there; pages unlinked, without an answer"""
     house.write(README_md=BROKEN_README + "\n" * 250, docs__a_md="# A\n\n## `A`, b!\n\n## A b\n",
-                docs__b_md="# B\n\nWhat it answers: `scripts/gone.sh --all`, `docs/` and `docs/b.md`.\n",
+                docs__b_md="# B\n\nWhat it answers: `scripts/gone.sh --all`, `docs/b.md`.\n",
                 tests__x__README_md="[up](../../docs/b.md) [down](docs/b.md)\n")
     check_finds(wrong_links(house.path), "README.md: (docs/gone.md): found no docs/gone.md",
                 "(docs/a.md#c-d): docs/a.md has no such heading", "(#nothing)",
