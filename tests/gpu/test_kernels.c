@@ -1,16 +1,19 @@
 /*
  * Proves the plugin's own kernels against plain C on the CPU:
- *   - kd_rows_gpu: losses and deltas are those of kd_row (kd_math.c), for every method, number
- *     of classes, K and layout of the logits, ties and extreme logits included; they add up,
- * are the same to the bit when repeated, and what is not finite is reported;
+ *   - kd_rows_gpu: of every case of the table (vectors.h) losses and deltas are PyTorch's or,
+ *     where floats can't hold its logits, those of kd_row (kd_math.c), which runs the same
+ * table; they are kd_row's for every layout of the logits and number of classes around a warp
+ * and a block; they add up, are the same to the bit when repeated, and what is not finite is
+ *     reported;
  *   - kd_update_gpu: weights and momenta are those of the formula (groups.h); nothing changes
  *     once something is broken;
  *   - kd_resize_gpu: images are those of Darknet's resize_image.
  *
- * To add a kind of logits: a line in make_logit. To add a number of classes: one in `classes`.
+ * To add a row: tests/reference/make_vectors.py. To add a kind of logits to all layouts: a line
+ * in make_logit. To add a number of classes: one in `classes`.
  * With an argument, "short", only small cases are run, for compute-sanitizer.
  */
-#include "check.h"
+#include "vectors.h"
 
 #include "cuda.h"
 #include "image.h"
@@ -23,7 +26,6 @@
 #include "distil/teacher_kernels.h"
 
 #include <limits.h>
-#include <stdlib.h>
 
 static int is_short;
 
@@ -280,10 +282,9 @@ static void compare_deltas(worst_case *worst, const char *what, const float *fou
     size_t n = (size_t)(5 + classes) * STUDENT_CELLS;
     for (int k = 0; k < KINDS; ++k)
         compare(worst, found + k * n, wanted + k * n, n, LEAST,
-                "%s %s, %s, standardization %d, T %g, keep %d: %s",
-                c->config.method == KD_METHOD_KD ? "kd" : "dkd",
-                c->config.activation == KD_SOFTMAX ? "softmax" : "logistic", what,
-                c->config.standardize, c->config.temperature, c->keep, kind_name[k]);
+                "%s %s, %s, standardization %d, T %g, keep %d: %s", method_name(&c->config),
+                activation_name(&c->config), what, c->config.standardize, c->config.temperature,
+                c->keep, kind_name[k]);
 }
 
 static void check_rows(worst_case *deltas, worst_case *losses, const row_case *c, sheets s)
@@ -315,11 +316,13 @@ static row_case make_case(int k, int classes, int keep)
 {
     static const double temperature[] = {.5, 1, 4, 2.5}, alpha[] = {1, .7, 2, 0};
     static const double beta[] = {8, 1, .5}, weight[] = {1, .3};
-    kd_activation activation = k & 2 || classes < 2 ? KD_LOGISTIC : KD_SOFTMAX;
-    return (row_case){{k & 1 ? KD_METHOD_DKD : KD_METHOD_KD, activation, k >> 2 & 1,
-                       temperature[k % 4], alpha[(k + k / 4) % 4], beta[k % 3]},
-                      keep,
-                      weight[k % 2]};
+    row_case c = {.keep = keep, .weight = weight[k % 2]};
+    c.config.activation = k & 2 || classes < 2 ? KD_LOGISTIC : KD_SOFTMAX;
+    c.config.standardize = k >> 2 & 1;
+    c.config.temperature = temperature[k % 4];
+    c.config.alpha = alpha[(k + k / 4) % 4];
+    set_method(&c.config, k & 1 ? "dkd" : "kd", beta[k % 3]);
+    return c;
 }
 
 /* 1e-5: the deltas are floats. */
@@ -339,6 +342,15 @@ static void test_rows(int classes)
     near(&deltas, 1e-5, "rows of %d classes: deltas", classes);
     near(&losses, 1e-5, "rows of %d classes: losses", classes);
     free_sheets(s);
+}
+
+static row_case softmax_case(const char *method, int keep)
+{
+    row_case c = {.config = {.activation = KD_SOFTMAX, .temperature = 4, .alpha = 1},
+                  .keep = keep,
+                  .weight = 1};
+    set_method(&c.config, method, 2);
+    return c;
 }
 
 /* Rows of a classifier: class after class, and many of them */
@@ -377,7 +389,7 @@ static sheets make_plain_sheets(int n, int classes)
 /* The sum of all rows' losses, and the deltas, which are double those of one launch */
 static void test_many_rows(int n, int classes)
 {
-    row_case c = {{KD_METHOD_DKD, KD_SOFTMAX, 0, 4, 1, 2}, (classes - 1) / 2, 1};
+    row_case c = softmax_case("dkd", (classes - 1) / 2);
     worst_case worst = {0};
     srand(n);
     sheets s = make_plain_sheets(n, classes);
@@ -405,6 +417,49 @@ static void test_many_rows(int n, int classes)
     free(rows), free(losses), free(first), free_sheets(s);
 }
 
+/* ---- rows: the table of cases (vectors.h) --------------------------------- */
+
+/* To the nearest floats, which is all that a GPU sees; 1 if that changed some. */
+static int round_logits(row *r)
+{
+    int changed = 0;
+    for (int j = 0; j < r->classes; ++j) {
+        changed |= r->z[j] != (float)r->z[j] || r->y[j] != (float)r->y[j];
+        r->z[j] = (float)r->z[j], r->y[j] = (float)r->y[j];
+    }
+    return changed;
+}
+
+static void run_on_gpu(const row *r, result *got)
+{
+    row_case c = {r->config, r->keep, 1};
+    double losses[2];
+    sheets s = make_plain_sheets(1, r->classes);
+    kd_gpu_row *rows = make_plain_rows(s, 1);
+    rows[0].target = r->target;
+    for (int j = 0; j < r->classes; ++j) s.student[j] = r->z[j], s.teacher[j] = r->y[j];
+    kd_gpu_state state = launch(&c, s, rows, 1, 1, losses);
+    check(!state.broken, "%s: bits %u", describe(r), state.broken);
+    got->loss = (kd_losses){state.tcg, state.ncg};
+    for (int j = 0; j < r->classes; ++j) got->tcg[j] = -s.tcg[j], got->ncg[j] = -s.ncg[j];
+    free(rows), free_sheets(s);
+}
+
+static int compare_row(row *r, result *want)
+{
+    static result got;
+    if (is_short && r->classes > 100) return 0;
+    if (round_logits(r)) run_row(r, want);
+    run_on_gpu(r, &got);
+    compare_results(r, &got, want, IN_FLOATS);
+    return 1;
+}
+
+static void test_vectors(void)
+{
+    check(see_vectors(compare_row) > 400, "kd_vectors.txt: cases are missing");
+}
+
 static void test_no_rows(void)
 {
     row_case c = make_case(0, 10, 3);
@@ -418,7 +473,7 @@ static void test_no_rows(void)
 static void check_broken(const char *what, float sheets_student, float sheets_teacher, int j,
                          unsigned bits, unsigned not_bits)
 {
-    row_case c = {{KD_METHOD_KD, KD_SOFTMAX, 0, 4, 1, 1}, 1, 1};
+    row_case c = softmax_case("kd", 1);
     double losses[2 * 3];
     srand(5);
     sheets s = make_plain_sheets(3, 300);
@@ -660,6 +715,8 @@ int main(int n, char **arguments)
     is_short = n > 1 && !strcmp(arguments[1], "short");
     cuda_set_device(0);
     if (!count_gpus()) kd_fail("test_kernels: found no GPU");
+    static const test_case tests[] = {TEST(test_vectors)};
+    run_tests(tests, COUNT(tests));
     for (int i = 0; i < COUNT(classes); ++i)
         if (!is_short || classes[i] <= 100) test_rows(classes[i]);
     test_many_rows(is_short ? 100 : 1000, 10);

@@ -53,7 +53,7 @@ static void train_steps(deepkd *kd, int from, int to)
 
 static void save(deepkd *kd, const char *name)
 {
-    char *file = file_path(name);
+    char *file = nets_file(name);
     enter_pair(kd);
     save_checkpoint(file, &a_state, kd);
     free(file);
@@ -61,7 +61,7 @@ static void save(deepkd *kd, const char *name)
 
 static int load(deepkd *kd, const char *name)
 {
-    char *file = file_path(name);
+    char *file = nets_file(name);
     run_state state = {
         .cfg_hash = 11, .teacher_hash = 22, .train_hash = 33, .metric = METRIC_LOSS};
     enter_pair(kd);
@@ -72,7 +72,7 @@ static int load(deepkd *kd, const char *name)
 
 static int same_files(const char *a, const char *b)
 {
-    char *names[] = {file_path(a), file_path(b)};
+    char *names[] = {nets_file(a), nets_file(b)};
     FILE *one = fopen(names[0], "rb"), *other = fopen(names[1], "rb");
     int c, same = one && other, n = 0;
     while (same && (c = fgetc(one)) != EOF) ++n, same = c == fgetc(other);
@@ -102,7 +102,8 @@ static double repeatable(void)
 
 static void test_resume_on_the_gpu(void)
 {
-    deepkd *first = make_pair(&normed, ON_GPU, 1), *second = make_pair(&normed, ON_GPU, 1);
+    deepkd *first = make_pair_on(ON_GPU, &normed, 1),
+           *second = make_pair_on(ON_GPU, &normed, 1);
     train_steps(first, 0, 3);
     save(first, "gpu.state");
     train_steps(second, 40, 45);
@@ -118,7 +119,7 @@ static void test_resume_on_the_gpu(void)
 static void check_crossing(const char *name, int from, int to)
 {
     char text[96];
-    deepkd *first = make_pair(&plain, from, 2), *second = make_pair(&plain, to, 3);
+    deepkd *first = make_pair_on(from, &plain, 2), *second = make_pair_on(to, &plain, 3);
     train_steps(first, 0, 3);
     save(first, "first.state");
     ok(load(second, "first.state"), "%s: a state is loaded", name);
@@ -137,17 +138,17 @@ static void check_crossing(const char *name, int from, int to)
 static void test_weights_files(void)
 {
     worst_case worst = {0};
-    char *file = file_path("student.weights");
-    deepkd *first = make_pair(&normed, ON_GPU, 4);
+    char *file = nets_file("student.weights");
+    deepkd *first = make_pair_on(ON_GPU, &normed, 4);
     train_steps(first, 0, 2);
-    int real = silence();
+    silence();
     save_weights(first->net, file);
-    speak(real);
+    speak();
     for (int gpu = ON_CPU; gpu <= ON_GPU; ++gpu) {
-        deepkd *second = make_pair(&normed, gpu, 5);
-        real = silence();
+        deepkd *second = make_pair_on(gpu, &normed, 5);
+        silence();
         load_weights(second->net, file);
-        speak(real);
+        speak();
         pull_pair(second);
         compare_weights(&worst, second, first);
         ok(*second->net->seen == *first->net->seen, "weights files: images seen");
@@ -210,7 +211,7 @@ static void spoil_step(deepkd *kd)
 static void check_broken(const char *what, void (*spoil)(deepkd *), long batch_named,
                          int in_update)
 {
-    deepkd *kd = make_pair(&plain, ON_GPU, 6);
+    deepkd *kd = make_pair_on(ON_GPU, &plain, 6);
     train_steps(kd, 0, 2);
     ok(!kd->broken, "%s: nothing is broken at first", what);
     uint64_t before = 0;
@@ -248,7 +249,7 @@ typedef struct {
 static deepkd *make_copy(void *context)
 {
     const copy_maker *maker = context;
-    return make_pair(maker->spec, gpu_index, maker->seed);
+    return make_pair_on(gpu_index, maker->spec, maker->seed);
 }
 
 /* Momenta of a run that has begun: numbers that follow from a seed, times `factor` */
@@ -281,7 +282,7 @@ static void check_copies(const char *name, const pair_spec *shared, const pair_s
 {
     worst_case weights = {0}, losses = {0}, copies = {0};
     copy_maker maker = {shared, 9};
-    deepkd *first = make_pair(shared, gpus[0], 8), *one = make_pair(whole, ON_GPU, 8);
+    deepkd *first = make_pair_on(gpus[0], shared, 8), *one = make_pair_on(ON_GPU, whole, 8);
     enter_pair(first);
     replicas r = make_replicas(first, gpus, n, make_copy, &maker), alone = single(one);
     start_momenta(first, 1), start_momenta(one, n); /* a mean, and a sum */

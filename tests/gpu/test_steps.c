@@ -167,7 +167,7 @@ static deepkd *make_gradients(const gradient_case *c, int gpu, unsigned int seed
     char net[256], options[256];
     snprintf(net, sizeof(net), "%s max_batches=100", c->net);
     snprintf(options, sizeof(options), "[deepkd_loss] %s", c->options);
-    deepkd *kd = make_pair(&(pair_spec){net, c->student, c->teacher, options}, gpu, seed);
+    deepkd *kd = make_pair_on(gpu, &(pair_spec){net, c->student, c->teacher, options}, seed);
     *kd->net->seen = 2 * images_per_batch(kd->net);
     kd->net->update = no_update;
     train_pair(kd, seed + 1);
@@ -214,9 +214,9 @@ static void train_both(deepkd *found, deepkd *wanted, int step, int size, worst_
 {
     replicas pairs[] = {single(found), single(wanted)};
     for (int k = 0; k < 2; ++k) {
-        int real = silence();
+        silence();
         if (size) resize_replicas(pairs + k, size, size);
-        speak(real);
+        speak();
         train_step(pairs + k, 1, 100 + step);
     }
     compare_losses(losses, found, wanted);
@@ -225,8 +225,8 @@ static void train_both(deepkd *found, deepkd *wanted, int step, int size, worst_
 static void check_trajectory(const char *name, const pair_spec *spec, const int *sizes)
 {
     worst_case losses = {0}, weights = {0}, moved = {0};
-    deepkd *found = make_pair(spec, ON_GPU, 7), *wanted = make_pair(spec, ON_CPU, 7);
-    deepkd *start = make_pair(spec, ON_CPU, 7);
+    deepkd *found = make_pair_on(ON_GPU, spec, 7), *wanted = make_pair_on(ON_CPU, spec, 7);
+    deepkd *start = make_pair_on(ON_CPU, spec, 7);
     for (int i = 0; i < (is_short ? 3 : STEPS); ++i)
         train_both(found, wanted, i, sizes ? sizes[i / 4 % 4] : 0, &losses);
     pull_pair(found);
@@ -315,7 +315,7 @@ static int output_arrays(const network *net)
 static void check_teacher(const char *name, const pair_spec *spec, int resized)
 {
     worst_case logits = {0};
-    deepkd *found = make_pair(spec, ON_GPU, 30), *wanted = make_pair(spec, ON_CPU, 30);
+    deepkd *found = make_pair_on(ON_GPU, spec, 30), *wanted = make_pair_on(ON_CPU, spec, 30);
     for (int step = 0; step < 3; ++step) {
         train_both(found, wanted, step, step == 2 ? resized : 0, &(worst_case){0});
         enter_pair(found);

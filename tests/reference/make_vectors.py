@@ -4,7 +4,7 @@
 It is an independent reference for plugin/math/kd_math.c, derived from the losses
 alone: they are written with log_softmax, logsumexp, logsigmoid and kl_div in
 double precision, and every gradient comes from autograd, never from a formula.
-tests/unit/test_kd_math.c reads the result, so the tests need no Python.
+tests/lib/vectors.h reads the result for the tests of CPU and GPU, which so need no Python.
 
     apt-get install -y --no-install-recommends python3-torch
     /usr/bin/python3 make_vectors.py           writes kd_vectors.txt beside it

@@ -10,7 +10,8 @@
 #include "data/annotations.h"
 
 #define IMAGES                                                                                 \
-    "\"images\":[{\"id\":7,\"file_name\":\"COCO_val_7.jpg\"},{\"id\":3},{\"id\":9007199254740991}]"
+    "\"images\":[{\"id\":7,\"file_name\":\"COCO_val_7.jpg\"},{\"id\":3},{\"id\":"              \
+    "9007199254740991}]"
 #define CATEGORIES "\"categories\":[{\"id\":90,\"name\":\"b\"},{\"id\":1,\"name\":\"a\"}]"
 #define TRUTHS(list) "{" IMAGES "," CATEGORIES ",\"annotations\":[" list "]}"
 #define TRUTH(id, rest) "{\"id\":" #id "," rest "}"
@@ -33,9 +34,8 @@ static void assert_box(const ap_box *b, long image, int class, double x, double 
     assert_int_equal(b->crowd, crowd);
 }
 
-static void test_reads_what_counts(void **state)
+static void test_reads_what_counts(void)
 {
-    (void)state;
     annotations a = read_text_of(
         "\xef\xbb\xbf{\"info\":{\"year\":2017},\"licenses\":[],\r\n" IMAGES "," CATEGORIES
         ",\"annotations\":["
@@ -60,9 +60,8 @@ static void test_reads_what_counts(void **state)
     free_annotations(a);
 }
 
-static void test_has_image(void **state)
+static void test_has_image(void)
 {
-    (void)state;
     annotations a = read_text_of(TRUTHS(""), 2);
     assert_int_equal(a.truths.n, 0);
     assert_true(has_image(&a, 3) && has_image(&a, 7) && has_image(&a, 9007199254740991));
@@ -74,9 +73,8 @@ static void test_has_image(void **state)
 }
 
 /* Longer than what is read at once. */
-static void test_long_file(void **state)
+static void test_long_file(void)
 {
-    (void)state;
     int n = 5000;
     char *text = kd_calloc(n + 1, 80), *end = text;
     end += sprintf(end, "{" IMAGES "," CATEGORIES ",\"annotations\":[");
@@ -180,9 +178,8 @@ static void read_bad(void *file)
     read_annotations(file, 2);
 }
 
-static void test_bad_input(void **state)
+static void test_bad_input(void)
 {
-    (void)state;
     for (int i = 0; i < COUNT(bad); ++i) {
         char *file = write_text("bad.json", bad[i].text);
         ASSERT_FAILS(read_bad, file, file, bad[i].found, bad[i].expected);
@@ -190,18 +187,16 @@ static void test_bad_input(void **state)
     }
 }
 
-static void test_zero_byte(void **state)
+static void test_zero_byte(void)
 {
-    (void)state;
     const char text[] = TRUTHS("") "\0 {";
     char *file = write_bytes("bad.json", text, sizeof(text) - 1);
     ASSERT_FAILS(read_bad, file, file, "line 1, byte ", "JSON");
     free(file);
 }
 
-static void test_no_file(void **state)
+static void test_no_file(void)
 {
-    (void)state;
     char *file = nets_file("missing.json");
     ASSERT_FAILS(read_bad, file, file, "No such file");
     free(file);
@@ -210,10 +205,11 @@ static void test_no_file(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_reads_what_counts), cmocka_unit_test(test_has_image),
-        cmocka_unit_test(test_long_file),         cmocka_unit_test(test_bad_input),
-        cmocka_unit_test(test_zero_byte),         cmocka_unit_test(test_no_file),
+    static const test_case tests[] = {
+        TEST(test_reads_what_counts), TEST(test_has_image), TEST(test_long_file),
+        TEST(test_bad_input),         TEST(test_zero_byte), TEST(test_no_file),
     };
-    return cmocka_run_group_tests(tests, nets_setup, nets_teardown);
+    start_nets();
+    run_tests(tests, COUNT(tests));
+    return finish();
 }

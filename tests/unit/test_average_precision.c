@@ -28,13 +28,6 @@ static void clear(void)
     truths = detections = (ap_boxes){0};
 }
 
-static int start(void **state)
-{
-    (void)state;
-    clear();
-    return 0;
-}
-
 static void truth(long image, int class, double x, double y, double w, double h)
 {
     ap_append(&truths, (ap_box){image, class, x, y, w, h, 0, 0});
@@ -90,7 +83,8 @@ static void read_boxes_of(FILE *file, char kind, int n)
     }
 }
 
-static void compare(FILE *file, const char *name, const char *label, const double *got, int n)
+static void compare_numbers(FILE *file, const char *name, const char *label, const double *got,
+                            int n)
 {
     char word[16];
     double want;
@@ -105,9 +99,8 @@ static void compare(FILE *file, const char *name, const char *label, const doubl
     }
 }
 
-static void test_vectors(void **state)
+static void test_vectors(void)
 {
-    (void)state;
     int count, read = 0, classes, sizes[2];
     char name[64];
     FILE *file = open_vectors(&count);
@@ -117,9 +110,9 @@ static void test_vectors(void **state)
         read_boxes_of(file, 'd', sizes[1]);
         ap_result r = average_precision(&truths, &detections, classes);
         assert_int_equal(r.classes, classes);
-        compare(file, name, "map", (double[]){r.map50, r.map}, 2);
-        compare(file, name, "ap50", r.ap50, classes);
-        compare(file, name, "ap", r.ap, classes);
+        compare_numbers(file, name, "map", (double[]){r.map50, r.map}, 2);
+        compare_numbers(file, name, "ap50", r.ap50, classes);
+        compare_numbers(file, name, "ap", r.ap, classes);
         free_ap_result(r);
     }
     fclose(file);
@@ -130,9 +123,8 @@ static void test_vectors(void **state)
 /* ---- by hand ------------------------------------------------------------ */
 
 /* Overlap 1/2: a hit at one of the ten thresholds. */
-static void test_threshold_is_reached(void **state)
+static void test_threshold_is_reached(void)
 {
-    (void)state;
     truth(1, 0, 0, 0, 10, 10);
     detect(.9, 1, 0, 0, 0, 10, 5);
     assert_first(1, .1, 1);
@@ -141,9 +133,8 @@ static void test_threshold_is_reached(void **state)
 }
 
 /* Precisions 1, 1/2, 2/3 at recalls 1/2, 1/2, 1: 51 recalls see 1, 50 see 2/3. */
-static void test_envelope(void **state)
+static void test_envelope(void)
 {
-    (void)state;
     truth(1, 0, 0, 0, 10, 10);
     truth(1, 0, 50, 0, 10, 10);
     detect(.9, 1, 0, 0, 0, 10, 10);
@@ -153,9 +144,8 @@ static void test_envelope(void **state)
 }
 
 /* One of two truths is found: recalls above 1/2 count 0. */
-static void test_recall_that_is_not_reached(void **state)
+static void test_recall_that_is_not_reached(void)
 {
-    (void)state;
     truth(1, 0, 0, 0, 10, 10);
     truth(2, 0, 0, 0, 10, 10);
     detect(.9, 1, 0, 0, 0, 10, 10);
@@ -163,9 +153,8 @@ static void test_recall_that_is_not_reached(void **state)
 }
 
 /* The second detection of one truth is a false positive, were it the better one. */
-static void test_truth_is_taken_once(void **state)
+static void test_truth_is_taken_once(void)
 {
-    (void)state;
     truth(1, 0, 0, 0, 10, 10);
     truth(2, 0, 0, 0, 10, 10);
     detect(.9, 1, 0, 0, 0, 10, 6);
@@ -175,9 +164,8 @@ static void test_truth_is_taken_once(void **state)
 }
 
 /* Only boxes of the same image and class meet. */
-static void test_images_and_classes_are_apart(void **state)
+static void test_images_and_classes_are_apart(void)
 {
-    (void)state;
     truth(1, 0, 0, 0, 10, 10);
     truth(1, 1, 0, 0, 10, 10);
     detect(.9, 2, 0, 0, 0, 10, 10);
@@ -188,9 +176,8 @@ static void test_images_and_classes_are_apart(void **state)
 }
 
 /* Of two truths that a detection overlaps alike the later one is taken. */
-static void test_equal_overlaps(void **state)
+static void test_equal_overlaps(void)
 {
-    (void)state;
     truth(1, 0, 0, 0, 4, 10);
     truth(1, 0, 2, 0, 4, 10);
     detect(.9, 1, 0, 1, 0, 4, 10); /* 3/5 of both */
@@ -206,9 +193,8 @@ static void test_equal_overlaps(void **state)
 }
 
 /* In one image the first in the list comes first, then the image of the lower id. */
-static void test_equal_scores(void **state)
+static void test_equal_scores(void)
 {
-    (void)state;
     truth(1, 0, 0, 0, 10, 10);
     detect(.5, 1, 0, 50, 50, 10, 10);
     detect(.5, 1, 0, 0, 0, 10, 10);
@@ -222,9 +208,8 @@ static void test_equal_scores(void **state)
 }
 
 /* Crowds hold any number of detections, by the part of each that lies inside. */
-static void test_crowds_are_ignored(void **state)
+static void test_crowds_are_ignored(void)
 {
-    (void)state;
     truth(1, 0, 0, 0, 10, 10);
     crowd(1, 0, 100, 0, 100, 100);
     for (int i = 0; i < 5; ++i) detect(.9, 1, 0, 110, 10 * i, 10, 10);
@@ -235,9 +220,8 @@ static void test_crowds_are_ignored(void **state)
 }
 
 /* A real truth is taken however much more of a detection lies in a crowd. */
-static void test_real_truth_before_crowd(void **state)
+static void test_real_truth_before_crowd(void)
 {
-    (void)state;
     crowd(1, 0, 0, 0, 100, 100);
     truth(1, 0, 0, 0, 10, 10);
     detect(.9, 1, 0, 0, 0, 10, 5);
@@ -246,9 +230,8 @@ static void test_real_truth_before_crowd(void **state)
     assert_first(1, 1, 1); /* at .5 in the crowd */
 }
 
-static void test_classes_without_truths(void **state)
+static void test_classes_without_truths(void)
 {
-    (void)state;
     crowd(1, 0, 0, 0, 10, 10);
     truth(1, 1, 0, 0, 10, 10);
     detect(.9, 1, 0, 0, 0, 10, 10);
@@ -268,9 +251,8 @@ static void test_classes_without_truths(void **state)
 }
 
 /* The 101st of an image and class is not seen, that of another class or image is. */
-static void test_hundred_detections(void **state)
+static void test_hundred_detections(void)
 {
-    (void)state;
     truth(1, 0, 0, 0, 10, 10);
     for (int i = 0; i < 100; ++i) detect(.9, 1, 0, 50, 50, 10, 10);
     detect(.8, 1, 0, 0, 0, 10, 10);
@@ -281,9 +263,8 @@ static void test_hundred_detections(void **state)
     assert_first(1 / 101., 1 / 101., 1);
 }
 
-static void test_no_boxes(void **state)
+static void test_no_boxes(void)
 {
-    (void)state;
     ap_result r = average_precision(&truths, &detections, 3);
     assert_float_equal(r.map, 0, 0);
     for (int c = 0; c < 3; ++c) assert_float_equal(r.ap[c], -1, 0);
@@ -296,9 +277,8 @@ static void evaluate_two_classes(void *argument)
     free_ap_result(average_precision(&truths, &detections, 2));
 }
 
-static void test_class_out_of_range(void **state)
+static void test_class_out_of_range(void)
 {
-    (void)state;
     truth(1, 0, 0, 0, 10, 10);
     detect(.9, 1, 2, 0, 0, 10, 10);
     ASSERT_FAILS(evaluate_two_classes, 0, "class 2", "expected 0 to 1");
@@ -343,9 +323,8 @@ static void assert_same(ap_result a, ap_result b)
     assert_float_equal(a.map, b.map, TOLERANCE);
 }
 
-static void test_order_of_input(void **state)
+static void test_order_of_input(void)
 {
-    (void)state;
     for (unsigned int seed = 1; seed <= 20; ++seed) {
         random_scene(seed);
         ap_result before = average_precision(&truths, &detections, 2);
@@ -357,9 +336,8 @@ static void test_order_of_input(void **state)
     }
 }
 
-static void test_only_order_of_scores_counts(void **state)
+static void test_only_order_of_scores_counts(void)
 {
-    (void)state;
     for (unsigned int seed = 1; seed <= 20; ++seed) {
         random_scene(seed);
         ap_result before = average_precision(&truths, &detections, 2);
@@ -372,9 +350,8 @@ static void test_only_order_of_scores_counts(void **state)
 }
 
 /* Below all others, the box changes nothing; above all others, it costs. */
-static void test_false_positive(void **state)
+static void test_false_positive(void)
 {
-    (void)state;
     for (unsigned int seed = 1; seed <= 20; ++seed) {
         random_scene(seed);
         ap_result before = average_precision(&truths, &detections, 2);
@@ -391,9 +368,8 @@ static void test_false_positive(void **state)
 }
 
 /* Every detection once more, right behind itself: one object has one hit. */
-static void test_duplicates_cost(void **state)
+static void test_duplicates_cost(void)
 {
-    (void)state;
     srand(1);
     for (int i = 0; i < 20; ++i) {
         truth(1, 0, 100 * i, 0, 20, 20);
@@ -412,25 +388,27 @@ static void test_duplicates_cost(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup(test_vectors, start),
-        cmocka_unit_test_setup(test_threshold_is_reached, start),
-        cmocka_unit_test_setup(test_envelope, start),
-        cmocka_unit_test_setup(test_recall_that_is_not_reached, start),
-        cmocka_unit_test_setup(test_truth_is_taken_once, start),
-        cmocka_unit_test_setup(test_images_and_classes_are_apart, start),
-        cmocka_unit_test_setup(test_equal_overlaps, start),
-        cmocka_unit_test_setup(test_equal_scores, start),
-        cmocka_unit_test_setup(test_crowds_are_ignored, start),
-        cmocka_unit_test_setup(test_real_truth_before_crowd, start),
-        cmocka_unit_test_setup(test_classes_without_truths, start),
-        cmocka_unit_test_setup(test_hundred_detections, start),
-        cmocka_unit_test_setup(test_no_boxes, start),
-        cmocka_unit_test_setup(test_class_out_of_range, start),
-        cmocka_unit_test_setup(test_order_of_input, start),
-        cmocka_unit_test_setup(test_only_order_of_scores_counts, start),
-        cmocka_unit_test_setup(test_false_positive, start),
-        cmocka_unit_test_setup(test_duplicates_cost, start),
+    static const test_case tests[] = {
+        TEST_AFTER(clear, test_vectors),
+        TEST_AFTER(clear, test_threshold_is_reached),
+        TEST_AFTER(clear, test_envelope),
+        TEST_AFTER(clear, test_recall_that_is_not_reached),
+        TEST_AFTER(clear, test_truth_is_taken_once),
+        TEST_AFTER(clear, test_images_and_classes_are_apart),
+        TEST_AFTER(clear, test_equal_overlaps),
+        TEST_AFTER(clear, test_equal_scores),
+        TEST_AFTER(clear, test_crowds_are_ignored),
+        TEST_AFTER(clear, test_real_truth_before_crowd),
+        TEST_AFTER(clear, test_classes_without_truths),
+        TEST_AFTER(clear, test_hundred_detections),
+        TEST_AFTER(clear, test_no_boxes),
+        TEST_AFTER(clear, test_class_out_of_range),
+        TEST_AFTER(clear, test_order_of_input),
+        TEST_AFTER(clear, test_only_order_of_scores_counts),
+        TEST_AFTER(clear, test_false_positive),
+        TEST_AFTER(clear, test_duplicates_cost),
     };
-    return cmocka_run_group_tests(tests, nets_setup, nets_teardown);
+    start_nets();
+    run_tests(tests, COUNT(tests));
+    return finish();
 }

@@ -218,9 +218,8 @@ static int check_boxes(const gallery *g)
     return boxes;
 }
 
-static void test_boxes_follow_pixels(void **state)
+static void test_boxes_follow_pixels(void)
 {
-    (void)state;
     static const int sizes[][2] = {{SIDE, SIDE}, {96, 64}, {48, 128}};
     image_list list = make_images();
     network *net = make_detector(PLAIN, "jitter=.3");
@@ -273,9 +272,8 @@ static void assert_placed(labelled_box label, box truth, placing p)
             fail_msg("class %d: found %g, expected %g", label.class, found[k], want[k]);
 }
 
-static void test_augmented_as_detector_train(void **state)
+static void test_augmented_as_detector_train(void)
 {
-    (void)state;
     enum { LOADED = 60, INPUTS = 3 * SIDE * SIDE };
     image_list list = make_images();
     network *net = make_detector(VIVID, "jitter=.25");
@@ -301,9 +299,8 @@ static void test_augmented_as_detector_train(void **state)
     free_gallery(g), free_network(net), free_images(list);
 }
 
-static void test_letterboxed_as_detector_valid(void **state)
+static void test_letterboxed_as_detector_valid(void)
 {
-    (void)state;
     enum { INPUTS = 3 * SIDE * SIDE };
     image_list list = make_images();
     network *net = make_detector(VIVID, "jitter=.25");
@@ -329,9 +326,8 @@ static void test_letterboxed_as_detector_valid(void **state)
 /* ---- the ends of the lists ---------------------------------------------- */
 
 /* All of max= boxes fit; one whose side is below .001 of the input is none. */
-static void test_full_and_tiny(void **state)
+static void test_full_and_tiny(void)
 {
-    (void)state;
     image_list list = make_images();
     network *net = make_detector(PLAIN, "jitter=.2");
     labelled_box boxes[MOST];
@@ -362,9 +358,8 @@ static void test_full_and_tiny(void **state)
 }
 
 /* Boxes at the image's edge and as large as it stay in the input. */
-static void test_boxes_at_the_edge(void **state)
+static void test_boxes_at_the_edge(void)
 {
-    (void)state;
     image_list list = make_images();
     network *net = make_detector(PLAIN, "jitter=.3");
     for (int i = 0; i < IMAGES; ++i) {
@@ -402,9 +397,8 @@ static void assert_same_gallery(gallery a, gallery b)
                         (size_t)a.n * 3 * a.width * a.height * sizeof(float));
 }
 
-static void test_threads_and_batches_change_nothing(void **state)
+static void test_threads_and_batches_change_nothing(void)
 {
-    (void)state;
     image_list list = make_images();
     network *net = make_detector(VIVID, "jitter=.3");
     for (int augment = 0; augment < 2; ++augment) {
@@ -424,9 +418,8 @@ static void test_threads_and_batches_change_nothing(void **state)
  * A loader whose size changes, while several batches are ahead, gives at each size what one of
  * that size gives.
  */
-static void test_sizes_of_a_resized_net(void **state)
+static void test_sizes_of_a_resized_net(void)
 {
-    (void)state;
     static const int sizes[] = {32, 96, 64, 96, 32};
     image_list list = make_images();
     network *net = make_detector(VIVID, "jitter=.3");
@@ -448,14 +441,16 @@ static void test_sizes_of_a_resized_net(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_boxes_follow_pixels),
-        cmocka_unit_test(test_augmented_as_detector_train),
-        cmocka_unit_test(test_letterboxed_as_detector_valid),
-        cmocka_unit_test(test_full_and_tiny),
-        cmocka_unit_test(test_boxes_at_the_edge),
-        cmocka_unit_test(test_threads_and_batches_change_nothing),
-        cmocka_unit_test(test_sizes_of_a_resized_net),
+    static const test_case tests[] = {
+        TEST(test_boxes_follow_pixels),
+        TEST(test_augmented_as_detector_train),
+        TEST(test_letterboxed_as_detector_valid),
+        TEST(test_full_and_tiny),
+        TEST(test_boxes_at_the_edge),
+        TEST(test_threads_and_batches_change_nothing),
+        TEST(test_sizes_of_a_resized_net),
     };
-    return cmocka_run_group_tests(tests, detectors_setup, nets_teardown);
+    start_nets();
+    run_tests(tests, COUNT(tests));
+    return finish();
 }

@@ -70,9 +70,8 @@ static uint64_t hash_run(deepkd *kd)
     return hash;
 }
 
-static void test_a_run_goes_on_bit_for_bit(void **state)
+static void test_a_run_goes_on_bit_for_bit(void)
 {
-    (void)state;
     char *file = nets_file("run.state");
     deepkd *first = make_pair(STUDENT, NET LAYERS, 1),
            *second = make_pair(STUDENT, NET LAYERS, 1);
@@ -95,9 +94,8 @@ static void test_a_run_goes_on_bit_for_bit(void **state)
 }
 
 /* -resume without -seed takes the state's. */
-static void test_no_seed_is_any_seed(void **state)
+static void test_no_seed_is_any_seed(void)
 {
-    (void)state;
     char *file = nets_file("seed.state");
     deepkd *kd = make_pair(STUDENT, NET LAYERS, 2);
     save_checkpoint(file, &a_state, kd);
@@ -143,9 +141,8 @@ static char *read_bytes(const char *file, size_t *n)
     return bytes;
 }
 
-static void test_states_of_other_runs(void **state)
+static void test_states_of_other_runs(void)
 {
-    (void)state;
     run_state own = same_run(44);
     loading l = {nets_file("other.state"), own, make_pair(STUDENT, NET LAYERS, 3)};
     save_checkpoint(l.file, &a_state, l.kd);
@@ -167,9 +164,8 @@ static void test_states_of_other_runs(void **state)
     free_pair(l.kd), free(l.file);
 }
 
-static void test_damaged_states(void **state)
+static void test_damaged_states(void)
 {
-    (void)state;
     size_t n;
     run_state own = same_run(44);
     loading l = {nets_file("whole.state"), own, make_pair(STUDENT, NET LAYERS, 4)};
@@ -203,9 +199,8 @@ static void save_in_child(void *argument)
 }
 
 /* A state that can't be written costs none that is there. */
-static void test_a_failed_save(void **state)
+static void test_a_failed_save(void)
 {
-    (void)state;
     size_t n;
     loading l = {nets_file("kept.state"), {0}, make_pair(STUDENT, NET LAYERS, 5)};
     char *temporary = nets_file("kept.state.tmp");
@@ -226,9 +221,8 @@ static uint64_t hash_text(const char *text)
     return hash;
 }
 
-static void test_hash_of_a_cfg(void **state)
+static void test_hash_of_a_cfg(void)
 {
-    (void)state;
     uint64_t hash = hash_text("[net]\nbatch=4\n[softmax]\n");
     static const char *const same[] = {
         "[net]\n\n  batch = 4\n\n[softmax]\n", "# a title\n[net]\nbatch=4\n[softmax]\n",
@@ -245,9 +239,8 @@ static void test_hash_of_a_cfg(void **state)
 
 /* ---- parameters -------------------------------------------------------- */
 
-static void test_all_finite(void **state)
+static void test_all_finite(void)
 {
-    (void)state;
     const float bad[] = {NAN, -NAN, INFINITY, -INFINITY};
     network *net = make_net(NET LAYERS, 6);
     kd_arrays list = network_arrays(net);
@@ -269,9 +262,8 @@ static void test_all_finite(void **state)
 }
 
 /* By hand, from the cfg. */
-static void test_counts(void **state)
+static void test_counts(void)
 {
-    (void)state;
     network *net = make_net(NET LAYERS, 7);
     size_t weights = 4 * 27 + 3 * 36 + 7 * 48 + 5 * 7, biases = 4 + 3 + 7 + 5, scales = 4 + 7;
     assert_int_equal(count_parameters(net), weights + biases + scales);
@@ -296,9 +288,8 @@ static void load_weights_in_child(void *argument)
 /* Floats of the layers' parts: 2 with batch norm, and without. */
 enum { HEADER = 20, LAYER0 = 4 * 4 + 4 * 27, LAYER2 = 3 + 3 * 36, LAYER3 = 7 * 4 + 7 * 48 };
 
-static void test_weights_files_of_every_length(void **state)
+static void test_weights_files_of_every_length(void)
 {
-    (void)state;
     size_t n;
     char *file = nets_file("saved.weights"), text[1 << 14];
     network *net = make_net(NET LAYERS, 8), *other = make_net(NET LAYERS, 9);
@@ -342,9 +333,8 @@ static void test_weights_files_of_every_length(void **state)
     free_network(net), free_network(other), free(file), free(bytes);
 }
 
-static void test_partial_weights_fill_the_first_layers(void **state)
+static void test_partial_weights_fill_the_first_layers(void)
 {
-    (void)state;
     size_t n;
     char *file = nets_file("saved.weights");
     network *net = make_net(NET LAYERS, 10), *other = make_net(NET LAYERS, 11),
@@ -367,9 +357,8 @@ static void test_partial_weights_fill_the_first_layers(void **state)
 }
 
 /* Files that are no weights at all. */
-static void test_strange_weights_files(void **state)
+static void test_strange_weights_files(void)
 {
-    (void)state;
     network *net = make_net(NET LAYERS, 12);
     weights_file w = {net, write_text("strange", "[net] this is a cfg file and no weights\n"),
                       1};
@@ -392,9 +381,8 @@ static int by_value(const void *a, const void *b)
 }
 
 /* Neighbouring seeds and positions give numbers as if drawn at random. */
-static void test_derived_seeds(void **state)
+static void test_derived_seeds(void)
 {
-    (void)state;
     enum { SEEDS = 64, NUMBERS = 1024, ALL = SEEDS * NUMBERS };
     static unsigned int all[ALL];
     int bits[32] = {0}, same = 0;
@@ -500,9 +488,8 @@ static void load(loader *l, int batch, int inputs, uint64_t position, int batche
 #define INPUTS (3 * 8 * 8)
 #define LOADED (3 * 14) /* 14 batches of 3: 6 epochs */
 
-static void test_threads_change_nothing(void **state)
+static void test_threads_change_nothing(void)
 {
-    (void)state;
     static float images[LOADED * INPUTS], found[LOADED * INPUTS];
     int targets[LOADED], found_targets[LOADED];
     const int threads[] = {1, 2, 5};
@@ -527,9 +514,8 @@ static void test_threads_change_nothing(void **state)
  * Once the files are gone, the images still come, and are those that a new loader decodes for
  * each epoch.
  */
-static void test_images_are_decoded_once(void **state)
+static void test_images_are_decoded_once(void)
 {
-    (void)state;
     static float images[LOADED * INPUTS], found[LOADED * INPUTS];
     int targets[LOADED], found_targets[LOADED];
     const int threads[] = {1, 2, 5};
@@ -554,9 +540,8 @@ static void test_images_are_decoded_once(void **state)
 }
 
 /* A batch has the same image ten times: several threads decode it at once. */
-static void test_one_image_in_a_batch(void **state)
+static void test_one_image_in_a_batch(void)
 {
-    (void)state;
     static float images[30 * INPUTS], found[30 * INPUTS];
     int targets[30], found_targets[30];
     image_list list = make_images(), one = list;
@@ -583,9 +568,8 @@ static void assert_permutation(const int *targets)
 }
 
 /* Batches of 3 and of 10 (more than the list has) straddle the epochs' ends. */
-static void test_each_epoch_is_a_permutation(void **state)
+static void test_each_epoch_is_a_permutation(void)
 {
-    (void)state;
     static float images[70 * INPUTS];
     int targets[70], differ = 0;
     const int batches[] = {3, 10};
@@ -606,9 +590,8 @@ static void test_each_epoch_is_a_permutation(void **state)
 }
 
 /* What stands at a position does not depend on where loading began, nor on the batch. */
-static void test_positions_can_be_repeated(void **state)
+static void test_positions_can_be_repeated(void)
 {
-    (void)state;
     static float all[LOADED * INPUTS], some[LOADED * INPUTS];
     int targets[LOADED], some_targets[LOADED];
     image_list list = make_images();
@@ -633,9 +616,8 @@ static void test_positions_can_be_repeated(void **state)
 }
 
 /* The same image is augmented anew each time: all crops differ. */
-static void test_augmentation(void **state)
+static void test_augmentation(void)
 {
-    (void)state;
     static float images[LOADED * INPUTS];
     int targets[LOADED];
     image_list list = make_images();
@@ -652,9 +634,8 @@ static void test_augmentation(void **state)
 }
 
 /* Without augmentation: the list's order, and what `classifier valid` shows the network. */
-static void test_images_for_evaluation(void **state)
+static void test_images_for_evaluation(void)
 {
-    (void)state;
     static float images[9 * INPUTS];
     int targets[9];
     image_list list = make_images();
@@ -674,9 +655,8 @@ static void test_images_for_evaluation(void **state)
 }
 
 /* The next batches load elsewhere than where this one is trained on. */
-static void test_buffers(void **state)
+static void test_buffers(void)
 {
-    (void)state;
     static float copy[3 * INPUTS];
     float truths[3 * IMAGES];
     int indices[3], sizes[6];
@@ -716,9 +696,8 @@ static void read_list_in_child(void *argument)
     read_image_list((char *)f->list, (char *)f->labels, f->classes);
 }
 
-static void test_wrong_lists(void **state)
+static void test_wrong_lists(void)
 {
-    (void)state;
     free_list_of(make_images());
     char *image = nets_file("image_1_.ppm"), *missing = nets_file("image_9_.ppm");
     char *empty_image = write_text("empty_1_.ppm", "");
@@ -756,9 +735,8 @@ static void load_broken_image(void *argument)
 
 /* No image at all; a JPEG that ends; the beginning of a PPM, which stb takes for 0 x 0 pixels.
  */
-static void test_images_that_are_none(void **state)
+static void test_images_that_are_none(void)
 {
-    (void)state;
     static const char *const texts[] = {"this is no image", "\xff\xd8\xff\xe0",
                                         "P6\nthis is no image"};
     image_list list = make_images();
@@ -786,9 +764,8 @@ static void fetch_batches(void *argument)
 }
 
 /* An image of the second batch is missed when that is fetched: the first of several. */
-static void test_a_broken_image_ahead(void **state)
+static void test_a_broken_image_ahead(void)
 {
-    (void)state;
     image_list list = make_images();
     free(write_text("image_4_.ppm", "this is no image"));
     free(write_text("image_5_.ppm", "nor is this"));
@@ -830,9 +807,8 @@ static void assert_same_evaluation(evaluation found, evaluation want)
 }
 
 /* 7 images in batches of 3: the last batch is not counted to its end. */
-static void test_evaluation(void **state)
+static void test_evaluation(void)
 {
-    (void)state;
     volatile sig_atomic_t no_stop = 0;
     evaluation found;
     double sum = 0;
@@ -852,9 +828,8 @@ static void test_evaluation(void **state)
 }
 
 /* All logits equal: class j has rank j. */
-static void test_ties_in_evaluation(void **state)
+static void test_ties_in_evaluation(void)
 {
-    (void)state;
     volatile sig_atomic_t no_stop = 0;
     evaluation found;
     image_list list = make_images();
@@ -872,9 +847,8 @@ static void test_ties_in_evaluation(void **state)
     free_list_of(list);
 }
 
-static void test_a_stopped_evaluation(void **state)
+static void test_a_stopped_evaluation(void)
 {
-    (void)state;
     volatile sig_atomic_t stop = 1;
     evaluation untouched = {METRIC_MAP, 1, {2, 3}, 4}, found = untouched;
     image_list list = make_images();
@@ -888,33 +862,35 @@ static void test_a_stopped_evaluation(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_a_run_goes_on_bit_for_bit),
-        cmocka_unit_test(test_no_seed_is_any_seed),
-        cmocka_unit_test(test_states_of_other_runs),
-        cmocka_unit_test(test_damaged_states),
-        cmocka_unit_test(test_a_failed_save),
-        cmocka_unit_test(test_hash_of_a_cfg),
-        cmocka_unit_test(test_all_finite),
-        cmocka_unit_test(test_counts),
-        cmocka_unit_test(test_weights_files_of_every_length),
-        cmocka_unit_test(test_partial_weights_fill_the_first_layers),
-        cmocka_unit_test(test_strange_weights_files),
-        cmocka_unit_test(test_derived_seeds),
-        cmocka_unit_test(test_threads_change_nothing),
-        cmocka_unit_test(test_images_are_decoded_once),
-        cmocka_unit_test(test_one_image_in_a_batch),
-        cmocka_unit_test(test_each_epoch_is_a_permutation),
-        cmocka_unit_test(test_positions_can_be_repeated),
-        cmocka_unit_test(test_augmentation),
-        cmocka_unit_test(test_images_for_evaluation),
-        cmocka_unit_test(test_buffers),
-        cmocka_unit_test(test_wrong_lists),
-        cmocka_unit_test(test_images_that_are_none),
-        cmocka_unit_test(test_a_broken_image_ahead),
-        cmocka_unit_test(test_evaluation),
-        cmocka_unit_test(test_ties_in_evaluation),
-        cmocka_unit_test(test_a_stopped_evaluation),
+    static const test_case tests[] = {
+        TEST(test_a_run_goes_on_bit_for_bit),
+        TEST(test_no_seed_is_any_seed),
+        TEST(test_states_of_other_runs),
+        TEST(test_damaged_states),
+        TEST(test_a_failed_save),
+        TEST(test_hash_of_a_cfg),
+        TEST(test_all_finite),
+        TEST(test_counts),
+        TEST(test_weights_files_of_every_length),
+        TEST(test_partial_weights_fill_the_first_layers),
+        TEST(test_strange_weights_files),
+        TEST(test_derived_seeds),
+        TEST(test_threads_change_nothing),
+        TEST(test_images_are_decoded_once),
+        TEST(test_one_image_in_a_batch),
+        TEST(test_each_epoch_is_a_permutation),
+        TEST(test_positions_can_be_repeated),
+        TEST(test_augmentation),
+        TEST(test_images_for_evaluation),
+        TEST(test_buffers),
+        TEST(test_wrong_lists),
+        TEST(test_images_that_are_none),
+        TEST(test_a_broken_image_ahead),
+        TEST(test_evaluation),
+        TEST(test_ties_in_evaluation),
+        TEST(test_a_stopped_evaluation),
     };
-    return cmocka_run_group_tests(tests, nets_setup, nets_teardown);
+    start_nets();
+    run_tests(tests, COUNT(tests));
+    return finish();
 }

@@ -90,7 +90,7 @@ static momentum_group *group_of(kd_component c)
 {
     for (int g = 0; g < kd->groups->n; ++g)
         if (kd->groups->group[g].has[c]) return kd->groups->group + g;
-    fail();
+    fail_msg("component %d is in no group", c);
     return 0;
 }
 
@@ -152,15 +152,13 @@ static void check_components(const char *student, int i, double tolerance)
     stop();
 }
 
-static void test_each_component_has_its_own_gradient(void **state)
+static void test_each_component_has_its_own_gradient(void)
 {
-    (void)state;
     for (int i = 0; i < COUNT(losses); ++i) check_components(NET BATCH(4) PLAIN, i, SMOOTH);
 }
 
-static void test_each_component_through_batch_norm(void **state)
+static void test_each_component_through_batch_norm(void)
 {
-    (void)state;
     for (int i = 2; i < 6; ++i) check_components(NET BATCH(8) NORMED, i, NORM);
 }
 
@@ -201,9 +199,8 @@ static void check_grouped(const char *options, const char *momenta, int a, int b
     }
 }
 
-static void test_grouped_is_the_sum_of_separate(void **state)
+static void test_grouped_is_the_sum_of_separate(void)
 {
-    (void)state;
     for (int i = 0; i < COUNT(losses); ++i) {
         check_grouped(losses[i], "trainer=sgd\n", KD_TOG, KD_NCG);
         check_grouped(losses[i], "trainer=dot\n", KD_TCG, KD_NCG);
@@ -211,9 +208,8 @@ static void test_grouped_is_the_sum_of_separate(void **state)
 }
 
 /* TCG + NCG go back as T (p - q) from the logits. */
-static void test_unmasked_kd_is_plain_distillation(void **state)
+static void test_unmasked_kd_is_plain_distillation(void)
 {
-    (void)state;
     double T = 3;
     start(NET BATCH(4) PLAIN,
           "temperature=3\nalpha=1\ntask_weight=0\ntopk_schedule=off\ntrainer=sgd\n", 50);
@@ -249,9 +245,8 @@ static void test_unmasked_kd_is_plain_distillation(void **state)
 }
 
 /* Components with no weight cost no pass and leave nothing. */
-static void test_weights_of_zero(void **state)
+static void test_weights_of_zero(void)
 {
-    (void)state;
     start(NET BATCH(4) PLAIN, "task_weight=0\nalpha=0\ntopk_schedule=off\n" SEPARATE, 51);
     forward();
     net->backward(net);
@@ -312,18 +307,16 @@ static void check_stock(const char *head, const char *layers, const char *loss)
     stop();
 }
 
-static void test_task_alone_is_stock_darknet(void **state)
+static void test_task_alone_is_stock_darknet(void)
 {
-    (void)state;
     for (int i = 0; i < COUNT(stock_nets); ++i)
         for (int j = 0; j < 2; ++j) check_stock(stock_nets[i], STUDENT, stock_losses[j]);
     check_stock(stock_nets[2], STUDENT, stock_losses[2]);
 }
 
 /* Two layers with a loss, as Darknet's older cfgs have them. */
-static void test_cost_behind_softmax_is_stock_darknet(void **state)
+static void test_cost_behind_softmax_is_stock_darknet(void)
 {
-    (void)state;
     check_stock(stock_nets[2], STUDENT "[cost]\ntype=sse\n", stock_losses[0]);
     check_stock(stock_nets[2], PLAIN "[cost]\ntype=smooth\nscale=.5\n", stock_losses[0]);
 }
@@ -338,9 +331,8 @@ static void train_batches(int n)
     }
 }
 
-static void test_teacher_does_not_change(void **state)
+static void test_teacher_does_not_change(void)
 {
-    (void)state;
     start(NET BATCH(4) "subdivisions=2\n" NORMED, "method=dkd\nbeta=1\n", 70);
     uint64_t teacher_before = hash_net(kd->teacher->net), student_before = hash_net(net);
     train_batches(20);
@@ -366,9 +358,8 @@ static void check_logits(const char *teacher_cfg, const float *input)
     free(outputs.layer), free(cfg);
 }
 
-static void test_teacher_logits(void **state)
+static void test_teacher_logits(void)
 {
-    (void)state;
     start(NET BATCH(4) NORMED, "", 80);
     detach_cores(kd->teacher->net);
     forward();
@@ -388,9 +379,8 @@ static float *resized_input(const network *to)
     return input;
 }
 
-static void test_teacher_of_another_input_size(void **state)
+static void test_teacher_of_another_input_size(void)
 {
-    (void)state;
     static const char *const sizes[] = {"height=12\nwidth=12\n", "height=5\nwidth=5\n",
                                         "height=8\nwidth=11\n"};
     for (int i = 0; i < COUNT(sizes); ++i) {
@@ -410,9 +400,8 @@ static void test_teacher_of_another_input_size(void **state)
 }
 
 /* Without a teacher's weight it does not run. */
-static void test_idle_teacher(void **state)
+static void test_idle_teacher(void)
 {
-    (void)state;
     start(NET BATCH(4) PLAIN, "teacher_weight=0\n", 84);
     forward();
     assert_true(largest_of(teacher_logits(), (size_t)net->batch * kd->classes) == 0);
@@ -423,9 +412,8 @@ static void test_idle_teacher(void **state)
 }
 
 /* Inference costs nothing, and the network's output is the student's. */
-static void test_inference(void **state)
+static void test_inference(void)
 {
-    (void)state;
     start(NET BATCH(4) NORMED, "", 85);
     detach_cores(net);
     network *plain = make_net(NET BATCH(4) NORMED, 86);
@@ -474,9 +462,8 @@ static void check_decay(int decays)
     free_network(copy);
 }
 
-static void test_decay_enters_its_group_alone(void **state)
+static void test_decay_enters_its_group_alone(void)
 {
-    (void)state;
     for (int c = 0; c < KD_COMPONENTS; ++c) {
         char loss[256];
         snprintf(loss, sizeof(loss), "decay_component=%s\n%s", kd_component_name[c], SEPARATE);
@@ -488,9 +475,8 @@ static void test_decay_enters_its_group_alone(void **state)
 }
 
 /* It is taken from the weights before the step, whatever the other groups do to them. */
-static void test_decay_comes_before_the_step(void **state)
+static void test_decay_comes_before_the_step(void)
 {
-    (void)state;
     for (int c = 0; c < KD_COMPONENTS; ++c) {
         char loss[256];
         snprintf(loss, sizeof(loss), "decay_component=%s\n%s", kd_component_name[c], SEPARATE);
@@ -508,9 +494,8 @@ static void test_decay_comes_before_the_step(void **state)
 }
 
 /* v <- mu v + gradient and w <- w - rate v, group by group, over three updates. */
-static void test_momentum_of_each_group(void **state)
+static void test_momentum_of_each_group(void)
 {
-    (void)state;
     start(NET BATCH(4) "decay=0\n" PLAIN, SEPARATE, 92);
     float *w = net->layers[0].weights, first = *w;
     double v[KD_COMPONENTS] = {0}, expected = first;
@@ -530,9 +515,8 @@ static void test_momentum_of_each_group(void **state)
 }
 
 /* Four images at once, or two by two: the same buffers. */
-static void test_subdivisions_accumulate(void **state)
+static void test_subdivisions_accumulate(void)
 {
-    (void)state;
     float *whole[MAX_PARAMETERS];
     float images[4 * 3 * 8 * 8], truth[4 * 6];
     const char *loss = "method=dkd\nbeta=2\ntopk_schedule=static\ntopk=2\n" SEPARATE;
@@ -602,9 +586,8 @@ static void spoil_student(void)
     net->layers[kd->outputs.layer[0] - 1].biases[1] = NAN;
 }
 
-static void test_nothing_is_learnt_from_what_is_not_finite(void **state)
+static void test_nothing_is_learnt_from_what_is_not_finite(void)
 {
-    (void)state;
     check_broken("teacher's logits", "", spoil_teacher);
     check_broken("student's logits", "", spoil_student);
     check_broken("student's logits", "teacher_weight=0\n", spoil_student);
@@ -612,24 +595,26 @@ static void test_nothing_is_learnt_from_what_is_not_finite(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_each_component_has_its_own_gradient),
-        cmocka_unit_test(test_each_component_through_batch_norm),
-        cmocka_unit_test(test_grouped_is_the_sum_of_separate),
-        cmocka_unit_test(test_unmasked_kd_is_plain_distillation),
-        cmocka_unit_test(test_weights_of_zero),
-        cmocka_unit_test(test_task_alone_is_stock_darknet),
-        cmocka_unit_test(test_cost_behind_softmax_is_stock_darknet),
-        cmocka_unit_test(test_teacher_does_not_change),
-        cmocka_unit_test(test_teacher_logits),
-        cmocka_unit_test(test_teacher_of_another_input_size),
-        cmocka_unit_test(test_idle_teacher),
-        cmocka_unit_test(test_inference),
-        cmocka_unit_test(test_decay_enters_its_group_alone),
-        cmocka_unit_test(test_decay_comes_before_the_step),
-        cmocka_unit_test(test_momentum_of_each_group),
-        cmocka_unit_test(test_subdivisions_accumulate),
-        cmocka_unit_test(test_nothing_is_learnt_from_what_is_not_finite),
+    static const test_case tests[] = {
+        TEST(test_each_component_has_its_own_gradient),
+        TEST(test_each_component_through_batch_norm),
+        TEST(test_grouped_is_the_sum_of_separate),
+        TEST(test_unmasked_kd_is_plain_distillation),
+        TEST(test_weights_of_zero),
+        TEST(test_task_alone_is_stock_darknet),
+        TEST(test_cost_behind_softmax_is_stock_darknet),
+        TEST(test_teacher_does_not_change),
+        TEST(test_teacher_logits),
+        TEST(test_teacher_of_another_input_size),
+        TEST(test_idle_teacher),
+        TEST(test_inference),
+        TEST(test_decay_enters_its_group_alone),
+        TEST(test_decay_comes_before_the_step),
+        TEST(test_momentum_of_each_group),
+        TEST(test_subdivisions_accumulate),
+        TEST(test_nothing_is_learnt_from_what_is_not_finite),
     };
-    return cmocka_run_group_tests(tests, nets_setup, nets_teardown);
+    start_nets();
+    run_tests(tests, COUNT(tests));
+    return finish();
 }

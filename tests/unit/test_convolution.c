@@ -276,7 +276,7 @@ static void check_error(const example *e, way by, const char *what, double error
 static void say_worst(void)
 {
     for (int by = 0; by < WAYS; ++by)
-        if (worst[by] > 0) print_message("%s: errors up to %.1e\n", way_names[by], worst[by]);
+        if (worst[by] > 0) note("%s: errors up to %.1e", way_names[by], worst[by]);
     memset(worst, 0, sizeof(worst));
 }
 
@@ -394,17 +394,15 @@ static void check_shape(shape_case k, way first, way last)
     free_example(e);
 }
 
-static void test_the_table(void **state)
+static void test_the_table(void)
 {
-    (void)state;
     srand(1);
     for (int k = 0; k < COUNT(cases); ++k) check_shape(cases[k], GEMM, FIXED);
     say_worst();
 }
 
-static void test_all_cores(void **state)
+static void test_all_cores(void)
 {
-    (void)state;
     srand(5);
     for (int k = 0; k < COUNT(cases); k += 4) check_shape(cases[k], ALONE, ALONE);
     say_worst();
@@ -436,9 +434,8 @@ static int is_usable(shape_case k)
            (double)outputs_of(s) * k.c * k.size * k.size <= MOST_PRODUCTS;
 }
 
-static void test_drawn_shapes(void **state)
+static void test_drawn_shapes(void)
 {
-    (void)state;
     srand(2);
     for (int found = 0; found < DRAWN;) {
         shape_case k = draw();
@@ -550,9 +547,8 @@ static void check_shared(shape_case k, way by)
     free_convolution(c);
 }
 
-static void test_threads(void **state)
+static void test_threads(void)
 {
-    (void)state;
     static const shape_case shared[] = {
         {1, 3, 13, 13, 16, 3, 1, 1, 0}, {2, 16, 13, 13, 17, 3, 1, 1, 0},
         {1, 17, 16, 9, 30, 3, 2, 1, 0}, {2, 32, 7, 5, 16, 1, 1, 0, 0},
@@ -601,9 +597,8 @@ static void check_changes(shape_case k, way by)
     free_example(e);
 }
 
-static void test_weights_change(void **state)
+static void test_weights_change(void)
 {
-    (void)state;
     static const shape_case changed[] = {
         {2, 16, 13, 13, 16, 3, 1, 1, WINOGRAD},
         {2, 3, 13, 13, 7, 3, 2, 1, DIRECT},
@@ -629,9 +624,8 @@ static void check_who_computes(shape_case k)
     free_convolution(gemm), free_convolution(best);
 }
 
-static void test_who_computes(void **state)
+static void test_who_computes(void)
 {
-    (void)state;
     check_who_computes((shape_case){2, 16, 13, 13, 16, 3, 1, 1, 0});
     check_who_computes((shape_case){2, 16, 16, 32, 32, 3, 2, 1, 0}); /* loses rows */
     check_who_computes((shape_case){2, 32, 13, 13, 16, 1, 1, 0, 0});
@@ -641,10 +635,11 @@ static void test_who_computes(void **state)
 int main(void)
 {
     allow_threads(1);
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_the_table),      cmocka_unit_test(test_all_cores),
-        cmocka_unit_test(test_drawn_shapes),   cmocka_unit_test(test_threads),
-        cmocka_unit_test(test_weights_change), cmocka_unit_test(test_who_computes),
+    static const test_case tests[] = {
+        TEST(test_the_table), TEST(test_all_cores),      TEST(test_drawn_shapes),
+        TEST(test_threads),   TEST(test_weights_change), TEST(test_who_computes),
     };
-    return cmocka_run_group_tests(tests, nets_setup, nets_teardown);
+    start_nets();
+    run_tests(tests, COUNT(tests));
+    return finish();
 }

@@ -205,8 +205,8 @@ static double error_of(const float *a, const float *b, size_t n)
     return difference == 0 ? 0 : sqrt(difference / norm);
 }
 
-static void compare(int layer, const char *what, const float *found, const float *wanted,
-                    size_t n, double tolerance)
+static void compare_arrays(int layer, const char *what, const float *found, const float *wanted,
+                           size_t n, double tolerance)
 {
     double error = wanted ? error_of(found, wanted, n) : 0;
     worst = fmax(worst, error);
@@ -221,14 +221,15 @@ static void compare_layers(const network *ours, const network *stock, double tol
     for (int i = 0; i < stock->n; ++i) {
         layer a = ours->layers[i], b = stock->layers[i];
         size_t n = b.batch_normalize ? b.out_c : 0;
-        compare(i, "output", a.output, b.output, (size_t)b.batch * b.outputs, tolerance);
-        compare(i, "mean", a.mean, b.mean, n, tolerance);
-        compare(i, "variance", a.variance, b.variance, n, tolerance);
-        compare(i, "rolling mean", a.rolling_mean, b.rolling_mean, n, tolerance);
-        compare(i, "rolling variance", a.rolling_variance, b.rolling_variance, n, tolerance);
-        compare(i, "cost", a.cost, b.cost, 1, tolerance);
+        compare_arrays(i, "output", a.output, b.output, (size_t)b.batch * b.outputs, tolerance);
+        compare_arrays(i, "mean", a.mean, b.mean, n, tolerance);
+        compare_arrays(i, "variance", a.variance, b.variance, n, tolerance);
+        compare_arrays(i, "rolling mean", a.rolling_mean, b.rolling_mean, n, tolerance);
+        compare_arrays(i, "rolling variance", a.rolling_variance, b.rolling_variance, n,
+                       tolerance);
+        compare_arrays(i, "cost", a.cost, b.cost, 1, tolerance);
     }
-    compare(stock->n, "cost of all", ours->cost, stock->cost, 1, tolerance);
+    compare_arrays(stock->n, "cost of all", ours->cost, stock->cost, 1, tolerance);
 }
 
 /* ---- twins ------------------------------------------------------------- */
@@ -317,7 +318,7 @@ static void compare_gradients(const network *net, int i, const char *what, const
                               const float *wanted, size_t n)
 {
     if (!wanted) return;
-    compare(i, what, found, wanted, n, GRADIENTS);
+    compare_arrays(i, what, found, wanted, n, GRADIENTS);
     if (!stays(net, i) != (largest_of(wanted, n) > 0))
         fail_msg("%s: layer %d: %s: found %sgradient", net_name, i, what,
                  stays(net, i) ? "a " : "no ");
@@ -423,9 +424,8 @@ static void check_twins(twins t, int groups, double tolerance)
     free_twins(t);
 }
 
-static void test_layer_types(void **state)
+static void test_layer_types(void)
 {
-    (void)state;
     for (int i = 0; i < NETS; ++i)
         for (int n = 0; n < COUNT(trainers); ++n)
             check_twins(make_twins(i, trainers[n]), n + 1, tolerance_of(i));
@@ -448,9 +448,8 @@ static void set_batches(deepkd *kd, int batch)
     set_batch_network(kd->teacher->net, batch);
 }
 
-static void test_other_batches(void **state)
+static void test_other_batches(void)
 {
-    (void)state;
     static const int batches[] = {1, 5, 2, 12, 7, 3, 8};
     for (int i = 0; i < COUNT(cases); ++i) {
         if (cases[i].batch < 12) continue;
@@ -466,9 +465,8 @@ static void test_other_batches(void **state)
 
 static const int sizes[][2] = {{40, 24}, {24, 56}, {24, 24}};
 
-static void test_other_sizes(void **state)
+static void test_other_sizes(void)
 {
-    (void)state;
     for (int i = 0; i < COUNT(detectors); ++i) {
         twins t = make_twins(COUNT(cases) + i, trainers[1 + i % 2]);
         t.ours->teacher->resize = t.stock->teacher->resize = i % 2;
@@ -565,14 +563,16 @@ static void compare_predictions(predictor p, unsigned int seed, double tolerance
     srand(seed);
     fill_uniform(images, n, -1, 1);
     float *found = network_predict(p.ours, images), *wanted = network_predict(net, images);
-    compare(net->n, "prediction", found, wanted, (size_t)net->batch * net->outputs, tolerance);
+    compare_arrays(net->n, "prediction", found, wanted, (size_t)net->batch * net->outputs,
+                   tolerance);
     for (int o = 0; o < p.outputs.n; ++o) {
         int i = p.outputs.layer[o];
         layer l = net->layers[i];
-        compare(i - 1, "logits", output_logits(p.ours, &p.outputs, o),
-                output_logits(net, &p.outputs, o), (size_t)l.batch * l.inputs, tolerance);
-        compare(i, "predictions", p.ours->layers[i].output, l.output,
-                (size_t)l.batch * l.outputs, tolerance);
+        compare_arrays(i - 1, "logits", output_logits(p.ours, &p.outputs, o),
+                       output_logits(net, &p.outputs, o), (size_t)l.batch * l.inputs,
+                       tolerance);
+        compare_arrays(i, "predictions", p.ours->layers[i].output, l.output,
+                       (size_t)l.batch * l.outputs, tolerance);
     }
     free(images);
 }
@@ -595,9 +595,8 @@ static void check_predictor(const char *cfg, unsigned int seed, double tolerance
     say_worst("prediction alone");
 }
 
-static void test_prediction_alone(void **state)
+static void test_prediction_alone(void)
 {
-    (void)state;
     for (int i = 0; i < COUNT(predictors); ++i) {
         const net_case *c = predictors + i;
         char *cfg = case_cfg(c, c->batch, c->layers, "");
@@ -613,9 +612,8 @@ static void test_prediction_alone(void **state)
     }
 }
 
-static void test_resized_prediction(void **state)
+static void test_resized_prediction(void)
 {
-    (void)state;
     for (int i = 0; i < COUNT(detectors); ++i) {
         char *cfg = whole_cfg(detectors + i, "");
         predictor p = make_predictor(cfg, 600 + i);
@@ -632,9 +630,8 @@ static void test_resized_prediction(void **state)
 }
 
 /* Once it has none, a network is Darknet's own again, to the bit. */
-static void test_without_cores(void **state)
+static void test_without_cores(void)
 {
-    (void)state;
     for (int i = 0; i < COUNT(predictors); ++i) {
         const net_case *c = predictors + i;
         char *cfg = case_cfg(c, c->batch, c->layers, "");
@@ -683,7 +680,7 @@ static void compare_way(const parameter *ours, const parameter *stock, const flo
     size_t n = stock->n;
     double way = error_of(start, stock->data, n);
     double apart = error_of(ours->data, stock->data, n);
-    compare(stock->layer, stock->name, ours->data, stock->data, n, WEIGHTS);
+    compare_arrays(stock->layer, stock->name, ours->data, stock->data, n, WEIGHTS);
     if (way > 0 && !(apart <= WAY * way))
         fail_msg("%s: layer %d: %s went %g, and are %g apart", net_name, stock->layer,
                  stock->name, way, apart);
@@ -707,9 +704,8 @@ static void check_steps(twins t)
     free_twins(t);
 }
 
-static void test_many_steps(void **state)
+static void test_many_steps(void)
 {
-    (void)state;
     for (int i = 1; i < NETS; i += 2) check_steps(make_twins(i, trainers[0])); /* takes long */
 }
 
@@ -744,11 +740,10 @@ static int use_cores(int n)
 #endif
 }
 
-static void test_any_number_of_cores(void **state)
+static void test_any_number_of_cores(void)
 {
-    (void)state;
     static const int cores[] = {1, 2, 3, 5, 3};
-    if (!use_cores(1)) skip();
+    if (!use_cores(1)) skip_test("a build for one core");
     for (int i = 0; i < NETS; i += 2) {
         uint64_t first = 0;
         for (int k = 0; k < COUNT(cores); ++k) {
@@ -763,19 +758,15 @@ static void test_any_number_of_cores(void **state)
     use_cores(THREADS);
 }
 
-static int setup(void **state)
-{
-    use_cores(THREADS);
-    return detectors_setup(state);
-}
-
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_layer_types),        cmocka_unit_test(test_other_batches),
-        cmocka_unit_test(test_other_sizes),        cmocka_unit_test(test_prediction_alone),
-        cmocka_unit_test(test_resized_prediction), cmocka_unit_test(test_without_cores),
-        cmocka_unit_test(test_many_steps),         cmocka_unit_test(test_any_number_of_cores),
+    static const test_case tests[] = {
+        TEST(test_layer_types),      TEST(test_other_batches),       TEST(test_other_sizes),
+        TEST(test_prediction_alone), TEST(test_resized_prediction),  TEST(test_without_cores),
+        TEST(test_many_steps),       TEST(test_any_number_of_cores),
     };
-    return cmocka_run_group_tests(tests, setup, nets_teardown);
+    use_cores(THREADS);
+    start_nets();
+    run_tests(tests, COUNT(tests));
+    return finish();
 }

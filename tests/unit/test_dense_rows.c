@@ -249,9 +249,8 @@ static void check_rows(const char *name, int paired)
     free(students.list), free(teachers.list);
 }
 
-static void test_dense_rows(void **state)
+static void test_dense_rows(void)
 {
-    (void)state;
     static const char *const losses[] = {"", "feature_nms=1\n"};
     for (int i = 0; i < COUNT(pairs); ++i) {
         for (int k = 0; k < COUNT(losses); ++k) {
@@ -277,9 +276,8 @@ static void flatten_head(network *n, const net_outputs *outputs, int o)
 }
 
 /* Neighbours that are as sure as each other: the first of the array stays, of each image. */
-static void test_equals_in_feature_nms(void **state)
+static void test_equals_in_feature_nms(void)
 {
-    (void)state;
     start(&one_head, &one_head, "feature_nms=1\n");
     flatten_head(teacher_net, &kd->teacher->outputs, 0);
     fill_scenes(net, 0, CLASSES, 1);
@@ -296,9 +294,8 @@ static void test_equals_in_feature_nms(void **state)
 }
 
 /* Rows without a weight leave no losses of classes, and the objectness of each is distilled. */
-static void test_suppressed_rows_have_objectness(void **state)
+static void test_suppressed_rows_have_objectness(void)
 {
-    (void)state;
     start(&one_head, &one_head,
           "feature_nms=1\nobjectness_weight=1\nalpha=0\ntopk_schedule=off\n");
     fill_scenes(net, 0, CLASSES, 2);
@@ -343,9 +340,8 @@ static uint64_t hash_partners(const detector *teacher)
     return hash;
 }
 
-static void test_order_does_not_matter(void **state)
+static void test_order_does_not_matter(void)
 {
-    (void)state;
     uint64_t plain = hash_partners(&three_heads);
     assert_true(hash_partners(&backwards) == plain);
 }
@@ -358,9 +354,8 @@ static void pair_in_child(void *argument)
     make_detectors(child_student, child_teacher, "rows=dense\n", 1);
 }
 
-static void test_nothing_pairs(void **state)
+static void test_nothing_pairs(void)
 {
-    (void)state;
     const detector far = {3, 64, 64, CLASSES, "100,100, 3,3", {{8, "0"}, {32, "1"}}, "max=6\n"};
     const detector strides = {3, 64, 64, CLASSES, "1,1.5, 30,24", {{16, 0}}, "max=6\n"};
     child_student = &three_heads, child_teacher = &far;
@@ -380,9 +375,8 @@ static void say_what_pairs(void *argument)
 }
 
 /* A head and an anchor without a partner are named once. */
-static void test_what_has_no_partner_is_named(void **state)
+static void test_what_has_no_partner_is_named(void)
 {
-    (void)state;
     static char text[1 << 16];
     const detector some = {3, 64, 64, CLASSES, "6,9, 60,44", {{8, "0"}, {32, "1"}}, "max=6\n"};
     child_student = &three_heads, child_teacher = &some;
@@ -398,13 +392,15 @@ static void test_what_has_no_partner_is_named(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_dense_rows),
-        cmocka_unit_test(test_equals_in_feature_nms),
-        cmocka_unit_test(test_suppressed_rows_have_objectness),
-        cmocka_unit_test(test_order_does_not_matter),
-        cmocka_unit_test(test_nothing_pairs),
-        cmocka_unit_test(test_what_has_no_partner_is_named),
+    static const test_case tests[] = {
+        TEST(test_dense_rows),
+        TEST(test_equals_in_feature_nms),
+        TEST(test_suppressed_rows_have_objectness),
+        TEST(test_order_does_not_matter),
+        TEST(test_nothing_pairs),
+        TEST(test_what_has_no_partner_is_named),
     };
-    return cmocka_run_group_tests(tests, detectors_setup, nets_teardown);
+    start_nets();
+    run_tests(tests, COUNT(tests));
+    return finish();
 }

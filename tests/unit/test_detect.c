@@ -112,9 +112,8 @@ static void set_one_each(void)
     set(1, 0, 1, 0, (prediction_values){.25, .5, 0, 0, .5, {.001, .75}});
 }
 
-static void test_two_heads(void **state)
+static void test_two_heads(void)
 {
-    (void)state;
     const char *ends[] = {"", SECTIONS};
     for (int e = 0; e < COUNT(ends); ++e) {
         start(YOLO_NET, ends[e]);
@@ -129,9 +128,8 @@ static void test_two_heads(void **state)
 }
 
 /* The image takes the whole height (30 x 100 becomes 9 x 32), or the whole width. */
-static void test_letterbox(void **state)
+static void test_letterbox(void)
 {
-    (void)state;
     start(YOLO_NET, "");
     set(0, 1, 1, 0, (prediction_values){1, .5, 0, 0, .5, {.5, 0}}); /* 32, 8; 16 x 8 */
     run_detect(30, 100, 0);
@@ -146,9 +144,8 @@ static void test_letterbox(void **state)
     stop();
 }
 
-static void test_clipping(void **state)
+static void test_clipping(void)
 {
-    (void)state;
     start(YOLO_NET, "");
     set(1, 0, 1, 0, (prediction_values){.25, .5, logf(2), logf(4), .5, {.5, 0}});
     set(0, 0, 0, 0, (prediction_values){.5, .5, 0, 0, .5, {.25, 0}}); /* left of the image */
@@ -163,9 +160,8 @@ static void test_clipping(void **state)
     stop();
 }
 
-static void test_thresholds(void **state)
+static void test_thresholds(void)
 {
-    (void)state;
     start(YOLO_NET, "");
     set(0, 0, 1, 0, (prediction_values){.5, .5, 0, 0, .25, {.5, .75}});
     set(0, 1, 1, 0, (prediction_values){.5, .5, 0, 0, .125, {1, 1}});
@@ -179,9 +175,8 @@ static void test_thresholds(void **state)
 
 /* Over both heads and by class: anchors 16 x 8 at the same place, one of them a little lower.
  */
-static void test_suppression(void **state)
+static void test_suppression(void)
 {
-    (void)state;
     start(YOLO_NET, "");
     set(0, 1, 1, 0, (prediction_values){.5, .5, 0, 0, .5, {.5, .25}});
     set(1, 0, 0, 0, (prediction_values){.75, .25, 0, logf(.5), .5, {.25, .5}});
@@ -197,9 +192,8 @@ static void test_suppression(void **state)
     stop();
 }
 
-static void test_nothing(void **state)
+static void test_nothing(void)
 {
-    (void)state;
     start(YOLO_NET, SECTIONS);
     run_detect(100, 100, DETECT_NMS);
     assert_int_equal(found.n, 0);
@@ -209,9 +203,8 @@ static void test_nothing(void **state)
 /* ---- [region] ----------------------------------------------------------- */
 
 /* Anchors are in cells: 1 x .5 of 4 x 2. */
-static void test_region(void **state)
+static void test_region(void)
 {
-    (void)state;
     const char *ends[] = {"", SECTIONS};
     for (int e = 0; e < COUNT(ends); ++e) {
         start(REGION_NET, ends[e]);
@@ -228,9 +221,8 @@ static void test_region(void **state)
 /* ---- a whole pass ------------------------------------------------------- */
 
 /* With the same weights, the plain net and the student find the same, bit for bit. */
-static void test_student_finds_the_same(void **state)
+static void test_student_finds_the_same(void)
 {
-    (void)state;
     const char *nets[] = {YOLO_NET, REGION_NET};
     for (int i = 0; i < COUNT(nets); ++i) {
         float input[64 * 32];
@@ -255,9 +247,8 @@ static void test_student_finds_the_same(void **state)
     }
 }
 
-static void test_outputs_that_are_not_finite(void **state)
+static void test_outputs_that_are_not_finite(void)
 {
-    (void)state;
     const float bad[] = {NAN, INFINITY, -INFINITY};
     for (int i = 0; i < COUNT(bad); ++i) {
         start(YOLO_NET, SECTIONS);
@@ -303,9 +294,8 @@ static void assert_same_float(double got, double want)
     assert_memory_equal(&a, &b, sizeof(a));
 }
 
-static void test_json(void **state)
+static void test_json(void)
 {
-    (void)state;
     const int categories[] = {1, 90, 13};
     char *file = nets_file("results.json");
     srand(3); /* in these ranges some floats need all nine digits */
@@ -345,9 +335,8 @@ static void write_nowhere(void *file)
     write_detections(&found, 0, file);
 }
 
-static void test_json_that_cannot_be_written(void **state)
+static void test_json_that_cannot_be_written(void)
 {
-    (void)state;
     char *file = nets_file("missing/results.json");
     ASSERT_FAILS(write_nowhere, file, file, "No such file");
     free(file);
@@ -356,18 +345,20 @@ static void test_json_that_cannot_be_written(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_two_heads),
-        cmocka_unit_test(test_letterbox),
-        cmocka_unit_test(test_clipping),
-        cmocka_unit_test(test_thresholds),
-        cmocka_unit_test(test_suppression),
-        cmocka_unit_test(test_nothing),
-        cmocka_unit_test(test_region),
-        cmocka_unit_test(test_student_finds_the_same),
-        cmocka_unit_test(test_outputs_that_are_not_finite),
-        cmocka_unit_test(test_json),
-        cmocka_unit_test(test_json_that_cannot_be_written),
+    static const test_case tests[] = {
+        TEST(test_two_heads),
+        TEST(test_letterbox),
+        TEST(test_clipping),
+        TEST(test_thresholds),
+        TEST(test_suppression),
+        TEST(test_nothing),
+        TEST(test_region),
+        TEST(test_student_finds_the_same),
+        TEST(test_outputs_that_are_not_finite),
+        TEST(test_json),
+        TEST(test_json_that_cannot_be_written),
     };
-    return cmocka_run_group_tests(tests, nets_setup, nets_teardown);
+    start_nets();
+    run_tests(tests, COUNT(tests));
+    return finish();
 }

@@ -93,7 +93,7 @@ static momentum_group *group_of(kd_component c)
 {
     for (int g = 0; g < kd->groups->n; ++g)
         if (kd->groups->group[g].has[c]) return kd->groups->group + g;
-    fail();
+    fail_msg("component %d is in no group", c);
     return 0;
 }
 
@@ -179,32 +179,28 @@ static void check_losses(const whole_detector *student, const whole_detector *te
     }
 }
 
-static void test_yolo_components(void **state)
+static void test_yolo_components(void)
 {
-    (void)state;
     check_losses(&yolo, &yolo_teacher, 0, 1, SMOOTH);
     check_losses(&normed_yolo, &yolo_teacher, 1, 4, NORMED);
 }
 
-static void test_region_components(void **state)
+static void test_region_components(void)
 {
-    (void)state;
     check_losses(&region, &region_teacher, 0, 2, SMOOTH);
     check_losses(&logistic_region, &region_teacher, 1, 2, SMOOTH);
 }
 
 /* Heads of one kind learn from those of the other. */
-static void test_mixed_components(void **state)
+static void test_mixed_components(void)
 {
-    (void)state;
     check_losses(&yolo, &region_teacher, 0, 4, SMOOTH);
     check_losses(&region, &yolo_teacher, 0, 5, SMOOTH);
 }
 
 /* After resize_network, with a teacher of its own size */
-static void test_resized_components(void **state)
+static void test_resized_components(void)
 {
-    (void)state;
     start(&yolo, &yolo_teacher, join(losses[1], SEPARATE, ""), 70);
     for (int i = 0; i < 2; ++i) {
         silence();
@@ -255,9 +251,8 @@ static void free_deltas(void)
     for (int o = 0; o < kd->outputs.n; ++o) free(fixed_delta[o]);
 }
 
-static void test_task_follows_darknets_deltas(void **state)
+static void test_task_follows_darknets_deltas(void)
 {
-    (void)state;
     const whole_detector *const students[] = {&yolo, &region, &normed_yolo, &logistic_region};
     for (int i = 0; i < COUNT(students); ++i) {
         start(students[i], i % 2 ? &region_teacher : &yolo_teacher, SEPARATE, 30 + i);
@@ -390,9 +385,8 @@ static void task_losses(double *found)
     }
 }
 
-static void test_task_follows_its_loss(void **state)
+static void test_task_follows_its_loss(void)
 {
-    (void)state;
     const whole_detector *const students[] = {&yolo, &region, &logistic_region};
     for (int i = 0; i < COUNT(students); ++i) {
         start(students[i], &yolo_teacher, SEPARATE, 40 + i);
@@ -405,13 +399,15 @@ static void test_task_follows_its_loss(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_yolo_components),
-        cmocka_unit_test(test_region_components),
-        cmocka_unit_test(test_mixed_components),
-        cmocka_unit_test(test_resized_components),
-        cmocka_unit_test(test_task_follows_darknets_deltas),
-        cmocka_unit_test(test_task_follows_its_loss),
+    static const test_case tests[] = {
+        TEST(test_yolo_components),
+        TEST(test_region_components),
+        TEST(test_mixed_components),
+        TEST(test_resized_components),
+        TEST(test_task_follows_darknets_deltas),
+        TEST(test_task_follows_its_loss),
     };
-    return cmocka_run_group_tests(tests, detectors_setup, nets_teardown);
+    start_nets();
+    run_tests(tests, COUNT(tests));
+    return finish();
 }

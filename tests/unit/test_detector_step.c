@@ -105,9 +105,8 @@ static void check_identity(const char *rows, const whole_detector *student,
     stop();
 }
 
-static void test_unmasked_kd_is_plain_distillation(void **state)
+static void test_unmasked_kd_is_plain_distillation(void)
 {
-    (void)state;
     static const char *const rows[] = {"", "rows=dense\n", "rows=dense\nfeature_nms=1\n"};
     for (int i = 0; i < COUNT(rows); ++i) {
         check_identity(rows[i], &yolo, &yolo_teacher);
@@ -117,9 +116,8 @@ static void test_unmasked_kd_is_plain_distillation(void **state)
 }
 
 /* The losses of an objectness alone are of the TCG; without alpha nothing else is. */
-static void test_objectness_is_of_the_tcg(void **state)
+static void test_objectness_is_of_the_tcg(void)
 {
-    (void)state;
     start(&yolo, &yolo_teacher,
           "rows=dense\nalpha=0\nmethod=dkd\nbeta=0\nobjectness_weight=2\n", 11);
     forward();
@@ -139,9 +137,8 @@ static void test_objectness_is_of_the_tcg(void **state)
 }
 
 /* Batch 3 of 9: a third of the losses and deltas, the objectness included */
-static void test_warmup(void **state)
+static void test_warmup(void)
 {
-    (void)state;
     const char *loss = "rows=dense\ntopk_schedule=off\nobjectness_weight=.7\n";
     double full[KD_COMPONENTS];
     start(&yolo, &yolo_teacher, loss, 13);
@@ -172,9 +169,8 @@ static void check_broken(const char *what, network *broken, int layer)
 }
 
 /* In any head of either network */
-static void test_nothing_is_learnt_from_what_is_not_finite(void **state)
+static void test_nothing_is_learnt_from_what_is_not_finite(void)
 {
-    (void)state;
     for (int o = 0; o < 2; ++o) {
         start(&yolo, &yolo_teacher, "", 14);
         check_broken("student's logits", net, kd->outputs.layer[o] - 1);
@@ -184,9 +180,8 @@ static void test_nothing_is_learnt_from_what_is_not_finite(void **state)
 }
 
 /* Images without boxes leave a task, and with rows=truth nothing to distil. */
-static void test_images_without_boxes(void **state)
+static void test_images_without_boxes(void)
 {
-    (void)state;
     start(&yolo, &yolo_teacher, "objectness_weight=1\n", 12);
     memset(net->truth, 0, (size_t)net->batch * net->truths * sizeof(float));
     forward();
@@ -238,9 +233,8 @@ static int summed_gradients(const whole_detector *student, const char *loss,
     return p.n;
 }
 
-static void test_grouped_is_the_sum_of_separate(void **state)
+static void test_grouped_is_the_sum_of_separate(void)
 {
-    (void)state;
     static const char *const grouped[] = {"trainer=sgd\n", "trainer=dot\n"};
     const whole_detector *const students[] = {&normed_yolo, &normed_region};
     float *one[MAX_PARAMETERS], *sum[MAX_PARAMETERS];
@@ -304,9 +298,8 @@ static void check_stock(whole_detector student, const char *head, const char *lo
     stop();
 }
 
-static void test_task_alone_is_stock_darknet(void **state)
+static void test_task_alone_is_stock_darknet(void)
 {
-    (void)state;
     for (int i = 0; i < COUNT(stock_nets); ++i)
         for (int k = 0; k < COUNT(stock_losses); ++k) {
             check_stock(normed_yolo, stock_nets[i], stock_losses[k]);
@@ -316,9 +309,8 @@ static void test_task_alone_is_stock_darknet(void **state)
 
 /* ---- the teacher -------------------------------------------------------- */
 
-static void test_teacher_does_not_change(void **state)
+static void test_teacher_does_not_change(void)
 {
-    (void)state;
     const whole_detector *const students[] = {&yolo, &region};
     for (int i = 0; i < 2; ++i) {
         start(students[i], i ? &region_teacher : &yolo_teacher,
@@ -334,9 +326,8 @@ static void test_teacher_does_not_change(void **state)
 }
 
 /* A teacher that says what the student says */
-static void test_equal_teacher_teaches_nothing(void **state)
+static void test_equal_teacher_teaches_nothing(void)
 {
-    (void)state;
     static const char *const rows[] = {"objectness_weight=1\n",
                                        "rows=dense\nobjectness_weight=1\n",
                                        "rows=dense\nactivation=softmax\nmethod=dkd\n"};
@@ -434,9 +425,8 @@ static void check_resizing(const whole_detector *student, const whole_detector *
     stop();
 }
 
-static void test_resized_networks(void **state)
+static void test_resized_networks(void)
 {
-    (void)state;
     static const char *const losses[] = {
         "topk_schedule=off\nobjectness_weight=.5\n",
         "rows=dense\ntopk_schedule=off\nobjectness_weight=.5\n"};
@@ -449,9 +439,8 @@ static void test_resized_networks(void **state)
 }
 
 /* What Darknet's other commands look at: the last layer, and the network's output */
-static void test_outputs_of_a_resized_student(void **state)
+static void test_outputs_of_a_resized_student(void)
 {
-    (void)state;
     start(&yolo, &yolo_teacher, "", 62);
     for (int size = 64; size >= 32; size -= 32) {
         resize(size);
@@ -469,18 +458,20 @@ static void test_outputs_of_a_resized_student(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_unmasked_kd_is_plain_distillation),
-        cmocka_unit_test(test_objectness_is_of_the_tcg),
-        cmocka_unit_test(test_warmup),
-        cmocka_unit_test(test_nothing_is_learnt_from_what_is_not_finite),
-        cmocka_unit_test(test_images_without_boxes),
-        cmocka_unit_test(test_grouped_is_the_sum_of_separate),
-        cmocka_unit_test(test_task_alone_is_stock_darknet),
-        cmocka_unit_test(test_teacher_does_not_change),
-        cmocka_unit_test(test_equal_teacher_teaches_nothing),
-        cmocka_unit_test(test_resized_networks),
-        cmocka_unit_test(test_outputs_of_a_resized_student),
+    static const test_case tests[] = {
+        TEST(test_unmasked_kd_is_plain_distillation),
+        TEST(test_objectness_is_of_the_tcg),
+        TEST(test_warmup),
+        TEST(test_nothing_is_learnt_from_what_is_not_finite),
+        TEST(test_images_without_boxes),
+        TEST(test_grouped_is_the_sum_of_separate),
+        TEST(test_task_alone_is_stock_darknet),
+        TEST(test_teacher_does_not_change),
+        TEST(test_equal_teacher_teaches_nothing),
+        TEST(test_resized_networks),
+        TEST(test_outputs_of_a_resized_student),
     };
-    return cmocka_run_group_tests(tests, detectors_setup, nets_teardown);
+    start_nets();
+    run_tests(tests, COUNT(tests));
+    return finish();
 }

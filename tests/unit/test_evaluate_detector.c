@@ -178,16 +178,14 @@ static void check_detector(const whole_detector *d, const char *more, const int 
     free_network(net), free_network(one), free_images(list), free(outputs.layer);
 }
 
-static void test_one_image_at_a_time(void **state)
+static void test_one_image_at_a_time(void)
 {
-    (void)state;
     check_detector(&yolo, "", 0);
     check_detector(&region, "", 0);
 }
 
-static void test_map(void **state)
+static void test_map(void)
 {
-    (void)state;
     static const int map[MAP_CLASSES] = {2, 0, 1, 3, 0, 2};
     char *file = write_text("map", "2\n0\n1\n3\n0\n2\n"), line[128];
     snprintf(line, sizeof(line), "map=%s\n", file);
@@ -196,9 +194,8 @@ static void test_map(void **state)
 }
 
 /* A teacher that has no map= of its own, and room for fewer boxes than its student */
-static void test_teacher_of_a_mapped_student(void **state)
+static void test_teacher_of_a_mapped_student(void)
 {
-    (void)state;
     static const int map[MAP_CLASSES] = {2, 0, 1, 3, 0, 2};
     image_list list = make_images(MAP_CLASSES);
     for (int k = 0; k < 2; ++k) /* on one anchor, the last one */
@@ -269,9 +266,8 @@ static void assert_scores(network *net, const net_outputs *outputs, const image_
     free_found_boxes(boxes);
 }
 
-static void test_known_scores(void **state)
+static void test_known_scores(void)
 {
-    (void)state;
     net_outputs outputs;
     network *net = make_oracle(&outputs);
     image_list list = make_images(4);
@@ -307,9 +303,8 @@ static void evaluate_in_child(void *argument)
 }
 
 /* The truths are those of the list's images in the annotations, and ids are COCO's. */
-static void test_annotations(void **state)
+static void test_annotations(void)
 {
-    (void)state;
     known_case k;
     long ids[] = {50, 100, 101, 102, 103, 104, 105, 106, 200}, fewer[] = {100, 101};
     ap_box truths[] = {{.image = 50, .class = 1, .w = 5, .h = 5},
@@ -356,9 +351,8 @@ static uint64_t train_once(network *net)
 }
 
 /* The student of a pair and its teacher, between two training steps */
-static void test_evaluation_leaves_no_trace(void **state)
+static void test_evaluation_leaves_no_trace(void)
 {
-    (void)state;
     image_list list = make_images(4);
     for (int detects = 0; detects < 2; ++detects) {
         deepkd *kd = make_whole(&normed, &normed, "rows=dense\n", 1);
@@ -390,9 +384,8 @@ static void test_evaluation_leaves_no_trace(void **state)
     free_images(list);
 }
 
-static void test_threads_change_nothing(void **state)
+static void test_threads_change_nothing(void)
 {
-    (void)state;
     image_list list = make_images(4);
     network *net = make_detector(normed, 3, "");
     net_outputs outputs = find_outputs(net, "net.cfg");
@@ -412,9 +405,8 @@ static void test_threads_change_nothing(void **state)
     free_found_boxes(one), free_images(list), free_network(net), free(outputs.layer);
 }
 
-static void test_a_stopped_evaluation(void **state)
+static void test_a_stopped_evaluation(void)
 {
-    (void)state;
     const volatile sig_atomic_t stop = 1;
     image_list list = make_images(4);
     network *net = make_detector(yolo, 3, "");
@@ -433,9 +425,8 @@ static void test_a_stopped_evaluation(void **state)
 }
 
 /* A network that has broken: no loss, and never the best. */
-static void test_a_broken_network(void **state)
+static void test_a_broken_network(void)
 {
-    (void)state;
     image_list list = make_images(4);
     network *net = make_detector(yolo, 3, "");
     net_outputs outputs = find_outputs(net, "net.cfg");
@@ -454,16 +445,18 @@ static void test_a_broken_network(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_one_image_at_a_time),
-        cmocka_unit_test(test_map),
-        cmocka_unit_test(test_teacher_of_a_mapped_student),
-        cmocka_unit_test(test_known_scores),
-        cmocka_unit_test(test_annotations),
-        cmocka_unit_test(test_evaluation_leaves_no_trace),
-        cmocka_unit_test(test_threads_change_nothing),
-        cmocka_unit_test(test_a_stopped_evaluation),
-        cmocka_unit_test(test_a_broken_network),
+    static const test_case tests[] = {
+        TEST(test_one_image_at_a_time),
+        TEST(test_map),
+        TEST(test_teacher_of_a_mapped_student),
+        TEST(test_known_scores),
+        TEST(test_annotations),
+        TEST(test_evaluation_leaves_no_trace),
+        TEST(test_threads_change_nothing),
+        TEST(test_a_stopped_evaluation),
+        TEST(test_a_broken_network),
     };
-    return cmocka_run_group_tests(tests, detectors_setup, nets_teardown);
+    start_nets();
+    run_tests(tests, COUNT(tests));
+    return finish();
 }

@@ -177,9 +177,8 @@ static void check_layer(filter_shape s, int normed, unsigned int seed)
     free_layer(found), free_layer(expected);
 }
 
-static void test_darknets_layers(void **state)
+static void test_darknets_layers(void)
 {
-    (void)state;
     for (int k = 0; k < SHAPES; ++k) {
         int normed;
         filter_shape s = shape_of(k, &normed);
@@ -286,9 +285,8 @@ static void check_derivatives(filter_shape s, int normed, double (*activation)(d
     free(d.x), free(d.weight), free_layer(l);
 }
 
-static void test_derivatives(void **state)
+static void test_derivatives(void)
 {
-    (void)state;
     for (int k = 0; k < SHAPES; ++k) {
         int normed;
         filter_shape s = shape_of(k, &normed);
@@ -318,9 +316,8 @@ static void check_statistics(filter_shape s, double level)
     free(x), free(d.x);
 }
 
-static void test_large_means(void **state)
+static void test_large_means(void)
 {
-    (void)state;
     static const filter_shape shapes[] = {
         {1, 1, 2, LINEAR},   {2, 3, 1, LINEAR},    {1, 2, 7, LINEAR},  {5, 17, 64, LINEAR},
         {3, 2, 169, LINEAR}, {64, 1, 169, LINEAR}, {64, 3, 1, LINEAR}, {2, 1, 1024, LINEAR},
@@ -384,9 +381,8 @@ static void check_one_filter_back(layer l, filter_shape s, int f)
     free(biases);
 }
 
-static void test_nothing_else_is_touched(void **state)
+static void test_nothing_else_is_touched(void)
 {
-    (void)state;
     for (int k = 0; k < SHAPES; ++k) {
         int normed;
         filter_shape s = shape_of(k, &normed);
@@ -448,9 +444,8 @@ static void check_sum_with_itself(void)
     }
 }
 
-static void test_sums(void **state)
+static void test_sums(void)
 {
-    (void)state;
     static const int sizes[] = {1, 7, 64, 169, MOST - 1};
     srand(4);
     for (int k = 0; k < COUNT(sizes) * COUNT(activations); ++k) {
@@ -487,9 +482,8 @@ static void check_pool(int h, int w, int size, int stride, int pad)
     free(in), free(out), free(alone), free(indexes), free_layer(l);
 }
 
-static void test_pools(void **state)
+static void test_pools(void)
 {
-    (void)state;
     static const int sides[] = {1, 2, 7, 13}, sizes[] = {1, 2, 3, 5, 13};
     srand(5);
     for (int k = 0; k < COUNT(sides) * COUNT(sides) * COUNT(sizes); ++k) {
@@ -502,13 +496,11 @@ static void test_pools(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_darknets_layers),
-        cmocka_unit_test(test_derivatives),
-        cmocka_unit_test(test_large_means),
-        cmocka_unit_test(test_nothing_else_is_touched),
-        cmocka_unit_test(test_sums),
-        cmocka_unit_test(test_pools),
+    static const test_case tests[] = {
+        TEST(test_darknets_layers),         TEST(test_derivatives), TEST(test_large_means),
+        TEST(test_nothing_else_is_touched), TEST(test_sums),        TEST(test_pools),
     };
-    return cmocka_run_group_tests(tests, nets_setup, nets_teardown);
+    start_nets();
+    run_tests(tests, COUNT(tests));
+    return finish();
 }

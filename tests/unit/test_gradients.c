@@ -191,7 +191,7 @@ static const net_case cases[] = {
      CONNECTED_(5, LINEAR) "[softmax]\nnoloss=1\n[cost]\ntype=sse\n", 1, SMOOTH},
 };
 
-static void write_cfg(char *text, size_t size, int batch, const char *layers, const char *tail)
+static void print_cfg(char *text, size_t size, int batch, const char *layers, const char *tail)
 {
     snprintf(text, size, "[net]\nbatch=%d\nheight=8\nwidth=8\nchannels=3\nmax_batches=9\n%s%s",
              batch, layers, tail);
@@ -214,14 +214,13 @@ static void check_net(const char *name, double times, double tolerance)
     }
 }
 
-static void test_layer_types(void **state)
+static void test_layer_types(void)
 {
-    (void)state;
     char cfg[4096];
     failures = 0;
     for (int i = 0; i < COUNT(cases); ++i) {
         const net_case *c = cases + i;
-        write_cfg(cfg, sizeof(cfg), c->batch, c->layers, c->tail);
+        print_cfg(cfg, sizeof(cfg), c->batch, c->layers, c->tail);
         start(cfg, 100 + i);
         check_net(c->name, c->times, c->tolerance);
         free_network(net);
@@ -260,16 +259,15 @@ static const struct {
     {"route", "[route]\nlayers=-1,-1\n", SMOOTH},
 };
 
-static void test_layers_beside_another_path(void **state)
+static void test_layers_beside_another_path(void)
 {
-    (void)state;
     char cfg[4096], layers[2048];
     failures = 0;
     for (int i = 0; i < COUNT(fork_cases); ++i) {
         snprintf(layers, sizeof(layers), "%s%s%s", CONV(4, 3, 1, LINEAR), fork_cases[i].layer,
                  CONNECTED_(6, LINEAR) "[route]\nlayers=0\n" CONNECTED_(
                      6, LINEAR) "[route]\nlayers=-1,-3\n");
-        write_cfg(cfg, sizeof(cfg), 8, layers, HEAD);
+        print_cfg(cfg, sizeof(cfg), 8, layers, HEAD);
         start(cfg, 200 + i);
         check_net(fork_cases[i].name, 1, fork_cases[i].tolerance);
         free_network(net);
@@ -302,11 +300,10 @@ static double first_layer_error(void)
     return sqrt(error / size);
 }
 
-static void test_residual_net_needs_the_patch(void **state)
+static void test_residual_net_needs_the_patch(void)
 {
-    (void)state;
     char cfg[4096];
-    write_cfg(cfg, sizeof(cfg), 4,
+    print_cfg(cfg, sizeof(cfg), 4,
               CONV(6, 3, 1, TANH) CONV(3, 1, 1, TANH)
                   CONV(6, 3, 1, TANH) "[shortcut]\nfrom=-3\n" LINEAR,
               HEAD);
@@ -326,10 +323,12 @@ static void test_residual_net_needs_the_patch(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_layer_types),
-        cmocka_unit_test(test_layers_beside_another_path),
-        cmocka_unit_test(test_residual_net_needs_the_patch),
+    static const test_case tests[] = {
+        TEST(test_layer_types),
+        TEST(test_layers_beside_another_path),
+        TEST(test_residual_net_needs_the_patch),
     };
-    return cmocka_run_group_tests(tests, nets_setup, nets_teardown);
+    start_nets();
+    run_tests(tests, COUNT(tests));
+    return finish();
 }

@@ -18,76 +18,13 @@
  * another number of classes goes into that test's list of sizes here;
  * another property is a function that calls check() and a line in main().
  */
+#include "vectors.h"
+
 #include <float.h>
-#include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
 #include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
-#include <cmocka.h>
-
-#include "math/kd_math.h"
-
-#define MAX_CLASSES 1000
 #define GUARD 8 /* sentinels on either side of every output */
 #define SENTINEL 12345.678
-#define COUNT(a) ((int)(sizeof(a) / sizeof((a)[0])))
-
-typedef struct {
-    char name[64];
-    kd_loss_config config;
-    int classes, target, keep;
-    double z[MAX_CLASSES], y[MAX_CLASSES];
-} row;
-
-typedef struct {
-    kd_losses loss;
-    double tcg[MAX_CLASSES], ncg[MAX_CLASSES];
-} result;
-
-/* ---- failures ---------------------------------------------------------- */
-
-static int failures;
-
-static void check(int good, const char *format, ...)
-{
-    if (good) return;
-    va_list args;
-    va_start(args, format);
-    vfprintf(stderr, format, args);
-    va_end(args);
-    fputc('\n', stderr);
-    ++failures;
-}
-
-static int forget_failures(void **state)
-{
-    (void)state;
-    failures = 0;
-    return 0;
-}
-
-static void verdict(void)
-{
-    assert_int_equal(failures, 0);
-}
-
-/* The row in words, for a failure's line. Valid until the next call. */
-static const char *describe(const row *r)
-{
-    static char text[256];
-    const kd_loss_config *c = &r->config;
-    snprintf(text, sizeof(text),
-             "%s: %s %s std=%d T=%g alpha=%g beta=%g C=%d target=%d keep=%d", r->name,
-             c->method == KD_METHOD_KD ? "kd" : "dkd",
-             c->activation == KD_SOFTMAX ? "softmax" : "logistic", c->standardize,
-             c->temperature, c->alpha, c->beta, r->classes, r->target, r->keep);
-    return text;
-}
 
 /* ---- random numbers: xorshift64*, the same everywhere ------------------- */
 
@@ -126,32 +63,6 @@ static double sum(int n, const double *x)
     return s;
 }
 
-static double largest(int n, const double *x)
-{
-    double most = 0;
-    for (int j = 0; j < n; ++j) most = fmax(most, fabs(x[j]));
-    return most;
-}
-
-static double distance(int n, const double *a, const double *b)
-{
-    double most = 0;
-    for (int j = 0; j < n; ++j) {
-        if (!(fabs(a[j] - b[j]) <= most)) most = fabs(a[j] - b[j]);
-        if (isnan(most)) return INFINITY;
-    }
-    return most;
-}
-
-static double deviation(int n, const double *x)
-{
-    long double mean = 0, squares = 0;
-    for (int j = 0; j < n; ++j) mean += x[j];
-    mean /= n;
-    for (int j = 0; j < n; ++j) squares += (x[j] - mean) * (x[j] - mean);
-    return n > 1 ? (double)sqrtl(squares / (n - 1)) : 0;
-}
-
 static double *guarded(int n)
 {
     double *block = malloc((size_t)(n + 2 * GUARD) * sizeof(double));
@@ -171,34 +82,12 @@ static int guards_intact(double *x, int n)
     return intact;
 }
 
-/* ---- running a row ----------------------------------------------------- */
-
-static void run(const row *r, result *out)
-{
-    static double scratch[KD_SCRATCH(MAX_CLASSES)];
-    out->loss = kd_row(&r->config, r->classes, r->z, r->y, r->target, r->keep, out->tcg,
-                       out->ncg, scratch);
-}
-
-/* How large a gradient entry can get: what rounding errors are relative to. */
-static double grad_scale(const row *r)
-{
-    const kd_loss_config *c = &r->config;
-    double weight = fmax(1, fmax(c->alpha, c->beta));
-    double slope = c->standardize ? 1 / (1e-7 + deviation(r->classes, r->z)) : 1;
-    return c->temperature * weight * slope;
-}
-
-static double loss_scale(const row *r)
-{
-    const kd_loss_config *c = &r->config;
-    return c->temperature * c->temperature * fmax(1, fmax(c->alpha, c->beta));
-}
+/* ---- rows -------------------------------------------------------------- */
 
 /* A row of one of the eight kinds (method, activation, standardize). */
-static void set_kind(row *r, int kind)
+static void set_kind(row *r, int kind, double beta)
 {
-    r->config.method = kind & 1 ? KD_METHOD_DKD : KD_METHOD_KD;
+    set_method(&r->config, kind & 1 ? "dkd" : "kd", beta);
     r->config.activation = kind & 2 ? KD_LOGISTIC : KD_SOFTMAX;
     r->config.standardize = kind >> 2 & 1;
 }
@@ -207,10 +96,9 @@ static void random_row(row *r, const char *name, int kind, int classes)
 {
     static const double temperatures[] = {.5, 1, 4, 20};
     snprintf(r->name, sizeof(r->name), "%s", name);
-    set_kind(r, kind);
     r->config.temperature = temperatures[below(COUNT(temperatures))];
     r->config.alpha = uniform(.2, 3);
-    r->config.beta = uniform(.2, 8);
+    set_kind(r, kind, uniform(.2, 8));
     r->classes = classes;
     r->target = below(classes);
     r->keep = below(2) ? classes - 1 : below(classes);
@@ -218,100 +106,19 @@ static void random_row(row *r, const char *name, int kind, int classes)
     random_logits(classes, r->y, 5);
 }
 
-/* ---- PyTorch's vectors ------------------------------------------------- */
+/* ---- PyTorch's vectors (vectors.h) -------------------------------------- */
 
-static FILE *open_vectors(void)
+static int compare_row(row *r, result *want)
 {
-    const char *root = getenv("ROOT");
-    char path[4096];
-    snprintf(path, sizeof(path), "%s/tests/reference/kd_vectors.txt", root ? root : ".");
-    FILE *file = fopen(path, "r");
-    if (!file) {
-        perror(path);
-        fail();
-    }
-    return file;
-}
-
-static void read_doubles(FILE *file, const char *label, int n, double *x)
-{
-    char word[64];
-    assert_int_equal(fscanf(file, "%63s", word), 1);
-    assert_string_equal(word, label);
-    for (int j = 0; j < n; ++j) assert_int_equal(fscanf(file, "%lf", x + j), 1);
-}
-
-static int read_count(FILE *file)
-{
-    char line[4096];
-    int count;
-    while (fgets(line, sizeof(line), file)) {
-        if (line[0] == '#') continue;
-        assert_int_equal(sscanf(line, "cases %d", &count), 1);
-        return count;
-    }
-    fail_msg("no line \"cases N\"");
-    return 0;
-}
-
-/* 0 at the end of the file. */
-static int read_vector(FILE *file, row *r, result *want)
-{
-    char method[16], activation[16];
-    kd_loss_config *c = &r->config;
-    int got = fscanf(file, " case %63s %15s %15s %d %lf %lf %lf %d %d %d", r->name, method,
-                     activation, &c->standardize, &c->temperature, &c->alpha, &c->beta,
-                     &r->classes, &r->target, &r->keep);
-    if (got == EOF) return 0;
-    assert_int_equal(got, 10);
-    assert_in_range(r->classes, 1, MAX_CLASSES);
-    c->method = strcmp(method, "dkd") ? KD_METHOD_KD : KD_METHOD_DKD;
-    c->activation = strcmp(activation, "logistic") ? KD_SOFTMAX : KD_LOGISTIC;
-    double losses[2];
-    read_doubles(file, "z", r->classes, r->z);
-    read_doubles(file, "y", r->classes, r->y);
-    read_doubles(file, "loss", 2, losses);
-    read_doubles(file, "tcg", r->classes, want->tcg);
-    read_doubles(file, "ncg", r->classes, want->ncg);
-    want->loss.tcg = losses[0];
-    want->loss.ncg = losses[1];
+    static result got;
+    run_row(r, &got);
+    compare_results(r, &got, want, IN_DOUBLES);
     return 1;
 }
 
-/* Losses to 1e-10 of themselves, gradients to 1e-10 of their largest entry;
- * the second terms are what double rounding leaves of differences near 0. */
-static void compare_with_vector(const row *r, const result *got, const result *want)
+static void test_vectors(void)
 {
-    double floor = 1e-13 * loss_scale(r);
-    const char *names[] = {"TCG", "NCG"};
-    const double losses[][2] = {{got->loss.tcg, want->loss.tcg},
-                                {got->loss.ncg, want->loss.ncg}};
-    const double *grads[][2] = {{got->tcg, want->tcg}, {got->ncg, want->ncg}};
-    for (int i = 0; i < 2; ++i) {
-        double error = fabs(losses[i][0] - losses[i][1]);
-        check(error <= 1e-10 * fabs(losses[i][1]) + floor, "%s: %s loss %.17g, PyTorch %.17g",
-              describe(r), names[i], losses[i][0], losses[i][1]);
-        error = distance(r->classes, grads[i][0], grads[i][1]);
-        check(error <= 1e-10 * largest(r->classes, grads[i][1]) + 1e-14 * grad_scale(r),
-              "%s: %s gradient is off by %g, largest entry %g", describe(r), names[i], error,
-              largest(r->classes, grads[i][1]));
-    }
-}
-
-static void test_vectors(void **state)
-{
-    (void)state;
-    static row r;
-    static result got, want;
-    FILE *file = open_vectors();
-    int count = read_count(file), read = 0;
-    for (; read_vector(file, &r, &want); ++read) {
-        run(&r, &got);
-        compare_with_vector(&r, &got, &want);
-    }
-    fclose(file);
-    check(read == count, "kd_vectors.txt: %d cases, its header says %d", read, count);
-    verdict();
+    see_vectors(compare_row);
 }
 
 /* ---- finite differences ------------------------------------------------ */
@@ -325,9 +132,9 @@ static double numeric_gradient(row *r, result *numeric)
     for (int j = 0; j < r->classes; ++j) {
         double z = r->z[j];
         r->z[j] = z + h;
-        run(r, &high);
+        run_row(r, &high);
         r->z[j] = z - h;
-        run(r, &low);
+        run_row(r, &low);
         r->z[j] = z;
         double width = (z + h) - (z - h);
         numeric->tcg[j] = (high.loss.tcg - low.loss.tcg) / width;
@@ -340,7 +147,7 @@ static double numeric_gradient(row *r, result *numeric)
 static void compare_with_differences(row *r)
 {
     static result numeric, exact;
-    run(r, &exact);
+    run_row(r, &exact);
     double h = numeric_gradient(r, &numeric);
     double floor = 1e-15 * (loss_scale(r) + exact.loss.tcg + exact.loss.ncg) / h;
     double error = distance(r->classes, numeric.tcg, exact.tcg);
@@ -351,9 +158,8 @@ static void compare_with_differences(row *r)
           "%s: NCG gradient and finite differences are %g apart", describe(r), error);
 }
 
-static void test_finite_differences(void **state)
+static void test_finite_differences(void)
 {
-    (void)state;
     static const int sizes[] = {2, 3, 7, 13, 101};
     static row r;
     seed(1);
@@ -365,7 +171,6 @@ static void test_finite_differences(void **state)
             }
         }
     }
-    verdict();
 }
 
 /* ---- identities -------------------------------------------------------- */
@@ -399,7 +204,7 @@ static void plain_row(row *r, const char *name, int kind, int classes)
 {
     random_row(r, name, kind, classes);
     r->config.alpha = 1;
-    r->config.method = KD_METHOD_KD;
+    set_method(&r->config, "kd", 1);
     r->config.standardize = 0;
     r->keep = classes - 1;
 }
@@ -409,16 +214,15 @@ static void add_components(const row *r, const result *out, double *total)
     for (int j = 0; j < r->classes; ++j) total[j] = out->tcg[j] + out->ncg[j];
 }
 
-static void test_plain_kd(void **state)
+static void test_plain_kd(void)
 {
-    (void)state;
     static row r;
     static result out;
     static double want[MAX_CLASSES], total[MAX_CLASSES];
     seed(2);
     for (int i = 0; i < 10 * COUNT(identity_sizes); ++i) {
         plain_row(&r, "plain KD", 0, identity_sizes[i % COUNT(identity_sizes)]);
-        run(&r, &out);
+        run_row(&r, &out);
         double loss = plain_kd(&r, want);
         add_components(&r, &out, total);
         double error = distance(r.classes, total, want);
@@ -428,19 +232,17 @@ static void test_plain_kd(void **state)
               "%s: losses %g + %g, T^2 KL(q || p) is %g", describe(&r), out.loss.tcg,
               out.loss.ncg, loss);
     }
-    verdict();
 }
 
-static void test_plain_logistic(void **state)
+static void test_plain_logistic(void)
 {
-    (void)state;
     static row r;
     static result out;
     static double want[MAX_CLASSES], total[MAX_CLASSES];
     seed(3);
     for (int i = 0; i < 10 * COUNT(identity_sizes); ++i) {
         plain_row(&r, "plain logistic", 2, identity_sizes[i % COUNT(identity_sizes)]);
-        run(&r, &out);
+        run_row(&r, &out);
         double T = r.config.temperature;
         for (int j = 0; j < r.classes; ++j) {
             want[j] = T * (1 / (1 + exp(-r.z[j] / T)) - 1 / (1 + exp(-r.y[j] / T)));
@@ -450,7 +252,6 @@ static void test_plain_logistic(void **state)
         check(error <= 1e-13 * grad_scale(&r), "%s: TCG + NCG is %g off T(p - q)", describe(&r),
               error);
     }
-    verdict();
 }
 
 static void check_sums(const row *r, const result *out)
@@ -463,9 +264,8 @@ static void check_sums(const row *r, const result *out)
 }
 
 /* A softmax ignores a shift of the logits, and so does standardization. */
-static void test_gradients_sum_to_zero(void **state)
+static void test_gradients_sum_to_zero(void)
 {
-    (void)state;
     static row r;
     static result out;
     seed(4);
@@ -473,26 +273,24 @@ static void test_gradients_sum_to_zero(void **state)
         for (int kind = 0; kind < 8; ++kind) {
             random_row(&r, "sum", kind, identity_sizes[i]);
             if (r.config.activation == KD_LOGISTIC && !r.config.standardize) continue;
-            run(&r, &out);
+            run_row(&r, &out);
             check_sums(&r, &out);
         }
     }
-    verdict();
 }
 
 static void check_ncg_is_zero(const row *r)
 {
     static result out;
-    run(r, &out);
+    run_row(r, &out);
     check(out.loss.ncg == 0 && largest(r->classes, out.ncg) == 0,
           "%s: NCG is not 0 (loss %g, largest gradient entry %g)", describe(r), out.loss.ncg,
           largest(r->classes, out.ncg));
 }
 
 /* One class alone has nothing to compare with, and no class has no loss. */
-static void test_ncg_zero(void **state)
+static void test_ncg_zero(void)
 {
-    (void)state;
     static row r;
     seed(5);
     for (int kind = 0; kind < 8; ++kind) {
@@ -505,22 +303,20 @@ static void test_ncg_zero(void **state)
             if (r.config.activation == KD_SOFTMAX) check_ncg_is_zero(&r);
         }
     }
-    verdict();
 }
 
 static void check_all_zero(const row *r, double tolerance)
 {
     static result out;
-    run(r, &out);
+    run_row(r, &out);
     double grad = fmax(largest(r->classes, out.tcg), largest(r->classes, out.ncg));
     double loss = fmax(fabs(out.loss.tcg), fabs(out.loss.ncg));
     check(grad <= tolerance * grad_scale(r) && loss <= tolerance * loss_scale(r),
           "%s: not 0 (loss %g, largest gradient entry %g)", describe(r), loss, grad);
 }
 
-static void test_teacher_is_student(void **state)
+static void test_teacher_is_student(void)
 {
-    (void)state;
     static row r;
     seed(6);
     for (int kind = 0; kind < 8; ++kind) {
@@ -533,24 +329,24 @@ static void test_teacher_is_student(void **state)
             check_all_zero(&r, 1e-14);
         }
     }
-    verdict();
 }
 
 /* Other components' weights change nothing, their own are factors. */
-static void test_weights_are_factors(void **state)
+static void test_weights_are_factors(void)
 {
-    (void)state;
     static row r;
     static result one, two;
     seed(7);
     for (int i = 0; i < 80; ++i) {
         random_row(&r, "weights", i % 8, 7);
-        r.config.alpha = r.config.beta = 1;
-        run(&r, &one);
+        const char *method = method_name(&r.config);
+        r.config.alpha = 1;
+        set_method(&r.config, method, 1);
+        run_row(&r, &one);
         r.config.alpha = 2;
-        r.config.beta = 4;
-        run(&r, &two);
-        double beta = r.config.method == KD_METHOD_DKD ? 4 : 1;
+        set_method(&r.config, method, 4);
+        run_row(&r, &two);
+        double beta = ncg_weight(&r.config);
         for (int j = 0; j < r.classes; ++j) {
             one.tcg[j] *= 2;
             one.ncg[j] *= beta;
@@ -562,7 +358,6 @@ static void test_weights_are_factors(void **state)
         check(error <= 1e-13 * (grad_scale(&r) + loss_scale(&r)),
               "%s: doubled alpha and beta=4 are %g off", describe(&r), error);
     }
-    verdict();
 }
 
 /* ---- tails ------------------------------------------------------------- */
@@ -580,7 +375,7 @@ static void check_tail(row *r, double sign)
     for (int j = 0; j < r->classes; ++j) r->z[j] = r->y[j] = 0;
     r->z[r->target] = sign * 50;
     r->y[r->target] = sign * 60;
-    run(r, &out);
+    run_row(r, &out);
     check(fabs(out.tcg[r->target] - grad) <= 1e-12 * fabs(grad),
           "%s: TCG gradient at the target %.17g, not %.17g", describe(r), out.tcg[r->target],
           grad);
@@ -588,9 +383,8 @@ static void check_tail(row *r, double sign)
           describe(r), out.loss.tcg, loss);
 }
 
-static void test_tails(void **state)
+static void test_tails(void)
 {
-    (void)state;
     static row r;
     seed(15);
     for (int i = 0; i < 4 * COUNT(identity_sizes); ++i) {
@@ -599,7 +393,6 @@ static void test_tails(void **state)
         check_tail(&r, 1);
         check_tail(&r, -1);
     }
-    verdict();
 }
 
 /* ---- standardization --------------------------------------------------- */
@@ -618,30 +411,27 @@ static void shift_and_scale(int n, double *x)
 }
 
 /* To 1e-6, since the 1e-7 beside the deviation does not scale. */
-static void test_standardization(void **state)
+static void test_standardization(void)
 {
-    (void)state;
     static row r;
     static result before, after;
     seed(8);
     for (int i = 0; i < 20 * COUNT(identity_sizes); ++i) {
         random_row(&r, "shift and scale", 4 + i % 4,
                    identity_sizes[i / 4 % COUNT(identity_sizes)]);
-        run(&r, &before);
+        run_row(&r, &before);
         check_sums(&r, &before);
         shift_and_scale(r.classes, r.z);
         shift_and_scale(r.classes, r.y);
-        run(&r, &after);
+        run_row(&r, &after);
         check_same_losses(&r, &before, &after, 1e-6);
     }
-    verdict();
 }
 
 /* Equal logits standardize to zeros, whatever their value: what rounding leaves
  * of x - mean must not be divided by 1e-7. */
-static void test_equal_logits_standardize_to_zeros(void **state)
+static void test_equal_logits_standardize_to_zeros(void)
 {
-    (void)state;
     static const double values[] = {.1, 2, -3, 12.34, 1e4 / 3, 1e30};
     static row r;
     static result zeros, equal;
@@ -653,26 +443,24 @@ static void test_equal_logits_standardize_to_zeros(void **state)
             double value = values[i / COUNT(identity_sizes)];
             snprintf(r.name, sizeof(r.name), "all of the teacher's logits %g", value);
             for (int j = 0; j < r.classes; ++j) r.y[j] = 0;
-            run(&r, &zeros);
+            run_row(&r, &zeros);
             for (int j = 0; j < r.classes; ++j) r.y[j] = value;
-            run(&r, &equal);
+            run_row(&r, &equal);
             check_same_losses(&r, &zeros, &equal, 1e-12);
         }
     }
-    verdict();
 }
 
 /* The deviation's derivative: rescaled logits leave the loss as it is, so the
  * gradient is orthogonal to the logits, up to the same 1e-7. */
-static void test_standardized_gradient_direction(void **state)
+static void test_standardized_gradient_direction(void)
 {
-    (void)state;
     static row r;
     static result out;
     seed(9);
     for (int i = 0; i < 20 * COUNT(identity_sizes); ++i) {
         random_row(&r, "direction", 4 + i % 4, identity_sizes[i / 4 % COUNT(identity_sizes)]);
-        run(&r, &out);
+        run_row(&r, &out);
         double along = 0, size = 0;
         for (int j = 0; j < r.classes; ++j) {
             along += (out.tcg[j] + out.ncg[j]) * r.z[j];
@@ -681,7 +469,6 @@ static void test_standardized_gradient_direction(void **state)
         check(fabs(along) <= 1e-6 * (size + grad_scale(&r)), "%s: gradient . logits = %g of %g",
               describe(&r), along, size);
     }
-    verdict();
 }
 
 /* ---- extremes ---------------------------------------------------------- */
@@ -708,7 +495,7 @@ static void extreme_logits(int n, double *x, int pattern, double magnitude)
 static double gradient_bound(const row *r)
 {
     const kd_loss_config *c = &r->config;
-    double weight = fmax(c->alpha, c->method == KD_METHOD_DKD ? c->beta : 1);
+    double weight = fmax(c->alpha, ncg_weight(c));
     double bound = c->temperature * weight * (1 + 1e-9);
     if (!c->standardize) return bound;
     double certain = deviation(r->classes, r->z) - 1e-12 * largest(r->classes, r->z);
@@ -718,7 +505,7 @@ static double gradient_bound(const row *r)
 static void check_finite(const row *r)
 {
     static result out;
-    run(r, &out);
+    run_row(r, &out);
     int finite = isfinite(out.loss.tcg) && isfinite(out.loss.ncg);
     for (int j = 0; j < r->classes; ++j) {
         finite = finite && isfinite(out.tcg[j]) && isfinite(out.ncg[j]);
@@ -751,14 +538,12 @@ static void extremes_of(row *r, int classes)
     }
 }
 
-static void test_extremes(void **state)
+static void test_extremes(void)
 {
-    (void)state;
     static const int sizes[] = {1, 2, 3, 13, 100, 1000};
     static row r;
     seed(10);
     for (int i = 0; i < COUNT(sizes); ++i) extremes_of(&r, sizes[i]);
-    verdict();
 }
 
 /* ---- the mask ---------------------------------------------------------- */
@@ -802,9 +587,8 @@ static void masks_of(const char *name, int n, const double *x)
     }
 }
 
-static void test_mask(void **state)
+static void test_mask(void)
 {
-    (void)state;
     static const int sizes[] = {1, 2, 3, 7, 13, 100, 127};
     static const double edge[] = {-DBL_MAX, DBL_MAX, 0., -0.};
     double x[127];
@@ -823,12 +607,10 @@ static void test_mask(void **state)
             masks_of("sorted", sizes[i], x);
         }
     }
-    verdict();
 }
 
-static void test_large_mask(void **state)
+static void test_large_mask(void)
 {
-    (void)state;
     static double x[10000];
     seed(12);
     random_logits(COUNT(x), x, 5);
@@ -837,7 +619,6 @@ static void test_large_mask(void **state)
     for (int j = 0; j < COUNT(x); ++j) x[j] = below(50);
     check_mask("large, duplicates", COUNT(x), x, COUNT(x) - 1, 700);
     check_mask("large, duplicates", COUNT(x), x, 5000, COUNT(x) - 1);
-    verdict();
 }
 
 /* ---- the schedule ------------------------------------------------------ */
@@ -874,9 +655,8 @@ static void check_whole_run(const kd_topk_config *c, int classes)
     }
 }
 
-static void test_dynamic_schedule(void **state)
+static void test_dynamic_schedule(void)
 {
-    (void)state;
     static const struct {
         int classes, optimal, first;
     } cases[] = {{2, 1, 1},    {3, 1, 1},       {3, 2, 1},      {10, 5, 1},   {10, 1, 1},
@@ -893,25 +673,21 @@ static void test_dynamic_schedule(void **state)
         check_k(&c, classes, 1, classes - 1);
         check_whole_run(&c, classes);
     }
-    verdict();
 }
 
 /* Inside the phases, worked out by hand. */
-static void test_schedule_inside_phases(void **state)
+static void test_schedule_inside_phases(void)
 {
-    (void)state;
     kd_topk_config c = {KD_TOPK_DYNAMIC, 45, .25, .75};
     check_k(&c, 100, .0625, 15); /* 5 + 40 / 4 */
     check_k(&c, 100, .125, 25);
     check_k(&c, 100, .1875, 35);
     check_k(&c, 100, .875, 72); /* 45 + 54 / 2 */
-    verdict();
 }
 
 /* A phase of no length must not divide by 0. */
-static void test_empty_phases(void **state)
+static void test_empty_phases(void)
 {
-    (void)state;
     kd_topk_config no_easy = {KD_TOPK_DYNAMIC, 40, 0, .5};
     check_k(&no_easy, 100, 0, 40);
     check_k(&no_easy, 100, 1, 99);
@@ -919,12 +695,10 @@ static void test_empty_phases(void **state)
     check_k(&no_hard, 100, .99, 40);
     int k = kd_topk_schedule(&no_hard, 100, 1);
     check(k == 40 || k == 99, "no hard phase: K = %d at the end", k);
-    verdict();
 }
 
-static void test_other_schedules(void **state)
+static void test_other_schedules(void)
 {
-    (void)state;
     kd_topk_config fixed = {KD_TOPK_STATIC, 7, .3, .7}, off = {KD_TOPK_OFF, 7, .3, .7};
     for (double s = 0; s <= 1; s += .125) {
         check_k(&fixed, 10, s, 7);
@@ -937,7 +711,6 @@ static void test_other_schedules(void **state)
             check_k(&single, 1, s, 0);
         }
     }
-    verdict();
 }
 
 /* ---- one yes or no ----------------------------------------------------- */
@@ -945,30 +718,24 @@ static void test_other_schedules(void **state)
 static const double yes_or_no_temperatures[] = {.5, 1, 4, 20};
 
 /* PyTorch's rows of one class, whose TCG it is with alpha as the weight */
-static void test_yes_or_no_vectors(void **state)
+static int compare_one_class(row *r, result *want)
 {
-    (void)state;
-    static row r;
-    static result got, want;
-    int compared = 0;
-    FILE *file = open_vectors();
-    read_count(file);
-    while (read_vector(file, &r, &want)) {
-        if (r.classes != 1) continue;
-        got = (result){0};
-        got.loss.tcg =
-            kd_yes_or_no(r.config.alpha, r.config.temperature, r.z[0], r.y[0], got.tcg);
-        compare_with_vector(&r, &got, &want);
-        ++compared;
-    }
-    fclose(file);
-    check(compared == 17, "kd_vectors.txt: %d rows of one class, expected 17", compared);
-    verdict();
+    if (r->classes != 1) return 0;
+    result got = {.loss = {0, 0}};
+    const kd_loss_config *c = &r->config;
+    got.loss.tcg = kd_yes_or_no(c->alpha, c->temperature, r->z[0], r->y[0], got.tcg);
+    compare_results(r, &got, want, IN_DOUBLES);
+    return 1;
 }
 
-static void test_yes_or_no_is_a_row_of_one_class(void **state)
+static void test_yes_or_no_vectors(void)
 {
-    (void)state;
+    int compared = see_vectors(compare_one_class);
+    check(compared == 17, "kd_vectors.txt: %d rows of one class, expected 17", compared);
+}
+
+static void test_yes_or_no_is_a_row_of_one_class(void)
+{
     static row r;
     static result out;
     seed(14);
@@ -977,19 +744,17 @@ static void test_yes_or_no_is_a_row_of_one_class(void **state)
         random_row(&r, "one class", 2 + i % 2, 1);
         random_logits(1, r.z, spread);
         random_logits(1, r.y, spread);
-        run(&r, &out);
+        run_row(&r, &out);
         double loss =
             kd_yes_or_no(r.config.alpha, r.config.temperature, r.z[0], r.y[0], &gradient);
         check(loss == out.loss.tcg && gradient == out.tcg[0],
               "%s: z=%g y=%g: yes or no has %.17g and %.17g, the row %.17g and %.17g",
               describe(&r), r.z[0], r.y[0], loss, gradient, out.loss.tcg, out.tcg[0]);
     }
-    verdict();
 }
 
-static void test_yes_or_no_differences(void **state)
+static void test_yes_or_no_differences(void)
 {
-    (void)state;
     seed(15);
     for (int i = 0; i < 400; ++i) {
         double weight = uniform(.1, 5), T = yes_or_no_temperatures[i % 4], gradient, unused;
@@ -1003,13 +768,11 @@ static void test_yes_or_no_differences(void **state)
               "yes or no, weight %g, T %g, z %g, y %g: gradient %.12g, differences %.12g",
               weight, T, z, y, gradient, numeric);
     }
-    verdict();
 }
 
 /* T (p - q) keeps its digits where p and q are 0 or 1 to double precision. */
-static void test_yes_or_no_tails(void **state)
+static void test_yes_or_no_tails(void)
 {
-    (void)state;
     for (double z = 30; z < 700; z += 37) {
         double y = z + 1.25, gradient, mirrored;
         double want = 3 * exp(-y) * expm1(1.25); /* 3 (e^-z - e^-y), the rest is below 1e-13 */
@@ -1021,7 +784,6 @@ static void test_yes_or_no_tails(void **state)
               -z, mirrored, want);
         check(loss >= 0 && mirrored_loss >= 0, "yes or no at %g: loss below 0", z);
     }
-    verdict();
 }
 
 static void check_extreme_yes_or_no(double T, double z, double y)
@@ -1038,9 +800,8 @@ static void check_extreme_yes_or_no(double T, double z, double y)
           z, y, nothing, none);
 }
 
-static void test_extreme_yes_or_no(void **state)
+static void test_extreme_yes_or_no(void)
 {
-    (void)state;
     static const double logits[] = {-FLT_MAX, -1e10, -1e4, -50, -1e-30, 0,
                                     1e-30,    3,     50,   1e4, 1e10,   FLT_MAX};
     for (int i = 0; i < COUNT(logits) * COUNT(logits); ++i)
@@ -1050,7 +811,6 @@ static void test_extreme_yes_or_no(void **state)
     double gradient;
     double loss = kd_yes_or_no(1, 1, 1e4, -1e4, &gradient);
     check(gradient == 1 && loss == 1e4, "sure and wrong: %.17g, loss %.17g", gradient, loss);
-    verdict();
 }
 
 /* ---- memory ------------------------------------------------------------ */
@@ -1075,9 +835,8 @@ static void check_memory(const row *r)
     check(intact == 5, "%s: wrote outside its arrays", describe(r));
 }
 
-static void test_memory(void **state)
+static void test_memory(void)
 {
-    (void)state;
     static const int sizes[] = {1, 2, 3, 13, 127, 1000};
     static row r;
     seed(13);
@@ -1088,14 +847,11 @@ static void test_memory(void **state)
             check_memory(&r);
         }
     }
-    verdict();
 }
-
-#define TEST(name) cmocka_unit_test_setup(name, forget_failures)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
+    static const test_case tests[] = {
         TEST(test_vectors),
         TEST(test_finite_differences),
         TEST(test_plain_kd),
@@ -1122,5 +878,6 @@ int main(void)
         TEST(test_extreme_yes_or_no),
         TEST(test_memory),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    run_tests(tests, COUNT(tests));
+    return finish();
 }

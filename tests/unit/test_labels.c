@@ -47,9 +47,8 @@ static void assert_box(labelled_box b, double x, double y, double w, double h, i
 }
 
 /* All of them say: class 3 at .5 .25, .4 x .3; class 0 at .1 .9, .05 x .125 */
-static void test_good_files(void **state)
+static void test_good_files(void)
 {
-    (void)state;
     static const char *const good[] = {
         "3 .5 .25 .4 .3\n0 .1 .9 .05 .125\n",
         "3 0.5 0.25 0.4 0.3\n0 0.1 0.9 0.05 0.125",
@@ -66,9 +65,8 @@ static void test_good_files(void **state)
     }
 }
 
-static void test_files_without_boxes(void **state)
+static void test_files_without_boxes(void)
 {
-    (void)state;
     static const char *const empty[] = {"", "\n", " \n\t\n", "\r\n\r\n", "\n\n\n"};
     static char text[1 << 12];
     for (int i = 0; i < COUNT(empty); ++i) {
@@ -108,9 +106,8 @@ static const struct {
      .2, "2 boxes beyond the image clipped, 2 without an area left out"},
 };
 
-static void test_repaired_boxes(void **state)
+static void test_repaired_boxes(void)
 {
-    (void)state;
     static char text[1 << 12];
     for (int i = 0; i < COUNT(repaired); ++i) {
         image_labels l = read_text(repaired[i].line);
@@ -155,9 +152,8 @@ static const struct {
     {"1 320 240 50 80\n", "line 1: centre at 320 240:", "shares of the image"},
 };
 
-static void test_wrong_lines(void **state)
+static void test_wrong_lines(void)
 {
-    (void)state;
     for (int i = 0; i < COUNT(wrong); ++i) {
         label_file f = {write_text("wrong.txt", wrong[i].text), CLASSES, MOST};
         ASSERT_FAILS(read_in_child, &f, f.file, wrong[i].found, wrong[i].expected);
@@ -165,9 +161,8 @@ static void test_wrong_lines(void **state)
     }
 }
 
-static void test_too_many_boxes(void **state)
+static void test_too_many_boxes(void)
 {
-    (void)state;
     char text[1024] = "";
     for (int i = 0; i < MOST; ++i) strcat(text, "1 .5 .5 .2 .2\n");
     image_labels l = read_text(join("2 .5 .5 0 .2\n", text, "")); /* MOST with an area */
@@ -178,9 +173,8 @@ static void test_too_many_boxes(void **state)
     free((char *)f.file);
 }
 
-static void test_files_that_are_none(void **state)
+static void test_files_that_are_none(void)
 {
-    (void)state;
     label_file f = {nets_file("missing.txt"), CLASSES, MOST};
     ASSERT_FAILS(read_in_child, &f, f.file);
     f.file = nets_folder;
@@ -218,9 +212,8 @@ static void read_list_in_child(void *argument)
     fflush(stdout);
 }
 
-static void test_box_lists(void **state)
+static void test_box_lists(void)
 {
-    (void)state;
     static char text[1 << 12];
     long all[] = {7, 8, 9}, some[] = {7, 8};
     const annotations known = {.ids = all, .images = 3}, unknown = {.ids = some, .images = 2};
@@ -248,9 +241,8 @@ static void test_box_lists(void **state)
 }
 
 /* Windows' line ends are none of the path; what is no image is found at once. */
-static void test_wrong_lists(void **state)
+static void test_wrong_lists(void)
 {
-    (void)state;
     char *image = write_text("one.ppm", "P6\n1 1\n255\nabc");
     char *empty = write_text("empty.ppm", ""), *missing = nets_file("no.ppm");
     free(write_text("one.txt", "1 .5 .5 .2 .2"));
@@ -276,11 +268,12 @@ static void test_wrong_lists(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_good_files),     cmocka_unit_test(test_files_without_boxes),
-        cmocka_unit_test(test_repaired_boxes), cmocka_unit_test(test_wrong_lines),
-        cmocka_unit_test(test_too_many_boxes), cmocka_unit_test(test_files_that_are_none),
-        cmocka_unit_test(test_box_lists),      cmocka_unit_test(test_wrong_lists),
+    static const test_case tests[] = {
+        TEST(test_good_files),  TEST(test_files_without_boxes), TEST(test_repaired_boxes),
+        TEST(test_wrong_lines), TEST(test_too_many_boxes),      TEST(test_files_that_are_none),
+        TEST(test_box_lists),   TEST(test_wrong_lists),
     };
-    return cmocka_run_group_tests(tests, nets_setup, nets_teardown);
+    start_nets();
+    run_tests(tests, COUNT(tests));
+    return finish();
 }

@@ -93,15 +93,14 @@ static size_t two_largest(const network *net, const net_outputs *outputs)
     return first + second;
 }
 
-static void test_plans(void **state)
+static void test_plans(void)
 {
-    (void)state;
     for (int k = 0; k < COUNT(nets); ++k) {
         network *net = make_net(nets[k].cfg, 1);
         net_outputs outputs = find_outputs(net, "net.cfg");
         memory_plan p = plan_memory(net, &outputs);
         size_t total = act_out(net, &outputs, &p);
-        print_message("%s: %d blocks, %zu numbers\n", nets[k].title, p.blocks, total);
+        note("%s: %d blocks, %zu numbers", nets[k].title, p.blocks, total);
         assert_int_equal(p.blocks, nets[k].blocks);
         if (k < 2) assert_true(total <= two_largest(net, &outputs));
         free_memory_plan(p), free(outputs.layer), free_network(net);
@@ -109,19 +108,20 @@ static void test_plans(void **state)
 }
 
 /* Our teachers: all of their outputs, against what is needed at one time */
-static void test_teachers(void **state)
+static void test_teachers(void)
 {
-    (void)state;
     static char *const files[] = {"cfg/fmnist-teacher.cfg", "cfg/scenes-teacher.cfg",
                                   "cfg/resnet32x4.cfg"};
     for (int k = 0; k < COUNT(files); ++k) {
         size_t all = 0;
+        silence();
         network *net = parse_network_cfg_batch(files[k], 1);
+        speak();
         net_outputs outputs = find_outputs(net, files[k]);
         memory_plan p = plan_memory(net, &outputs);
         size_t total = act_out(net, &outputs, &p);
         for (int i = 0; i < net->n; ++i) all += net->layers[i].outputs;
-        print_message("%s: %zu of %zu numbers\n", files[k], total, all);
+        note("%s: %zu of %zu numbers", files[k], total, all);
         assert_true(total <= two_largest(net, &outputs) * 2);
         assert_true(total < all);
         free_memory_plan(p), free(outputs.layer), free_network(net);
@@ -130,9 +130,11 @@ static void test_teachers(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_plans),
-        cmocka_unit_test(test_teachers),
+    static const test_case tests[] = {
+        TEST(test_plans),
+        TEST(test_teachers),
     };
-    return cmocka_run_group_tests(tests, nets_setup, nets_teardown);
+    start_nets();
+    run_tests(tests, COUNT(tests));
+    return finish();
 }

@@ -49,9 +49,8 @@ static settings read_settings(const char *lines)
 
 /* ---- reading ----------------------------------------------------------- */
 
-static void test_every_kind(void **state)
+static void test_every_kind(void)
 {
-    (void)state;
     settings s = read_settings("whole=3\nreal=1.25\npair=.25,.75\nchoice=green\ntext=a/b c");
     assert_int_equal(s.whole, 3);
     assert_true(s.real == 1.25 && s.pair[0] == .25 && s.pair[1] == .75);
@@ -61,9 +60,8 @@ static void test_every_kind(void **state)
     free(s.text);
 }
 
-static void test_the_ends_of_ranges(void **state)
+static void test_the_ends_of_ranges(void)
 {
-    (void)state;
     assert_int_equal(read_settings("whole=-2").whole, -2);
     assert_int_equal(read_settings("whole=10").whole, 10);
     assert_int_equal(read_settings("whole=1e1").whole, 10);
@@ -75,9 +73,8 @@ static void test_the_ends_of_ranges(void **state)
     assert_int_equal(read_settings("choice=greenish").choice, 2);
 }
 
-static void test_comments_are_cut(void **state)
+static void test_comments_are_cut(void)
 {
-    (void)state;
     settings s = read_settings("whole=4#of them\nchoice=red#, as in \"red\"\ntext=name#1\n"
                                "pair=.1,.2#x");
     assert_int_equal(s.whole, 4);
@@ -88,9 +85,8 @@ static void test_comments_are_cut(void **state)
 }
 
 /* Read options are marked, so that Darknet does not call them unused. */
-static void test_options_are_marked(void **state)
+static void test_options_are_marked(void)
 {
-    (void)state;
     settings s = {0};
     list *options = make_options("whole=1\nreal=1");
     read_options("a.cfg", "[part]", options, table, &s);
@@ -104,9 +100,8 @@ static void read_in_child(void *lines)
     read_settings(lines);
 }
 
-static void test_wrong_values(void **state)
+static void test_wrong_values(void)
 {
-    (void)state;
     static const char *const whole = "a whole number from -2 to 10",
                              *const real = "from 0.5 to 2", *const nothing = "nothing behind",
                              *const growing = "growing";
@@ -158,9 +153,8 @@ static void read_data_in_child(void *lines)
 }
 
 /* One line, whole, as the manual shows it; without a section for a .data file. */
-static void test_the_line(void **state)
+static void test_the_line(void)
 {
-    (void)state;
     char text[4096];
     assert_int_equal(run_child(read_in_child, "real=3#x", text, sizeof(text)), 1);
     assert_string_equal(text, "a.cfg: [part] real=3: expected a number from 0.5 to 2\n");
@@ -181,9 +175,8 @@ static deepkd *pair_of(const char *options)
     return make_pair(join(STUDENT(10), options, ""), HEAD LAYERS(10), 1);
 }
 
-static void test_momenta(void **state)
+static void test_momenta(void)
 {
-    (void)state;
     static const struct {
         const char *options;
         double momentum[KD_COMPONENTS];
@@ -229,9 +222,8 @@ static void test_momenta(void **state)
 }
 
 /* A buffer that is too small cuts the text, and no more. */
-static void test_a_short_description(void **state)
+static void test_a_short_description(void)
 {
-    (void)state;
     char text[64];
     deepkd *kd = pair_of("method=dkd\n");
     memset(text, 'x', sizeof(text));
@@ -241,9 +233,8 @@ static void test_a_short_description(void **state)
     free_pair(kd);
 }
 
-static void test_topk_defaults(void **state)
+static void test_topk_defaults(void)
 {
-    (void)state;
     static const struct {
         const char *student, *teacher;
         int optimal;
@@ -267,9 +258,8 @@ static void test_topk_defaults(void **state)
 }
 
 /* What the cfg says arrives where the mathematics reads it. */
-static void test_all_options(void **state)
+static void test_all_options(void)
 {
-    (void)state;
     deepkd *kd = pair_of("method=dkd\nactivation=logistic\ntemperature=2.5\nalpha=.5\nbeta=7\n"
                          "logit_standardization=1\ntopk_schedule=static\ntopk=3\n"
                          "topk_phases=.1,.9\ntask_weight=.25\nteacher_weight=2\nwarmup=40\n");
@@ -287,9 +277,8 @@ static void test_all_options(void **state)
     free_pair(kd);
 }
 
-static void test_active_components(void **state)
+static void test_active_components(void)
 {
-    (void)state;
     static const struct {
         const char *options;
         int active[KD_COMPONENTS];
@@ -320,9 +309,8 @@ static void pair_in_child(void *argument)
     make_pair(c->student, c->teacher, 1);
 }
 
-static void test_wrong_cfgs(void **state)
+static void test_wrong_cfgs(void)
 {
-    (void)state;
     static const char *const teacher = HEAD LAYERS(10);
     static const struct {
         const char *student, *parts[3];
@@ -360,9 +348,8 @@ static void test_wrong_cfgs(void **state)
     }
 }
 
-static void test_wrong_teachers(void **state)
+static void test_wrong_teachers(void)
 {
-    (void)state;
     static const struct {
         const char *teacher, *parts[2];
     } wrong[] = {
@@ -381,9 +368,8 @@ static void test_wrong_teachers(void **state)
 }
 
 /* activation=logistic is what one class needs. */
-static void test_one_class(void **state)
+static void test_one_class(void)
 {
-    (void)state;
     deepkd *kd = make_pair(STUDENT(1) "activation=logistic\n", HEAD LAYERS(1), 3);
     fill_batch(kd->net, 4);
     train_network_datum(kd->net);
@@ -394,14 +380,16 @@ static void test_one_class(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_every_kind),        cmocka_unit_test(test_the_ends_of_ranges),
-        cmocka_unit_test(test_comments_are_cut),  cmocka_unit_test(test_options_are_marked),
-        cmocka_unit_test(test_wrong_values),      cmocka_unit_test(test_the_line),
-        cmocka_unit_test(test_momenta),           cmocka_unit_test(test_a_short_description),
-        cmocka_unit_test(test_topk_defaults),     cmocka_unit_test(test_all_options),
-        cmocka_unit_test(test_active_components), cmocka_unit_test(test_wrong_cfgs),
-        cmocka_unit_test(test_wrong_teachers),    cmocka_unit_test(test_one_class),
+    static const test_case tests[] = {
+        TEST(test_every_kind),        TEST(test_the_ends_of_ranges),
+        TEST(test_comments_are_cut),  TEST(test_options_are_marked),
+        TEST(test_wrong_values),      TEST(test_the_line),
+        TEST(test_momenta),           TEST(test_a_short_description),
+        TEST(test_topk_defaults),     TEST(test_all_options),
+        TEST(test_active_components), TEST(test_wrong_cfgs),
+        TEST(test_wrong_teachers),    TEST(test_one_class),
     };
-    return cmocka_run_group_tests(tests, nets_setup, nets_teardown);
+    start_nets();
+    run_tests(tests, COUNT(tests));
+    return finish();
 }

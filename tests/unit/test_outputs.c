@@ -33,9 +33,8 @@ static void check_outputs(const char *cfg, LAYER_TYPE type, int n, int first, in
     free_network(net), free(outputs.layer);
 }
 
-static void test_what_the_outputs_are(void **state)
+static void test_what_the_outputs_are(void)
 {
-    (void)state;
     check_outputs(NET CONV(4) SOFTMAX_6, SOFTMAX, 1, 2, 2, 6);
     check_outputs(NET CONV(4) SOFTMAX_6 "[cost]\n", SOFTMAX, 1, 2, 2, 6);
     check_outputs(NET CONV(4) SOFTMAX_6 LOSS, SOFTMAX, 1, 2, 2, 6);
@@ -70,9 +69,8 @@ static const struct {
     {NET CONV(4) HEAD(9) YOLO_9 BACK HEAD(9) REGION_9 "max=90\n", "another type"},
 };
 
-static void test_networks_that_are_refused(void **state)
+static void test_networks_that_are_refused(void)
 {
-    (void)state;
     for (int i = 0; i < COUNT(refused); ++i)
         ASSERT_FAILS(find_in_child, (void *)refused[i].cfg, "net.cfg:", refused[i].found,
                      "expected");
@@ -110,9 +108,8 @@ static const struct {
     {{ONE_CLASS, "", ONE_CLASS}, "activation=softmax", "activation=logistic"},
 };
 
-static void test_pairs_that_do_not_fit(void **state)
+static void test_pairs_that_do_not_fit(void)
 {
-    (void)state;
     for (int i = 0; i < COUNT(mismatched); ++i)
         ASSERT_FAILS(pair_in_child, (void *)&mismatched[i].pair, mismatched[i].found,
                      mismatched[i].expected);
@@ -124,9 +121,8 @@ static void resize_in_child(void *teacher)
     make_pair(DETECTOR "[teacher]\nresize=1\n[deepkd_loss]\n", teacher, 1);
 }
 
-static void test_resizable_teachers(void **state)
+static void test_resizable_teachers(void)
 {
-    (void)state;
     static char text[1 << 14];
     const char *fixed = NET CONV(4) "[dropout]\n" HEAD(9) YOLO_9;
     ASSERT_FAILS(resize_in_child, (void *)fixed, "teacher.cfg:", "cannot resize", "resize=0");
@@ -147,9 +143,8 @@ static void check_activation(const char *student, const char *loss, kd_activatio
     free_pair(kd);
 }
 
-static void test_activation_is_the_heads(void **state)
+static void test_activation_is_the_heads(void)
 {
-    (void)state;
     check_activation(CLASSIFIER, "", KD_SOFTMAX);
     check_activation(DETECTOR, "", KD_LOGISTIC);
     check_activation(NET CONV(9) REGION_9, "", KD_LOGISTIC);
@@ -161,12 +156,12 @@ static void test_activation_is_the_heads(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_what_the_outputs_are),
-        cmocka_unit_test(test_networks_that_are_refused),
-        cmocka_unit_test(test_pairs_that_do_not_fit),
-        cmocka_unit_test(test_resizable_teachers),
-        cmocka_unit_test(test_activation_is_the_heads),
+    static const test_case tests[] = {
+        TEST(test_what_the_outputs_are),    TEST(test_networks_that_are_refused),
+        TEST(test_pairs_that_do_not_fit),   TEST(test_resizable_teachers),
+        TEST(test_activation_is_the_heads),
     };
-    return cmocka_run_group_tests(tests, detectors_setup, nets_teardown);
+    start_nets();
+    run_tests(tests, COUNT(tests));
+    return finish();
 }

@@ -147,7 +147,7 @@ static void train_step(network *net)
 }
 
 /* The resized net and a fresh one of the same size and weights, in training and not. */
-static void compare(const net_case *c, network *resized)
+static void compare_resized(const net_case *c, network *resized)
 {
     network *fresh = net_at(c, resized->w, resized->h);
     copy_net(resized, fresh);
@@ -161,9 +161,8 @@ static void compare(const net_case *c, network *resized)
     free_network(fresh);
 }
 
-static void test_resized_nets(void **state)
+static void test_resized_nets(void)
 {
-    (void)state;
     region_hook = count_figures;
     figures_calls = 0;
     for (int i = 0; i < COUNT(cases); ++i) {
@@ -172,7 +171,7 @@ static void test_resized_nets(void **state)
             resize_network(net, sizes[s][0], sizes[s][1]);
             assert_int_equal(net->w, sizes[s][0]);
             assert_int_equal(net->h, sizes[s][1]);
-            compare(cases + i, net);
+            compare_resized(cases + i, net);
         }
         free_network(net);
     }
@@ -181,9 +180,8 @@ static void test_resized_nets(void **state)
 }
 
 /* A gradient of nothing would be the same in any two nets. */
-static void test_gradients_are_something(void **state)
+static void test_gradients_are_something(void)
 {
-    (void)state;
     region_hook = count_figures;
     for (int i = 0; i < COUNT(cases); ++i) {
         network *net = net_at(cases + i, 16, 16);
@@ -199,9 +197,11 @@ static void test_gradients_are_something(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_resized_nets),
-        cmocka_unit_test(test_gradients_are_something),
+    static const test_case tests[] = {
+        TEST(test_resized_nets),
+        TEST(test_gradients_are_something),
     };
-    return cmocka_run_group_tests(tests, nets_setup, nets_teardown);
+    start_nets();
+    run_tests(tests, COUNT(tests));
+    return finish();
 }

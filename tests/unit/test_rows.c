@@ -221,9 +221,8 @@ static int check_single(const char *name)
     return kd->rows.n;
 }
 
-static void test_single_truths(void **state)
+static void test_single_truths(void)
 {
-    (void)state;
     for (int i = 0; i < COUNT(pairs); ++i) {
         int rows = 0;
         start(pairs[i].student, pairs[i].teacher, 5);
@@ -240,9 +239,8 @@ static void test_single_truths(void **state)
 }
 
 /* Boxes that two anchors fit alike: rounding decides, and it is Darknet's. */
-static void test_ties(void **state)
+static void test_ties(void)
 {
-    (void)state;
     const char *anchors = "10,20, 20,10, 7,29, 29,7, 12,33, 33,12";
     const char *cells = "1.1,2.3, 2.3,1.1, 1.3,.7, .7,1.3";
     const detector yolo = {5,        64, 64, LABELS, anchors, {{16, "3,4,5"}, {8, "0,1,2"}},
@@ -328,9 +326,8 @@ static int lacks_anchors(const detector *teacher)
     return teacher == &lacking || teacher == &tiny || teacher == &full || teacher == &roomy;
 }
 
-static void test_lists_of_truths(void **state)
+static void test_lists_of_truths(void)
 {
-    (void)state;
     static const int batches[] = {1, 2, 5};
     for (int i = 0; i < COUNT(pairs); ++i) {
         pair_name = pairs[i].name;
@@ -348,9 +345,8 @@ static void test_lists_of_truths(void **state)
 }
 
 /* The classes of the labels become the network's, as a map= says. */
-static void test_map(void **state)
+static void test_map(void)
 {
-    (void)state;
     char *map = write_text("map", "2\n0\n1\n2\n0\n"), options[128];
     snprintf(options, sizeof(options), "max=6\nmap=%s\n", map);
     const detector yolo = {5, 64, 64, 3, PIXELS, {{32, "3,4,5"}, {16, "0,1,2"}}, options};
@@ -373,9 +369,8 @@ static void test_map(void **state)
 }
 
 /* Two truths at one prediction, of which the teacher has an anchor for the second alone */
-static void test_objectness_of_what_is_left(void **state)
+static void test_objectness_of_what_is_left(void)
 {
-    (void)state;
     const detector student = {5, 64, 64, LABELS, "10,10", {{16, "0"}}, "max=6\n"};
     const detector teacher = {5, 64, 64, LABELS, "4,4, 40,40", {{16, "1"}}, "max=6\n"};
     start(&student, &teacher, 1);
@@ -392,12 +387,14 @@ static void test_objectness_of_what_is_left(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_single_truths),
-        cmocka_unit_test(test_ties),
-        cmocka_unit_test(test_lists_of_truths),
-        cmocka_unit_test(test_map),
-        cmocka_unit_test(test_objectness_of_what_is_left),
+    static const test_case tests[] = {
+        TEST(test_single_truths),
+        TEST(test_ties),
+        TEST(test_lists_of_truths),
+        TEST(test_map),
+        TEST(test_objectness_of_what_is_left),
     };
-    return cmocka_run_group_tests(tests, detectors_setup, nets_teardown);
+    start_nets();
+    run_tests(tests, COUNT(tests));
+    return finish();
 }

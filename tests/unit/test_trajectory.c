@@ -250,23 +250,23 @@ static void check_trajectory(const char *name)
     free_pair(kd);
 }
 
-static void test_kd(void **state)
+static void test_kd(void)
 {
-    (void)state;
     check_trajectory("trajectory_kd.txt");
 }
 
-static void test_dkd(void **state)
+static void test_dkd(void)
 {
-    (void)state;
     check_trajectory("trajectory_dkd.txt");
 }
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_kd),
-        cmocka_unit_test(test_dkd),
+    static const test_case tests[] = {
+        TEST(test_kd),
+        TEST(test_dkd),
     };
-    return cmocka_run_group_tests(tests, nets_setup, nets_teardown);
+    start_nets();
+    run_tests(tests, COUNT(tests));
+    return finish();
 }

@@ -131,19 +131,6 @@ static inline deepkd *make_whole(const whole_detector *student, const whole_dete
     return kd;
 }
 
-/* region_hook: Darknet's lines for each head and batch are not shown. */
-static inline int quiet_heads(region_figures f)
-{
-    (void)f;
-    return 0;
-}
-
-static inline int detectors_setup(void **state)
-{
-    region_hook = quiet_heads;
-    return nets_setup(state);
-}
-
 /* A student's spec and its teacher's as `distill` would pair them. */
 static inline deepkd *make_detectors(const detector *student, const detector *teacher,
                                      const char *loss, unsigned int seed)
@@ -168,17 +155,24 @@ static inline void set_truth(network *net, int b, int t, box where, int class)
     memcpy(truth_of(net, b, t), numbers, sizeof(numbers));
 }
 
-/* In each image as many boxes as it can have, spread over all sizes. */
+/* An image's truths: as many boxes as it can have, spread over all sizes. */
+static inline void fill_boxes(float *truth, int most, int classes)
+{
+    for (int t = 0; t < most; ++t) {
+        float size = .1 + .8 * t / most;
+        float box[] = {rand_uniform(.01, .99), rand_uniform(.01, .99),
+                       size * rand_uniform(.6, 1), size * rand_uniform(.6, 1),
+                       rand() % classes};
+        memcpy(truth + 5 * t, box, sizeof(box));
+    }
+}
+
 static inline void fill_full_scenes(network *net, int classes, unsigned int seed)
 {
     srand(seed);
     fill_uniform(net->input, (size_t)net->inputs * net->batch, -1, 1);
-    for (int k = 0, most = net->truths / 5; k < net->batch * most; ++k) {
-        float size = .1 + .8 * (k % most) / most;
-        box where = {rand_uniform(.01, .99), rand_uniform(.01, .99), size * rand_uniform(.6, 1),
-                     size * rand_uniform(.6, 1)};
-        set_truth(net, k / most, k % most, where, rand() % classes);
-    }
+    for (int b = 0; b < net->batch; ++b)
+        fill_boxes(truth_of(net, b, 0), net->truths / 5, classes);
 }
 
 /* A pair with truths in every image, in its third batch, so that warmup and schedule count */

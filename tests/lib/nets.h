@@ -2,62 +2,63 @@
  * Small networks for the tests: cfg text to network, random weights, a student
  * with its teacher as `distill` would make them, their parameters as a list,
  * files in a folder of the program's own, and a child process for what exits.
- * A program that includes this ends with
- *     return cmocka_run_group_tests(tests, nets_setup, nets_teardown);
+ * A program that includes this calls start_nets() first.
  */
 #ifndef NETS_H
 #define NETS_H
 
+#include "check.h"
+
 #include <dirent.h>
 #include <fcntl.h>
-#include <math.h>
-#include <setjmp.h>
-#include <signal.h>
-#include <stdarg.h>
-#include <stddef.h>
 #include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/wait.h>
-#include <unistd.h>
-
-#include <cmocka.h>
 
 #include "blas.h"
+#include "cuda.h"
 #include "parser.h"
 #include "utils.h"
 
 #include "deepkd.h"
+#include "net/device.h"
 #include "distil/groups.h"
 
-#define COUNT(a) ((int)(sizeof(a) / sizeof((a)[0])))
+enum { ON_CPU = -1, ON_GPU = 0 };
 #define MAX_PARAMETERS 96
 
 /* ---- files ------------------------------------------------------------- */
 
 static char nets_folder[64];
+static pid_t nets_owner; /* of the folder; its children leave it alone */
 
-static inline int nets_setup(void **state)
+static inline void remove_nets_folder(void)
 {
-    (void)state;
-    strcpy(nets_folder, "/tmp/deepkd-nets-XXXXXX");
-    if (!mkdtemp(nets_folder)) return -1;
-    deepkd_init();
-    return 0;
-}
-
-static inline int nets_teardown(void **state)
-{
-    (void)state;
+    if (getpid() != nets_owner) return;
     DIR *folder = opendir(nets_folder);
     struct dirent *entry;
     while (folder && (entry = readdir(folder))) unlinkat(dirfd(folder), entry->d_name, 0);
     if (folder) closedir(folder);
-    return rmdir(nets_folder);
+    rmdir(nets_folder);
 }
 
-/* The path of a file in the program's folder; lives as long as the program. */
+/* region_hook: Darknet's lines for each head and batch are not shown. */
+static inline int quiet_heads(region_figures f)
+{
+    (void)f;
+    return 0;
+}
+
+static inline void start_nets(void)
+{
+    strcpy(nets_folder, "/tmp/deepkd-nets-XXXXXX");
+    if (!mkdtemp(nets_folder)) kd_fail("%s: cannot be made", nets_folder);
+    nets_owner = getpid();
+    atexit(remove_nets_folder);
+    deepkd_init();
+    region_hook = quiet_heads;
+}
+
+/* The path of a file in the program's folder, which goes when it ends; free it. */
 static inline char *nets_file(const char *name)
 {
     char path[sizeof(nets_folder) + 64];
@@ -78,6 +79,17 @@ static inline char *write_bytes(const char *name, const void *bytes, size_t n)
 static inline char *write_text(const char *name, const char *text)
 {
     return write_bytes(name, text, strlen(text));
+}
+
+/* A text with a newline for every blank; its path. */
+static inline char *write_cfg(const char *name, const char *text)
+{
+    char *lines = kd_copy(text), *path;
+    for (char *c = lines; *c; ++c)
+        if (*c == ' ') *c = '\n';
+    path = write_text(name, lines);
+    free(lines);
+    return path;
 }
 
 /* ---- stderr ------------------------------------------------------------ */
@@ -105,14 +117,6 @@ static inline void speak(void)
 
 /* ---- children ---------------------------------------------------------- */
 
-/* In a child a failure must not go on with the next test, as cmocka would. */
-static inline void end_at_failures(void)
-{
-    const int signals[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGSYS};
-    for (int i = 0; i < COUNT(signals); ++i) signal(signals[i], SIG_DFL);
-    setenv("CMOCKA_TEST_ABORT", "1", 1);
-}
-
 /* Runs act(argument) in a child. Its exit status (0 when act returned); its stderr in text. */
 static inline int run_child(void (*act)(void *), void *argument, char *text, size_t size)
 {
@@ -124,7 +128,7 @@ static inline int run_child(void (*act)(void *), void *argument, char *text, siz
     pid_t child = fork();
     assert_true(child >= 0);
     if (!child) {
-        end_at_failures();
+        check_state.is_child = 1;
         nets_loud = 1;
         dup2(ends[1], 2);
         act(argument);
@@ -244,14 +248,21 @@ static inline void randomise(network *net)
 }
 
 /* The network of a cfg file, buffers for `batch` images (0: the cfg's); every weight random. */
-static inline network *parse_net(char *file, int batch, unsigned int seed)
+static inline network *parse_net_on(int gpu, char *file, int batch, unsigned int seed)
 {
     silence();
+    gpu_index = gpu;
     srand(seed);
     network *net = parse_network_cfg_batch(file, batch);
     speak();
     randomise(net);
+    push_network(net);
     return net;
+}
+
+static inline network *parse_net(char *file, int batch, unsigned int seed)
+{
+    return parse_net_on(ON_CPU, file, batch, seed);
 }
 
 static inline network *make_net(const char *cfg, unsigned int seed)
@@ -327,28 +338,43 @@ static inline char *write_teacher(char *cfg, unsigned int seed)
     return file;
 }
 
-/* What `distill` does between parsing and training; student and teacher with random weights. */
-static inline deepkd *make_pair(const char *student, const char *teacher, unsigned int seed)
+/*
+ * What `distill` does between parsing and training; student and teacher with random weights.
+ * The files have these names; they are freed.
+ */
+static inline deepkd *pair_nets(int gpu, char *cfg, char *teacher_cfg, unsigned int seed,
+                                unsigned int teacher_seed)
 {
-    char *cfg = write_text("student.cfg", student);
-    char *teacher_cfg = write_text("teacher.cfg", teacher);
-    char *weights = write_teacher(teacher_cfg, seed + 1000);
-    network *net = parse_net(cfg, 0, seed);
+    char *weights = write_teacher(teacher_cfg, teacher_seed);
+    network *net = parse_net_on(gpu, cfg, 0, seed);
     deepkd *kd = find_deepkd(net);
     assert_non_null(kd);
     free(kd->teacher->cfg);
     kd->teacher->cfg = teacher_cfg; /* which frees it */
     silence();
     load_teacher(kd->teacher, weights);
-    speak();
     attach_deepkd_loss(kd, cfg);
     attach_groups(kd, cfg);
+    speak();
     free(cfg), free(weights);
     return kd;
 }
 
+static inline deepkd *make_pair(const char *student, const char *teacher, unsigned int seed)
+{
+    return pair_nets(ON_CPU, write_text("student.cfg", student),
+                     write_text("teacher.cfg", teacher), seed, seed + 1000);
+}
+
+/* What follows is about this pair's network, on its CPU or GPU. */
+static inline void enter_pair(const deepkd *kd)
+{
+    use_gpu(kd->net->gpu_index);
+}
+
 static inline void free_pair(deepkd *kd)
 {
+    enter_pair(kd);
     release_groups(kd);
     free_network(kd->net);
 }
@@ -358,27 +384,6 @@ static inline char *join(const char *a, const char *b, const char *c)
 {
     char *text = kd_calloc(strlen(a) + strlen(b) + strlen(c) + 1, 1);
     return strcat(strcat(strcpy(text, a), b), c);
-}
-
-/* ---- comparing --------------------------------------------------------- */
-
-static inline double largest_of(const float *x, size_t n)
-{
-    double most = 0;
-    for (size_t i = 0; i < n; ++i) most = fmax(most, fabs(x[i]));
-    return most;
-}
-
-/* The largest difference, relative to the largest entry of b; INFINITY when one is not finite.
- */
-static inline double distance_of(const float *a, const float *b, size_t n)
-{
-    double most = 0, scale = largest_of(b, n);
-    for (size_t i = 0; i < n; ++i) {
-        if (!isfinite(a[i]) || !isfinite(b[i])) return INFINITY;
-        most = fmax(most, fabs((double)a[i] - b[i]));
-    }
-    return most == 0 ? 0 : most / scale;
 }
 
 #endif
