@@ -12,8 +12,7 @@
 
 static const char magic[8] = "DEEPKD02";
 
-/* The hash of a cfg's lines, comments and blanks left out. */
-static uint64_t hash_cfg(char *file)
+uint64_t hash_cfg(char *file)
 {
     uint64_t hash = KD_HASH_START;
     char *line;

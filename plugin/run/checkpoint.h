@@ -41,6 +41,9 @@ void load_checkpoint(char *file, run_state *state, deepkd *kd);
  */
 int find_unfinished(char *file, run_state *state);
 
+/* The hash of a cfg's lines, comments and blanks left out. */
+uint64_t hash_cfg(char *file);
+
 /*
  * The state of a run before its first batch, and what a saved one must agree with: the student's
  * cfg, kd's teacher, the list's hash, the metric and the seed.

@@ -70,12 +70,23 @@ static inline void free_batch(batch b)
     free(b.images), free(b.truths);
 }
 
+/* As train_replicas takes it; of the first one's size */
+static inline image_batch whole_batch(const deepkd *kd, int n, batch b)
+{
+    return (image_batch){.n = n * images_per_batch(kd->net),
+                         .views = 1,
+                         .inputs = kd->net->inputs,
+                         .n_truths = kd->net->truths,
+                         .images = b.images,
+                         .truths = b.truths};
+}
+
 /* One step of all copies on n batches of the first one's; the mean loss of an image */
 static inline double train_step(replicas *r, int n, unsigned int seed)
 {
     enter_pair(r->kd[0]);
     batch b = make_batch(r->kd[0], n, seed);
-    double loss = train_replicas(r, b.images, b.truths, seed);
+    double loss = train_replicas(r, whole_batch(r->kd[0], n, b), seed);
     read_replicas(r);
     free_batch(b);
     return loss;
@@ -113,7 +124,8 @@ static inline void compare_groups(worst_case *w, const deepkd *found, const deep
     for (int g = 0; g < wanted->groups->n; ++g)
         for (int i = 0; i < wanted->net->n; ++i) {
             size_t weights, biases;
-            const char *name = name_gradient(wanted->groups->group + g);
+            char name[64];
+            name_broken(gradient_bits(wanted->groups->group + g), name, sizeof(name));
             layer_buffers a = found->groups->group[g].host[i];
             layer_buffers b = wanted->groups->group[g].host[i];
             layer_sizes(wanted->net->layers[i], &weights, &biases);

@@ -565,7 +565,7 @@ static kd_update make_update(int groups)
 {
     return (kd_update){.groups = groups,
                        .momentum = {.975, .825, .95},
-                       .broken = {KD_BROKEN_GROUP << 1, KD_BROKEN_GROUP, KD_BROKEN_GROUP << 2},
+                       .broken = {KD_BROKEN_GRADIENT << 1, KD_BROKEN_GRADIENT, KD_BROKEN_GRADIENT << 2},
                        .rate = .05f / 4,
                        .decay = .01f * 4,
                        .batch = 12};
@@ -669,10 +669,10 @@ static void test_broken_updates(void)
     update_case u = make_update_case(3);
     size_t last = u.chunks[u.n_chunks - 1].at + u.chunks[u.n_chunks - 1].n - 1;
     check_broken_update("a NaN in the second group", u.momenta[1] + last, NAN, u,
-                        KD_BROKEN_GROUP | KD_BROKEN_WEIGHTS);
+                        KD_BROKEN_GRADIENT | KD_BROKEN_WEIGHTS);
     u = make_update_case(3);
     check_broken_update("an infinity in the third group", u.momenta[2] + GAP, -INFINITY, u,
-                        KD_BROKEN_GROUP << 2 | KD_BROKEN_WEIGHTS);
+                        KD_BROKEN_GRADIENT << 2 | KD_BROKEN_WEIGHTS);
     u = make_update_case(3);
     u.chunks[1].rate = 1e4;
     check_broken_update("a weight that overflows", u.momenta[0] + u.chunks[1].at, 3e38, u,

@@ -220,14 +220,14 @@ static void check_broken(const char *what, void (*spoil)(deepkd *), long batch_n
     for (int i = 2; i < 5; ++i) {
         replicas r = single(kd);
         batch b = make_batch(kd, 1, 500 + i);
-        train_replicas(&r, b.images, b.truths, 1); /* whose losses nobody reads */
+        train_replicas(&r, whole_batch(kd, 1, b), 1); /* whose losses nobody reads */
         free_batch(b);
         if (i == 2 && in_update) before = hash_weights(kd);
     }
     ok(hash_weights(kd) == before, "%s: the weights stay", what);
     read_losses(kd);
-    ok(kd->broken && !strcmp(kd->broken, what) && kd->broken_batch == batch_named,
-       "%s: found \"%s\" of batch %ld", what, kd->broken ? kd->broken : "", kd->broken_batch);
+    ok(kd->broken && !strcmp(broken_words(kd), what) && kd->broken_batch == batch_named,
+       "%s: found \"%s\" of batch %ld", what, kd->broken ? broken_words(kd) : "", kd->broken_batch);
     free_pair(kd);
 }
 

@@ -192,7 +192,7 @@ static inline void forward_whole(deepkd *kd)
     kd->images = 0;
     kd->net->train = 1;
     forward_network(kd->net);
-    assert_null(kd->broken);
+    assert_false(kd->broken);
 }
 
 /* A box that lies in the image; of any size, now and then in a corner or as large as it. */

@@ -20,11 +20,22 @@
 #include "utils.h"
 
 #include "deepkd.h"
-#include "net/device.h"
+#include "distil/deepkd_loss.h"
 #include "distil/groups.h"
+#include "net/device.h"
+#include "net/parameters.h"
+#include "support.h"
 
 enum { ON_CPU = -1, ON_GPU = 0 };
 #define MAX_PARAMETERS 96
+
+/* What is broken, in words; valid until the next call */
+static inline const char *broken_words(const deepkd *kd)
+{
+    static char text[64];
+    name_broken(kd->broken, text, sizeof(text));
+    return text;
+}
 
 /* ---- files ------------------------------------------------------------- */
 
@@ -42,9 +53,9 @@ static inline void remove_nets_folder(void)
 }
 
 /* region_hook: Darknet's lines for each head and batch are not shown. */
-static inline int quiet_heads(region_figures f)
+static inline int quiet_heads(network *net, region_figures f)
 {
-    (void)f;
+    (void)net, (void)f;
     return 0;
 }
 
@@ -338,6 +349,9 @@ static inline char *write_teacher(char *cfg, unsigned int seed)
     return file;
 }
 
+static const kd_method *next_method; /* of the next pair, in place of its cfg's; else NULL */
+static int keep_next_apart;          /* 1: the next pair's components keep momenta apart */
+
 /*
  * What `distill` does between parsing and training; student and teacher with random weights.
  * The files have these names; they are freed.
@@ -351,6 +365,8 @@ static inline deepkd *pair_nets(int gpu, char *cfg, char *teacher_cfg, unsigned 
     assert_non_null(kd);
     free(kd->teacher->cfg);
     kd->teacher->cfg = teacher_cfg; /* which frees it */
+    if (next_method) kd->loss_config.method = next_method;
+    kd->keeps_apart = keep_next_apart;
     silence();
     load_teacher(kd->teacher, weights);
     attach_deepkd_loss(kd, cfg);

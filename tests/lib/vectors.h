@@ -32,19 +32,20 @@ typedef struct {
 /* The method of this name; `beta` is dkd's weight of NCG, and nothing to the other. */
 static inline void set_method(kd_loss_config *c, const char *name, double beta)
 {
-    c->method = strcmp(name, "dkd") ? KD_METHOD_KD : KD_METHOD_DKD;
-    c->beta = beta;
+    c->method = find_method(name);
+    assert_non_null(c->method);
+    c->parameter[0] = beta;
 }
 
 static inline const char *method_name(const kd_loss_config *c)
 {
-    return c->method == KD_METHOD_DKD ? "dkd" : "kd";
+    return c->method->name;
 }
 
 /* dkd's `beta`; 1 for kd, which weighs NCG by at most that. */
 static inline double ncg_weight(const kd_loss_config *c)
 {
-    return c->method == KD_METHOD_DKD ? c->beta : 1;
+    return c->method == find_method("dkd") ? c->parameter[0] : 1;
 }
 
 static inline const char *activation_name(const kd_loss_config *c)

@@ -121,7 +121,7 @@ static gallery load(const image_list *list, network *net, int augment, int n, in
     loader *l = make_loader(list, net, batch, augment, threads, SEED);
     start_loading(l, 0, width, height);
     for (int i = 0; i < n; i += batch) {
-        loaded_images x = finish_loading(l);
+        image_batch x = finish_loading(l);
         int some = n - i < batch ? n - i : batch;
         if (i + batch < n) start_loading(l, i + batch, width, height);
         memcpy(g.images + i * inputs, x.images, some * inputs * sizeof(float));
@@ -429,7 +429,7 @@ static void test_sizes_of_a_resized_net(void)
         int last = i + LOADER_AHEAD;
         size_t inputs = (size_t)3 * sizes[i] * sizes[i];
         gallery g = load(&list, net, 1, 4 * (i + 1), 4, 1, sizes[i], sizes[i]);
-        loaded_images x = finish_loading(l);
+        image_batch x = finish_loading(l);
         if (last < COUNT(sizes)) start_loading(l, 4 * last, sizes[last], sizes[last]);
         assert_memory_equal(x.images, g.images + 4 * i * inputs, 4 * inputs * sizeof(float));
         assert_memory_equal(x.truths, g.truths + 4 * i * 5 * MOST,

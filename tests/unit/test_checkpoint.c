@@ -58,7 +58,7 @@ static void train(deepkd *kd, int from, int to)
     for (int i = from; i < to; ++i) {
         fill_batch(kd->net, 500 + i);
         train_network_datum(kd->net);
-        assert_null(kd->broken);
+        assert_false(kd->broken);
     }
 }
 
@@ -465,7 +465,7 @@ static void load_ahead(loader *l, int ahead, int batch, int inputs, uint64_t pos
 {
     for (int i = 0; i < ahead && i < batches; ++i) start_loading(l, position + i * batch, 8, 8);
     for (int i = 0; i < batches; ++i) {
-        loaded_images x = finish_loading(l);
+        image_batch x = finish_loading(l);
         if (i + ahead < batches) start_loading(l, position + (i + ahead) * batch, 8, 8);
         memcpy(images + (size_t)i * batch * inputs, x.images,
                (size_t)batch * inputs * sizeof(float));
@@ -664,14 +664,14 @@ static void test_buffers(void)
     network *net = make_net(AUGMENTED, 18);
     loader *l = make_loader(&list, net, 3, 1, 2, 99);
     start_loading(l, 0, 8, 8);
-    loaded_images now = finish_loading(l);
+    image_batch now = finish_loading(l);
     memcpy(copy, now.images, sizeof(copy));
     memcpy(truths, now.truths, sizeof(truths));
     memcpy(indices, now.indices, sizeof(indices));
     memcpy(sizes, now.sizes, sizeof(sizes));
     for (int i = 1; i <= LOADER_AHEAD; ++i) start_loading(l, 3 * i, 8, 8);
     for (int i = 1; i <= LOADER_AHEAD; ++i) {
-        loaded_images next = finish_loading(l);
+        image_batch next = finish_loading(l);
         assert_memory_equal(now.images, copy, sizeof(copy));
         assert_memory_equal(now.truths, truths, sizeof(truths));
         assert_memory_equal(now.indices, indices, sizeof(indices));

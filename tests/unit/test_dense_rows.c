@@ -90,7 +90,7 @@ static void forward(void)
 {
     net->train = 1;
     forward_network(net);
-    assert_null(kd->broken);
+    assert_false(kd->broken);
 }
 
 /* ---- the naive twin ----------------------------------------------------- */
