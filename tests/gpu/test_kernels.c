@@ -18,7 +18,7 @@
 #include "cuda.h"
 #include "image.h"
 
-#include "deepkd.h"
+#include "support.h"
 #include "net/device.h"
 #include "distil/groups_kernels.h"
 #include "math/kd_formulas.h"
