@@ -73,7 +73,13 @@ endif
 IN_BUILD = --no-print-directory -C $(BUILD) $(SWITCHES) \
            PLUGIN_DIR=$(ROOT)/plugin PLUGIN_MK=$(ROOT)/plugin/plugin.mk
 
-all: packages $(BUILD)/.patched $(BUILD)/.switches
+# Keeps a file's time where nothing in it is new
+IF_NEW = if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
+# Of this clone; a packager without one can say it
+DEEPKD_COMMIT ?= $(shell { [ -e .git ] && git describe --always --dirty --tags 2>/dev/null; } || \
+                 echo unknown)
+
+all: packages $(BUILD)/.patched $(BUILD)/.switches $(BUILD)/.version
 	@find -L $(BUILD)/cfg -type l -delete
 	@ln -sfnr $(wildcard cfg/*) $(BUILD)/cfg/
 	@$(MAKE) $(IN_BUILD)
@@ -106,7 +112,14 @@ $(BUILD)/.patched: $(SOURCE)/Makefile patches/series $(wildcard patches/*.patch)
 $(BUILD)/.switches: FORCE
 	@mkdir -p $(BUILD)
 	@printf '%s\n' $(SWITCHES) >$@.new
-	@if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
+	@$(IF_NEW)
+
+# For `deepkd version`, whose object alone depends on it
+$(BUILD)/.version: FORCE
+	@mkdir -p $(BUILD)
+	@printf '#define KD_COMMIT "%s"\n#define KD_DARKNET_COMMIT "%s"\n' "$(DEEPKD_COMMIT)" \
+	    "$$(sed -n 's/^COMMIT=//p' scripts/darknet-source.sh)" >$@.new
+	@$(IF_NEW)
 
 deps:
 	@scripts/deps.sh install $(PACKAGES) source test demo coco
@@ -175,7 +188,7 @@ test-asan:
 
 clean:
 	@rm -rf build-asan build-gpu tests/emulator/lib64 $(addprefix $(BUILD)/, \
-	    emulated obj tests darknet libdarknet.a libdarknet.so .patched .switches)
+	    emulated obj tests darknet libdarknet.a libdarknet.so .patched .switches .version)
 
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile

@@ -88,6 +88,8 @@
 #ifndef DEEPKD_H
 #define DEEPKD_H
 
+#define DEEPKD_VERSION "0.9.0"
+
 /* Registers the sections and commands; Darknet's main calls it (-DPLUGIN_INIT). */
 void deepkd_init(void);
 

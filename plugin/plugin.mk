@@ -1,7 +1,7 @@
 # Included by Darknet's Makefile (see patches/0001), which runs in the build folder: compiles
 # every *.c in plugin/ and its folders, with GPU=1 every *.cu and with OPENCV=1 every *.cpp into
 # Darknet's obj/, and links it into ./darknet, not into the libraries. No two share a name.
-# PLUGIN_DIR, PLUGIN and the files .switches and .patched come from the top Makefile.
+# PLUGIN_DIR, PLUGIN and the files .switches, .patched and .version come from the top Makefile.
 
 .DEFAULT_GOAL := all
 
@@ -14,6 +14,7 @@ PLUGIN_CFLAGS := -Wall -Wextra -isystem include -isystem src -I$(PLUGIN_DIR) -MM
 PLUGIN_CFLAGS += -fno-fast-math -fopenmp-simd
 
 ifeq ($(PLUGIN),1)
+VERSION_SWITCHES := GPU CUDNN OPENCV OPENMP BLAS CJSON DNNL DEBUG SANITIZE
 sources = $(wildcard $(PLUGIN_DIR)/*.$(1) $(PLUGIN_DIR)/*/*.$(1))
 PLUGIN_C := $(call sources,c)
 ifeq ($(GPU),1)
@@ -40,6 +41,10 @@ endif
 
 $(call objects,$(PLUGIN_C)): CFLAGS += -std=gnu11 $(PLUGIN_CFLAGS)
 $(call objects,$(PLUGIN_CPP)): CFLAGS += -std=gnu++17 $(PLUGIN_CFLAGS)
+# what `deepkd version` says of the build; .version has the commits
+$(call objects,version.c): .version
+$(call objects,version.c): CFLAGS += -include .version \
+    -DKD_SWITCHES='$(foreach s,$(VERSION_SWITCHES),{"$(s)","$(or $($(s)),0)"},)'
 # nvcc searches its own headers before any -isystem, and they have a cuda.h too
 $(call objects,$(PLUGIN_CU)): NVCCFLAGS += -std=c++17 -I$(PLUGIN_DIR) -MMD -MP
 $(call objects,$(PLUGIN_CU)): CFLAGS += -Wall -Wextra -fno-fast-math

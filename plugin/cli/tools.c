@@ -5,6 +5,7 @@
  *   export STUDENT.cfg                    prints it without them, for stock
  *                                         Darknet and OpenCV
  *   map DATA CFG WEIGHTS                  a detector's mAP (map.h)
+ *   version                               what this program is made of (version.h)
  * export undoes wrap to the byte, but for blank lines at the end and Windows line ends.
  * To add a verb: a row of `verbs`.
  */
@@ -12,6 +13,7 @@
 #include "support.h"
 #include "cli/command.h"
 #include "cli/map.h"
+#include "cli/version.h"
 #include "run/plain_cfg.h"
 
 #include "utils.h"
@@ -72,7 +74,8 @@ static const struct {
     int (*run)(int argc, char **argv);
 } verbs[] = {{&wrap_command, run_wrap},
              {&export_command, run_export},
-             {&map_command, run_map}};
+             {&map_command, run_map},
+             {&version_command, run_version}};
 #define VERBS ((int)(sizeof(verbs) / sizeof(*verbs)))
 
 static const char *verb_name(int i)
@@ -106,6 +109,7 @@ static int print_help_of_all(void)
 
 int run_deepkd(int argc, char **argv)
 {
+    if (argv[2] && !strcmp(argv[2], "--version")) argv[2] = "version";
     int status = asks_for_help(argc, argv, 2) ? print_help_of_all()
                                               : verbs[find_verb(argv[2])].run(argc, argv);
     check_printed();

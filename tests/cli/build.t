@@ -1,11 +1,11 @@
 #!/bin/sh
 # The build's promises, tried in a copy of the tree and of the build under test: a second make
 # does nothing, a touched file rebuilds what includes it and no more, a changed switch rebuilds
-# all, and what goes wrong stops with one line that says what to do.
+# all, another commit one object, and what goes wrong stops with one line that says what to do.
 : "${ROOT:=$(cd "$(dirname "$0")/../.." && pwd)}" "${DARKNET:=$ROOT/build/darknet}"
 unset MAKEFLAGS MFLAGS MAKELEVEL DARKNET_SRC BUILD
 
-echo 1..14
+echo 1..15
 count=0
 ok() { # ok STATUS NAME: one TAP line; on failure, with the last output
     count=$((count + 1))
@@ -21,10 +21,12 @@ mkdir -p "$tmp/build/backup" "$tmp/build/results" "$tmp/bin"
 cp -a Makefile scripts plugin patches cfg "$tmp"
 cp -a build/source "$tmp/build"
 cd "$(dirname "$DARKNET")" || exit 1
-cp -a src include examples cfg obj Makefile darknet libdarknet.* .patched .switches "$tmp/build"
+cp -a src include examples cfg obj Makefile darknet libdarknet.* .patched .switches .version "$tmp/build"
 cd "$tmp" || exit 1
 sed -i "s|$ROOT/|$tmp/|g" build/obj/*.d # the headers that objects were made from
 cp build/.switches switches
+DEEPKD_COMMIT=$(sed -n 's/#define KD_COMMIT "\(.*\)"/\1/p' build/.version)
+export DEEPKD_COMMIT # the copy is no clone
 
 build() { # make with the switches of the build under test, then the arguments
     while read -r switch; do set -- "$switch" "$@"; done <switches
@@ -47,6 +49,10 @@ ok $? "a second make does nothing"
 touch plugin/math/kd_math.c
 build && did 1 1
 ok $? "a touched plugin file: one object and the link"
+
+build DEEPKD_COMMIT=other && did 1 1 && build/darknet deepkd version | grep -qx 'commit other' &&
+    build && did 1 1
+ok $? "another commit: the version's object and the link"
 
 users=$(grep -l '/kd_math\.h' build/obj/*.d | wc -l)
 touch plugin/math/kd_math.h

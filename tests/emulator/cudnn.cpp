@@ -34,6 +34,11 @@ struct cudnnConvolutionStruct {
     cudnnMathType_t math = CUDNN_DEFAULT_MATH;
 };
 
+size_t cudnnGetVersion()
+{
+    return CUDNN_VERSION;
+}
+
 const char *cudnnGetErrorString(cudnnStatus_t status)
 {
     switch (status) {

@@ -120,6 +120,12 @@ cudaError_t cudaGetLastError()
     return std::exchange(last_error, cudaSuccess);
 }
 
+cudaError_t cudaRuntimeGetVersion(int *version)
+{
+    *version = CUDART_VERSION;
+    return cudaSuccess;
+}
+
 cudaError_t cudaGetDeviceCount(int *count)
 {
     *count = device_count();

@@ -86,6 +86,7 @@ typedef struct cudnnConvolutionStruct *cudnnConvolutionDescriptor_t;
 extern "C" {
 #endif
 
+size_t cudnnGetVersion(void);
 const char *cudnnGetErrorString(cudnnStatus_t status);
 cudnnStatus_t cudnnCreate(cudnnHandle_t *handle);
 cudnnStatus_t cudnnSetStream(cudnnHandle_t handle, cudaStream_t stream);
