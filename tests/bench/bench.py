@@ -3,8 +3,8 @@
 
     tests/bench/bench.py BUILD [STOCK_BUILD] [--repeat 5] [--only PART,...] [--baseline BUILD]
 
-tests/bench/bench.sh builds both folders (STOCK_BUILD without BLAS, OpenMP and oneDNN) and calls
-it. Where BUILD has GPU=1, the GPU is measured, else --cores cores of the CPU.
+tests/bench/bench.sh calls it. What the parts need and is not there is made first: data sets,
+STOCK_BUILD (without BLAS, OpenMP and oneDNN), the programs beside this file. Where BUILD has GPU=1, the GPU is measured, else --cores cores of the CPU.
 A case is a cfg and a program, `darknet` or PyTorch (peer_pytorch.py). The cases of a part run in
 turn, --repeat rounds of them; a case's step time is the median over a run's batches, without the
 first ones. A ratio is taken within each round, so that what else the machine does hits both sides;
@@ -103,6 +103,54 @@ def measured_darknet(build, words, cores):
     first, env = on_cores(cores)
     return run_program(f"darknet {' '.join(words)}", [*first, "./darknet", *words], build,
                        OPENBLAS_NUM_THREADS="1", **env)
+
+
+# What the parts need, made where it is not there
+
+def cause(log):
+    """The line that says why make stopped."""
+    lines = [line for line in log.split("\n") if line and not line.startswith("make")]
+    return next((line for line in lines if re.search(r"\berror\b", line)), (lines or [""])[-1])
+
+
+def run_make(args, what, *words):
+    """Nothing that a calling make was told. InputError with one line when it fails."""
+    path = bench_file(args, f"{what}.log")
+    print(f"bench: make {what}", file=sys.stderr, flush=True)
+    with open(path, "w", encoding="utf-8") as log:
+        done = subprocess.run(
+            ["env", "-u", "MAKEFLAGS", "-u", "MAKELEVEL", "make", "--no-print-directory", *words],
+            cwd=ROOT, stdout=log, stderr=subprocess.STDOUT, check=False)
+    if done.returncode:
+        raise InputError(f"make {what}: {cause(read(path))}; {path} has all of it")
+
+
+def missing_data(args):
+    """The data sets, each a target of make's, whose lists are not there."""
+    wanted = {PAIRS[part.pair].data for name in args.only for part in all_parts(args)[name]}
+    return sorted(data for data in wanted if data and not os.path.exists(
+        os.path.join(args.build, "data", data, "train.list")))
+
+
+def provide(args):
+    """Only what args.only needs. Without the programs floors, or the GPU's update, are left out."""
+    os.makedirs(bench_file(args, ""), exist_ok=True)
+    for data in missing_data(args):
+        run_make(args, data, data, f"BUILD={args.build}")
+    if "gemm" in args.only:
+        run_make(args, "stock", f"BUILD={args.stock}", "BLAS=0", "OPENMP=0", "DNNL=0")
+    try:
+        run_make(args, "bench-programs", "bench-programs", f"BUILD={args.build}",
+                 *read(os.path.join(args.build, ".switches")).splitlines())
+    except InputError as error:
+        leave_out(args, "update of the weights alone" if args.gpu else "floors", error)
+
+
+def leave_out(args, what, error):
+    """Says it now and below the tables."""
+    args.left_out.append(what)
+    args.notes.append(f"no {what}: {error}")
+    print(f"bench: {args.notes[-1]}", file=sys.stderr, flush=True)
 
 
 def provide_torch(on_gpu):
@@ -319,13 +367,29 @@ def measure_case(args, part, case):
                   args.watch.peak(began, time.time()), None)
 
 
+def check_peaks(program, lines, cores):
+    """InputError unless they are floor.c's, for one core and for all."""
+    try:
+        found = sorted(floors.best_peaks(lines))
+    except (LookupError, TypeError, ValueError):
+        raise InputError(f"{program}: found {''.join(lines)!r}, expected JSON of peaks") from None
+    if found != sorted({1, cores}):
+        raise InputError(f"{program}: found peaks of {found} threads, expected {sorted({1, cores})}")
+
+
 def measure_peaks(args):
-    """Lines of floor.c; none on a GPU, or where it was not built."""
-    program = os.path.join(args.build, "tests", "bench_floor")
-    if args.gpu or not os.access(program, os.X_OK):
+    """Lines of floor.c; none on a GPU, or once it has failed, which is then said."""
+    if args.gpu or "floors" in args.left_out:
         return []
+    program = os.path.join(args.build, "tests", "bench_floor")
     first, env = on_cores(args.cores)
-    return [line for _, line in run_program(program, [*first, program], **env).lines]
+    try:
+        lines = [line for _, line in run_program(program, [*first, program], **env).lines]
+        check_peaks(program, lines, args.cores)
+        return lines
+    except InputError as error:
+        leave_out(args, "floors", error)
+        return []
 
 
 def measure(args, jobs):
@@ -374,9 +438,9 @@ def make_outcome(args, peaks, part, cases):
 
 
 def measure_update(args):
-    """What update_bandwidth.c says on a GPU; nothing if it was not built."""
+    """What update_bandwidth.c says on a GPU; nothing if it was not built, which has been said."""
     program = os.path.join(args.build, "tests", "bench_update")
-    if not args.gpu or not os.access(program, os.X_OK):
+    if not args.gpu or args.left_out:
         return []
     return [json.loads(line) for _, line in run_program(program, [program]).lines]
 
@@ -442,23 +506,30 @@ def arguments():
     return args
 
 
-def complete(args):
-    """Adds what the arguments leave open and what a run finds out."""
-    args.began, args.used = time.time(), cpu_seconds()
-    args.gpu = args.watch = args.torch = args.torch_version = None
-    args.notes, args.peaks, args.modes = [], [], []
+def choose_parts(args):
+    """Adds what is measured, and on what; InputError before anything is made or measured."""
+    args.gpu = None
+    args.notes, args.left_out = [], []
     if "GPU=1" in switches(args.build).split():
         try:
             args.gpu = gpu.find_gpu()
         except gpu.NoGpu as error:
             raise InputError(error) from None
         args.cores = 0
-    args.threads = min(8, os.cpu_count())
     args.interval = INTERVAL if args.gpu else 1
     args.only = args.only or default_parts(args)
     for name in args.only:
         if name not in all_parts(args):
-            raise InputError(f"--only: {name}: expected some of {','.join(all_parts(args))}")
+            raise InputError(f"--only: found {name}, expected some of "
+                             + ",".join(all_parts(args)))
+
+
+def complete(args):
+    """Adds what else the arguments leave open and what a run finds out."""
+    args.began, args.used = time.time(), cpu_seconds()
+    args.watch = args.torch = args.torch_version = None
+    args.peaks, args.modes = [], []
+    args.threads = min(8, os.cpu_count())
     if args.peer is None:
         args.peer = not args.baseline
     if args.peer and set(args.only) - {"gemm", "growth"}:
@@ -490,6 +561,8 @@ def run_parts(args):
 
 def main():
     args = arguments()
+    choose_parts(args)
+    provide(args)
     complete(args)
     if args.gpu:
         args.watch = gpu.Watch()
