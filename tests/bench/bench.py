@@ -4,7 +4,8 @@
     tests/bench/bench.py BUILD [STOCK_BUILD] [--repeat 5] [--only PART,...] [--baseline BUILD]
 
 tests/bench/bench.sh calls it. What the parts need and is not there is made first: data sets,
-STOCK_BUILD (without BLAS, OpenMP and oneDNN), the programs beside this file. Where BUILD has GPU=1, the GPU is measured, else --cores cores of the CPU.
+STOCK_BUILD (without BLAS, OpenMP and oneDNN), the programs beside this file.
+Where BUILD has GPU=1, the GPU is measured, else --cores cores of the CPU.
 A case is a cfg and a program, `darknet` or PyTorch (peer_pytorch.py). The cases of a part run in
 turn, --repeat rounds of them; a case's step time is the median over a run's batches, without the
 first ones. A ratio is taken within each round, so that what else the machine does hits both sides;
@@ -374,7 +375,8 @@ def check_peaks(program, lines, cores):
     except (LookupError, TypeError, ValueError):
         raise InputError(f"{program}: found {''.join(lines)!r}, expected JSON of peaks") from None
     if found != sorted({1, cores}):
-        raise InputError(f"{program}: found peaks of {found} threads, expected {sorted({1, cores})}")
+        raise InputError(f"{program}: found peaks of {found} threads, expected "
+                         f"{sorted({1, cores})}")
 
 
 def measure_peaks(args):
