@@ -98,7 +98,7 @@ endif
 $(SOURCE)/Makefile: $(if $(DARKNET_SRC),FORCE) | packages
 	@scripts/darknet-source.sh $(SOURCE)
 
-$(BUILD)/.patched: $(SOURCE)/Makefile patches/series $(wildcard patches/*.patch) | packages
+$(BUILD)/.patched: $(SOURCE)/Makefile patches/series $(wildcard patches/*/*.patch) | packages
 	@mkdir -p $(BUILD)/obj $(BUILD)/backup $(BUILD)/results
 	@rm -rf $(BUILD)/src $(BUILD)/include $(BUILD)/examples
 	@cp -a --remove-destination $(SOURCE)/. $(BUILD)/

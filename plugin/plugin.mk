@@ -1,4 +1,4 @@
-# Included by Darknet's Makefile (see patches/0001), which runs in the build folder: compiles
+# Included by Darknet's Makefile (see patches/hooks/01), which runs in the build folder: compiles
 # every *.c in plugin/ and its folders, with GPU=1 every *.cu and with OPENCV=1 every *.cpp into
 # Darknet's obj/, and links it into ./darknet, not into the libraries. No two share a name.
 # PLUGIN_DIR, PLUGIN and the files .switches, .patched and .version come from the top Makefile.

@@ -1,7 +1,7 @@
 #!/bin/sh
 # check-patches.sh [PATCHES [SOURCE]]: proves that every patch named in PATCHES/series applies to
 # Darknet's source, in order, at the exact lines (no fuzz, no offset), and that series names every
-# *.patch in the folder. One line a patch; exits 1 after the first that fails.
+# *.patch in PATCHES and its folders. One line a patch; exits 1 after the first that fails.
 set -eu
 
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -20,9 +20,9 @@ fail() {
 }
 
 sed 's/#.*//' "$patches/series" | tr -s ' \t' '\n' | sed '/^$/d' >"$tmp/series"
-for file in "$patches"/*.patch; do
-    grep -qxF "$(basename "$file")" "$tmp/series" || fail "$(basename "$file"): not in series"
-done
+(cd "$patches" && find . -name '*.patch' | sed 's|^\./||' | sort) >"$tmp/found"
+left_out=$(grep -vxFf "$tmp/series" "$tmp/found" | head -n 1)
+[ -z "$left_out" ] || fail "$left_out: not in series"
 while read -r name; do
     LC_ALL=C patch -d "$tmp/tree" -p1 --fuzz=0 --force -i "$patches/$name" >"$tmp/log" 2>&1 ||
         fail "$name: does not apply: $(grep -m 1 -E 'FAILED|malformed|No file|open' "$tmp/log")"

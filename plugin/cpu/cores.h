@@ -13,7 +13,7 @@
 #include "net/outputs.h"
 
 /*
- * Hooks forward_network (patches/0039) of a network on the CPU. With `outputs`, which must
+ * Hooks forward_network (patches/hooks/02) of a network on the CPU. With `outputs`, which must
  * outlive it, the network is for prediction only: of its layers' outputs none are kept but the
  * logits and predictions, the others share memory that is small enough for a core's cache.
  * Its forward pass does not leave behind what Darknet's own backward pass would need.

@@ -35,7 +35,7 @@ typedef struct momentum_groups {
 
 /*
  * Forms the groups, allocates their buffers and hooks backward and update into
- * kd->net (patches/0002). After attach_deepkd_loss. Exits when a layer has
+ * kd->net (patches/hooks/02). After attach_deepkd_loss. Exits when a layer has
  * parameters that can't be grouped, or with adam=1. `cfg` names the file.
  */
 void attach_groups(deepkd *kd, const char *cfg);

@@ -22,11 +22,11 @@ typedef struct {
     int pulls;     /* 1: the host needs its predictions also when it runs on the GPU */
     int own_batch; /* images for which its layers have memory of their own; on the GPU mostly 1
                     */
-    int lane;      /* on the GPU, of its stream (patches/0030); the student's has another */
+    int lane;      /* on the GPU, of its stream (patches/gpu/05); the student's has another */
     struct teacher_gpu *gpu; /* teacher_gpu.h; NULL on the CPU */
 } teacher;
 
-/* A registered layer's parser (patches/0001). */
+/* A registered layer's parser (patches/hooks/01). */
 layer parse_teacher(list *options, network *net, int index, char *cfgfile);
 
 /*

@@ -9,7 +9,7 @@
 #include "distil/teacher.h"
 
 /*
- * Hooks the teacher into the student's forward pass (patches/0002, `start`), and undoes it.
+ * Hooks the teacher into the student's forward pass (patches/hooks/02, `start`), and undoes it.
  * After its training buffers are gone.
  */
 void attach_teacher_gpu(teacher *t);

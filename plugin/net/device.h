@@ -1,7 +1,7 @@
 /*
  * Arrays of a network, wherever the network is: on the CPU, or on the GPU in a GPU=1 build
  * without -nogpu. With these the files above know one network, not two. Arrays hold floats.
- * What CUDA refuses, here and in the *_gpu.c, ends the program with one line (patches/0028).
+ * What CUDA refuses, here and in the *_gpu.c, ends the program with one line (patches/gpu/03).
  */
 #ifndef KD_DEVICE_H
 #define KD_DEVICE_H

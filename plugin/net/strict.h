@@ -8,7 +8,7 @@
 #include "darknet.h"
 
 /*
- * A cfg_section_hook (patches/0006). Before Darknet parses a section, stops at
+ * A cfg_section_hook (patches/hooks/04). Before Darknet parses a section, stops at
  * a number that is none or out of range and at a layer that is not there.
  * After, at a key, activation, policy or cost type that Darknet does not know,
  * and at a strided 1x1 convolution, which its CPU code does not stride.

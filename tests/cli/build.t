@@ -101,9 +101,9 @@ apt-get install --no-install-recommends gcc g++ patch" ]
 ok $? "where nothing can be installed, the line for root is given"
 
 rm -r bin
-printf -- '--- a/Makefile\n+++ b/Makefile\n@@ -1 +1 @@\n-GPU=9\n+GPU=8\n' >patches/bad.patch
-echo bad.patch >>patches/series
-! build && grep -q 'patches/bad.patch failed' log && did 0 0
+printf -- '--- a/Makefile\n+++ b/Makefile\n@@ -1 +1 @@\n-GPU=9\n+GPU=8\n' >patches/fixes/bad.patch
+echo fixes/bad.patch >>patches/series
+! build && grep -q 'patches/fixes/bad.patch failed' log && did 0 0
 ok $? "a patch that fails stops the build and is named"
 
 sed -i '$d' patches/series

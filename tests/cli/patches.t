@@ -24,7 +24,7 @@ ok $? "every patch in series applies, in order, without fuzz or offset"
 sed 's/^/# /' "$tmp/log"
 
 mkdir "$tmp/left-out" "$tmp/shifted" "$tmp/broken"
-cp "$ROOT"/patches/*.patch "$tmp/left-out"
+cp -r "$ROOT/patches/." "$tmp/left-out"
 sed '$d' "$ROOT/patches/series" >"$tmp/left-out/series"
 refuses "$tmp/left-out" "$(tail -n 1 "$ROOT/patches/series"): not in series"
 ok $? "a patch that series leaves out is named"

@@ -262,7 +262,7 @@ static void start_momenta(deepkd *kd, float factor)
     push_groups(kd);
 }
 
-/* Threads may not share a lane (patches/0030). */
+/* Threads may not share a lane (patches/gpu/05). */
 static int own_lanes(const replicas *r)
 {
     int n = 0;

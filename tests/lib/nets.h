@@ -178,7 +178,7 @@ static inline void assert_fails(void (*act)(void *), void *argument, const char 
 
 /* ---- random numbers ---------------------------------------------------- */
 
-/* Darknet's generator (patches/0010): srand() sets this thread's own state. */
+/* Darknet's generator (patches/fixes/05): srand() sets this thread's own state. */
 static inline void fill_uniform(float *x, size_t n, float low, float high)
 {
     for (size_t i = 0; x && i < n; ++i) x[i] = rand_uniform(low, high);

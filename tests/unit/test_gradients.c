@@ -1,5 +1,5 @@
 /*
- * Proves that Darknet, with patches/0004, computes the gradient of a whole
+ * Proves that Darknet, with patches/fixes/01, computes the gradient of a whole
  * network: for each small net here and each of its arrays of weights, what
  * backward_network leaves in the *_updates is the derivative of the loss by
  * finite differences. Every layer type of our cfgs stands in one of them, and
@@ -279,7 +279,7 @@ static void test_layers_beside_another_path(void)
 
 static void (*patched_backward)(layer, network);
 
-/* As before patches/0004: what the [shortcut] has put into the delta below is lost. */
+/* As before patches/fixes/01: what the [shortcut] has put into the delta below is lost. */
 static void backward_without_patch(layer l, network n)
 {
     fill_cpu(l.batch * l.inputs, 0, n.delta, 1);

@@ -1,5 +1,5 @@
 /*
- * Proves that resize_network, with patches/0024, leaves what the cfg gives when
+ * Proves that resize_network, with patches/fixes/15, leaves what the cfg gives when
  * it is parsed at that size: each net here is parsed at one size and resized
  * through three others, and at each it computes, to the bit, what a net parsed
  * there with the same weights computes: every layer's output, in training and
