@@ -6,7 +6,9 @@
 #   make table       docs/results.md's tables: of classifiers; of detectors: make table-yolo; of
 #                    detectors of a single class: make table-one-class
 #   make bench       the timings of tests/bench/README.md
+#   make check       the unit tests alone, which take half a minute
 #   make test        every test                   make test-asan  again, with sanitizers
+#   make test T='resume rows'  these alone, by the names of their files in tests/
 #   make gpu-test    the tests that need a GPU; with no package but a CUDA toolkit
 #   make clean       remove what was compiled (weights and data sets stay)
 #   make help        this text
@@ -122,7 +124,7 @@ $(BUILD)/.version: FORCE
 	@$(IF_NEW)
 
 deps:
-	@scripts/deps.sh install $(PACKAGES) source test demo coco
+	@scripts/deps.sh install $(PACKAGES) source prove python test demo coco
 
 built: deps
 	@$(MAKE) --no-print-directory all
@@ -176,13 +178,44 @@ emulated:
 	@$(MAKE) --no-print-directory -C tests/emulator all lib64/selftest
 	@$(MAKE) --no-print-directory gpu-programs GPU=1 CUDA=tests/emulator BUILD=$(BUILD)/emulated
 
-# C programs (cmocka) and scripts alike speak TAP; two run at once, so threads that wait must sleep
-test: built emulated
+# C programs and scripts alike speak TAP; two run at once, so threads that wait must sleep
+PROVE = OMP_WAIT_POLICY=passive DARKNET=$(abspath $(BUILD))/darknet prove -j2 --exec ''
+
+# The names of tests; a T of the environment is something else
+ifneq ($(origin T),command line)
+T =
+endif
+TESTS := $(wildcard tests/cli/*.t tests/gpu/*.t tests/emulator/*.t tests/unit/test_*.c \
+             tests/gpu/test_*.c)
+# Those of one name: a file's, or what follows its test_
+tests_named = $(filter %/$(1).t %/$(1).c %/test_$(1).c,$(TESTS))
+CHOSEN = $(if $(T),$(foreach t,$(T),$(or $(call tests_named,$(basename $(notdir $t))),$(error T=$t: \
+    found no such test, expected a file's name in tests/cli, tests/unit, tests/gpu or \
+    tests/emulator, as in T=resume for resume.t or T=rows for test_rows.c))),$(TESTS))
+# What prove runs for them
+programs = $(filter %.t,$(1)) \
+           $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(filter tests/unit/%,$(1))) \
+           $(patsubst tests/gpu/%.c,$(BUILD)/emulated/tests/gpu/%,$(filter tests/gpu/%.c,$(1)))
+EMULATED = tests/gpu/% tests/emulator/% tests/cli/gpu.t
+
+# Without these no test can run; what else is missing and can't be installed is named, and the
+# tests that need it are skipped
+test-packages:
+	@scripts/deps.sh install $(PACKAGES) prove python \
+	    $(if $(wildcard $(SOURCE)/Makefile),,source)
+	@scripts/deps.sh try test demo coco
+
+unit-programs: all
 	@$(MAKE) $(IN_BUILD) -f $(ROOT)/tests/Makefile
-	@CMOCKA_MESSAGE_OUTPUT=TAP OMP_WAIT_POLICY=passive DARKNET=$(abspath $(BUILD))/darknet \
-	    prove -j2 --exec '' $(wildcard tests/cli/*.t tests/gpu/*.t tests/emulator/*.t) \
-	    $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(wildcard tests/unit/test_*.c)) \
-	    $(patsubst tests/gpu/%.c,$(BUILD)/emulated/tests/gpu/%,$(wildcard tests/gpu/test_*.c))
+
+check: unit-programs
+	@scripts/deps.sh check prove
+	@$(PROVE) $(call programs,$(filter tests/unit/%,$(TESTS)))
+
+test: $(if $(CHOSEN),test-packages)
+	@$(MAKE) --no-print-directory $(if $(filter tests/unit/%,$(CHOSEN)),unit-programs,all)
+	@$(if $(filter $(EMULATED),$(CHOSEN)),$(MAKE) --no-print-directory emulated)
+	@$(PROVE) $(call programs,$(CHOSEN))
 
 # Darknet never frees its networks, so leaks are not looked for
 test-asan:
@@ -198,6 +231,6 @@ help:
 
 FORCE:
 .PHONY: all packages deps built data fashion-mnist scenes demo demo-yolo table table-yolo \
-    table-one-class bench bench-programs has-gpu gpu-programs gpu-test emulated test test-asan \
-    clean help FORCE
+    table-one-class bench bench-programs has-gpu gpu-programs gpu-test emulated test-packages \
+    unit-programs check test test-asan clean help FORCE
 .DELETE_ON_ERROR:

@@ -3,8 +3,10 @@
 #
 #   deps.sh check GROUP...     exits 1 with one line that names the missing packages
 #   deps.sh install GROUP...   installs the missing ones (root or sudo), else says what to type
+#   deps.sh try GROUP...       the same, but what can't be installed is named, a line each, and
+#                              that is no error: the tests that need it are skipped
 #
-# Where there is no dpkg-query, nothing is known to be missing, and both exit 0.
+# Where there is no dpkg-query, nothing is known to be missing, and all exit 0.
 #
 # pycocotools is not in Debian 12. `install coco` puts it into build/python, by pip, unless Python
 # finds it already; only scripts/evaluate_coco.py and its test use it, so failing is no error.
@@ -29,13 +31,12 @@ opencv pkg-config: finds OpenCV's flags (OPENCV=1 only)
 source git: fetches the Darknet submodule
 source ca-certificates: https
 source xz-utils: unpacks Debian's copy of Darknet's source
-test   libcmocka-dev: the unit tests' library
-test   perl: prove, which runs the tests
+prove  perl: prove, which runs the tests
+python python3: the scripts, most tests and the emulator's compiler
 test   darknet: stock Darknet, to read what we write
 test   python3-opencv: OpenCV, to read what we write
 test   libopencv-dev: to build with OPENCV=1
 test   pkg-config: to build with OPENCV=1
-demo   python3: the scripts
 demo   python3-numpy: reads the data set, computes the tables
 demo   python3-pil: writes images
 demo   python3-matplotlib: draws the figures
@@ -76,6 +77,23 @@ install_packages() { # those in $missing
     }
 }
 
+# shellcheck disable=SC2086
+find_missing() { # of $wanted
+    present=$(dpkg-query -W -f '${db:Status-Status} ${Package}\n' $wanted 2>/dev/null |
+        sed -n 's/^installed //p') || true
+    missing=$(for package in $wanted; do
+        echo "$present" | grep -qx -- "$package" || echo "$package"
+    done | tr '\n' ' ' | sed 's/ $//')
+}
+
+name_missing() { # GROUP...: those in $missing, a line each
+    for group; do
+        for package in $missing; do
+            table | sed -n "s/^$group  *\($package: .*\)/missing: \1; tests of it are skipped/p"
+        done
+    done >&2
+}
+
 action=$1
 shift
 wanted=$(for group in "$@"; do
@@ -84,18 +102,17 @@ wanted=$(for group in "$@"; do
 done)
 
 command -v dpkg-query >/dev/null || exit 0
-# shellcheck disable=SC2086
-present=$(dpkg-query -W -f '${db:Status-Status} ${Package}\n' $wanted 2>/dev/null |
-    sed -n 's/^installed //p') || true
-missing=$(for package in $wanted; do
-    echo "$present" | grep -qx -- "$package" || echo "$package"
-done | tr '\n' ' ' | sed 's/ $//')
+find_missing
 
 if [ "$action" = check ]; then
     [ -z "$missing" ] || { echo "missing: $missing; to install, type: make deps" >&2 && exit 1; }
     exit 0
 fi
-[ -z "$missing" ] || install_packages
+if [ "$action" = try ]; then
+    [ -z "$missing" ] || (install_packages) || { find_missing && name_missing "$@"; }
+else
+    [ -z "$missing" ] || install_packages
+fi
 case " $* " in
 *" coco "*) has_pycocotools || install_pycocotools ;;
 esac

@@ -9,12 +9,12 @@ training, and what is found later leaves whole files of finite numbers.
 To add a case: a line of the tables below. It says which files differ from
 tap.py's, which flags are given, and words of the message.
 """
-import numpy as np
-
 import tap
 from tap import (BATCH, CLASSES, LABELS, STUDENT_BYTES, STUDENT_FLOATS, STUDENT_LAYERS,
                  TEACHER_BYTES, TEACHER_LAYERS, TRAIN, case, data_file, plain_cfg, student_cfg,
                  teacher_cfg)
+
+import numpy as np
 
 START = "-start start.weights"
 

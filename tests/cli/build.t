@@ -5,13 +5,13 @@
 : "${ROOT:=$(cd "$(dirname "$0")/../.." && pwd)}" "${DARKNET:=$ROOT/build/darknet}"
 unset MAKEFLAGS MFLAGS MAKELEVEL DARKNET_SRC BUILD
 
-echo 1..15
+echo 1..20
 count=0
 ok() { # ok STATUS NAME: one TAP line; on failure, with the last output
     count=$((count + 1))
     [ "$1" != 0 ] || { echo "ok $count - $2"; return; }
     echo "not ok $count - $2"
-    tail -n 20 "$tmp/log" | sed 's/^/# /'
+    { echo "build.t: not ok $count - $2" && tail -n 20 "$tmp/log"; } | sed 's/^/# /' >&2
 }
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
@@ -86,21 +86,54 @@ fake apt-get 'case $* in *source*) echo bad >darknet_0.orig.tar.xz ;; esac'
 ok $? "a wrong download is refused, and nothing of it stays"
 
 fake apt-get 'echo apt-get was called; exit 1'
-PATH=$tmp/bin:$PATH scripts/deps.sh install build blas test >log 2>&1 && [ ! -s log ]
+PATH=$tmp/bin:$PATH scripts/deps.sh install build prove >log 2>&1 && [ ! -s log ]
 ok $? "make deps does nothing when all packages are there"
 
 fake dpkg-query 'echo installed make'
 ! PATH=$tmp/bin:$PATH build && said 'missing: gcc g++ patch .*libcjson-dev libdnnl-dev; .*type: make deps'
 ok $? "a missing package is named, with the line to type"
 
-fake id 'echo 1000'
+fake id 'echo 1000' # from here on there is no way to become root
 fake sudo 'exit 1'
 ! PATH=$tmp/bin:$PATH scripts/deps.sh install build </dev/null >log 2>&1 &&
     [ "$(cat log)" = "missing: gcc g++ patch; to install, type as root: \
 apt-get install --no-install-recommends gcc g++ patch" ]
 ok $? "where nothing can be installed, the line for root is given"
 
-rm -r bin
+# all are there, but for two that tests alone need
+fake dpkg-query 'for package; do
+    case $package in -* | *Status* | darknet | python3-opencv) ;; *) echo "installed $package" ;;
+    esac
+done'
+PATH=$tmp/bin:$PATH PYTHON=true scripts/deps.sh try build test demo coco </dev/null >log 2>&1 &&
+    [ "$(cat log)" = "missing: darknet python3-opencv; to install, type as root: \
+apt-get install --no-install-recommends darknet python3-opencv
+missing: darknet: stock Darknet, to read what we write; tests of it are skipped
+missing: python3-opencv: OpenCV, to read what we write; tests of it are skipped" ]
+ok $? "packages of tests that can't be installed are named, a line each"
+
+mkdir -p tests/cli tests/unit
+printf '#!/bin/sh\necho 1..1\necho ok 1\n' >tests/cli/one.t
+cp "$ROOT/tests/Makefile" tests
+cp tests/cli/one.t tests/cli/two.t
+touch tests/unit/test_three.c
+chmod +x tests/cli/*.t
+PATH=$tmp/bin:$PATH PYTHON=true build test T=one </dev/null && grep -q '^missing: darknet: ' log &&
+    grep -q 'one\.t .* ok$' log && ! grep -q 'two\.t' log
+ok $? "make test T=one runs that one, without them"
+
+build -n test T='two.t three' && tail -n 1 log | grep -q 'prove .*tests/cli/two.t .*tests/test_three' &&
+    ! grep -q 'one\.t' log
+ok $? "T has several names, of scripts and programs"
+
+[ "$("${PYTHON:-/usr/bin/python3}" -BS "$ROOT/tests/cli/stock.t")" = \
+    "1..0 # SKIP missing: python3-numpy" ]
+ok $? "a script of tests whose package is missing is skipped by its name"
+
+! build test T='one four' && tail -n 1 log | grep -q 'T=four: found no such test, expected'
+ok $? "a T without a test is refused by its name"
+
+rm -r bin tests
 printf -- '--- a/Makefile\n+++ b/Makefile\n@@ -1 +1 @@\n-GPU=9\n+GPU=8\n' >patches/fixes/bad.patch
 echo fixes/bad.patch >>patches/series
 ! build && grep -q 'patches/fixes/bad.patch failed' log && did 0 0

@@ -279,8 +279,9 @@ def run(number, function):
         print(f"ok {number} - {function.__doc__}" + (f" # {skip}" if skip else ""), flush=True)
         return True
     except (AssertionError, IndexError, KeyError, OSError, ValueError) as error:
-        print(f"not ok {number} - {function.__doc__}")
-        print("# " + f"{type(error).__name__}: {error}".replace("\n", "\n# "), flush=True)
+        print(f"not ok {number} - {function.__doc__}", flush=True)
+        reason = f"cfg.t: not ok {number} - {function.__doc__}\n{type(error).__name__}: {error}"
+        print("# " + reason.replace("\n", "\n# "), file=sys.stderr, flush=True)
         return False
 
 

@@ -11,10 +11,10 @@ import os
 import re
 import subprocess
 
-import numpy as np
-
 import tap
-from tap import DARKNET, ENVIRONMENT, PATIENCE, PYTHON, ROOT, STUDENT_LAYERS, Skip, test
+from tap import DARKNET, ENVIRONMENT, PATIENCE, PYTHON, ROOT, STUDENT_LAYERS, test
+
+import numpy as np
 
 STOCK = "/usr/bin/darknet"
 COUNT = 100
@@ -39,8 +39,7 @@ def set_up(folder):
         script = os.path.join(ROOT, "scripts", "fashion_mnist.py")
         made = subprocess.run([PYTHON, "-B", script, data, "--limit", str(COUNT), "--prefix",
                                "data"], capture_output=True, text=True, check=False)
-        if made.returncode:
-            raise Skip(made.stderr.strip())
+        tap.check_ran(made)
     os.symlink(data, folder.at("data"))
     folder.write("deepkd.data", tap.data_file(
         classes=CLASSES, train="data/train.list", valid="data/valid.list",
@@ -96,7 +95,7 @@ def check_close(found, expected, tolerance):
 
 def with_stock(folder, student):
     if not os.path.exists(STOCK):
-        raise Skip(f"no {STOCK}")
+        raise tap.missing("darknet")
     set_up(folder)
     files = distil(folder, student)
     check_close(predict(STOCK, folder, *files), predict(DARKNET, folder, *files), 1e-4)
@@ -106,7 +105,7 @@ def with_opencv(folder, student):
     try:
         import cv2  # pylint: disable=import-outside-toplevel
     except ImportError:
-        raise Skip("no python3-opencv") from None
+        raise tap.missing("python3-opencv") from None
     set_up(folder)
     files = distil(folder, student)
     net = cv2.dnn.readNetFromDarknet(*map(folder.at, files))

@@ -372,7 +372,7 @@ def evaluate(folder, truth, detections, *flags, **env):
 def figures(result):
     """{name: text} of an evaluation's first twelve lines."""
     if "no pycocotools" in result.stderr:
-        raise tap.Skip("pycocotools is not installed; make deps installs it")
+        raise tap.missing("pycocotools")
     return dict(line.split()[:2] for line in check_ran(result).splitlines()[:12])
 
 

@@ -11,8 +11,9 @@ import os
 import re
 import struct
 
-import numpy as np
 from tap import DARKNET, ROOT, main, test
+
+import numpy as np
 
 BUILD = os.path.dirname(DARKNET)
 TRAINING = {"batch": 64, "subdivisions": 16}  # in the place of Darknet's 1 and 1, for testing

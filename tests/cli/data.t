@@ -22,9 +22,10 @@ import tarfile
 import tempfile
 import time
 
+import tap
+
 import numpy as np
 from PIL import Image
-import tap
 
 ROOT = os.environ.get("ROOT") or os.path.dirname(os.path.dirname(os.path.dirname(
     os.path.abspath(__file__))))
@@ -426,7 +427,7 @@ def cifar_damaged(tmp):
 def run(number, function):
     """Runs one test in a folder of its own and prints its TAP line. True if it passed."""
     if function.__name__.startswith("fashion_") and not os.path.exists(fashion_file(TRAIN_IMAGES)):
-        print(f"ok {number} - {function.__doc__} # SKIP no {FASHION}")
+        print(f"ok {number} - {function.__doc__} # SKIP missing: dataset-fashion-mnist")
         return True
     tmp = tempfile.mkdtemp(prefix="data.t.")
     try:
@@ -434,8 +435,7 @@ def run(number, function):
         print(f"ok {number} - {function.__doc__}", flush=True)
         return True
     except (AssertionError, OSError, ValueError) as error:
-        print(f"not ok {number} - {function.__doc__}")
-        print("# " + f"{type(error).__name__}: {error}".replace("\n", "\n# "), flush=True)
+        tap.print_failure(number, function.__doc__, error)
         return False
     finally:
         shutil.rmtree(tmp)

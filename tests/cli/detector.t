@@ -12,11 +12,11 @@ import json
 import os
 import re
 
-import numpy as np
-from PIL import Image
-
 import tap
 from tap import DARKNET, cfg, floats, lines, test
+
+import numpy as np
+from PIL import Image
 
 BUILD = os.path.dirname(DARKNET)
 SIDE = 32

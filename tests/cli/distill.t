@@ -12,12 +12,12 @@ import re
 import signal
 import subprocess
 
-import numpy as np
-
 import tap
 from tap import (BATCH, CLASSES, LABELS, STUDENT_BYTES, STUDENT_FLOATS, STUDENT_LAYERS,
                  TEACHER_LAYERS, TRAIN, VALID, data_file, plain_cfg, student_cfg, teacher_cfg,
                  test, without_time)
+
+import numpy as np
 
 FILES = ["student.cfg", "student.csv", "student.state", "student_best.weights",
          "student_final.weights", "student_last.weights"]

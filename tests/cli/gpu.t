@@ -17,14 +17,14 @@ import signal
 import tempfile
 from unittest import mock
 
-import numpy as np
-from PIL import Image
-
 import tap
 from tap import (BATCH, BODY, DARKNET, ENVIRONMENT, REGION, SIDE, STUDENT_BYTES, STUDENT_LAYERS,
                  TEACHER_LAYERS, YOLO, YOLO_TEACHER, Skip, check_error, data_file, detector_cfg,
                  detector_data, head, plain_cfg, plain_detector_cfg, student_cfg, teacher_cfg,
                  test, without_time)
+
+import numpy as np
+from PIL import Image
 
 EMULATED = os.environ.get("EMULATED") or os.path.join(os.path.dirname(DARKNET), "emulated",
                                                       "darknet")

@@ -18,10 +18,10 @@ import subprocess
 import tempfile
 from unittest import mock
 
-import numpy as np
-
 import tap
 from tap import DARKNET, ROOT, Skip, student_cfg, test, without_time
+
+import numpy as np
 
 CUDA = os.environ.get("CUDA") or "/usr/local/cuda"
 NVCC = os.path.join(CUDA, "bin", "nvcc")

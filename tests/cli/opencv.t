@@ -18,12 +18,12 @@ import tempfile
 import zlib
 from unittest import mock
 
-import numpy as np
-from PIL import Image
-
 import tap
 from tap import (DARKNET, ENVIRONMENT, ROOT, Skip, check_error, data_file, student_cfg, test,
                  without_time)
+
+import numpy as np
+from PIL import Image
 
 BUILD = os.path.join(tempfile.gettempdir(), f"deepkd.opencv.{os.getpid()}")
 OPENCV = os.path.join(BUILD, "darknet")
@@ -283,7 +283,7 @@ def main():
     found = [subprocess.run(["pkg-config", "--exists", name], check=False).returncode == 0
              for name in ("opencv4", "opencv") if shutil.which("pkg-config")]
     if not any(found):
-        print("1..0 # SKIP pkg-config finds no OpenCV; make deps installs libopencv-dev")
+        print("1..0 # SKIP missing: libopencv-dev or pkg-config")
         return
     try:
         tap.main()

@@ -6,9 +6,11 @@
 
 echo 1..8
 count=0
-ok() { # ok STATUS NAME: one TAP line
+ok() { # ok STATUS NAME: one TAP line; on failure, with what check printed, on stderr
     count=$((count + 1))
-    if [ "$1" = 0 ]; then echo "ok $count - $2"; else echo "not ok $count - $2"; fi
+    [ "$1" != 0 ] || { echo "ok $count - $2"; return; }
+    echo "not ok $count - $2"
+    { echo "patches.t: not ok $count - $2" && cat "$tmp/log"; } | sed 's/^/# /' >&2
 }
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
@@ -22,7 +24,6 @@ refuses() { # refuses PATCHES WORDS: PATCHES fails, and the last line has WORDS
 
 check "$ROOT/patches"
 ok $? "every patch in series applies, in order, without fuzz or offset"
-sed 's/^/# /' "$tmp/log"
 
 mkdir "$tmp/left-out" "$tmp/shifted" "$tmp/broken"
 cp -r "$ROOT/patches/." "$tmp/left-out"

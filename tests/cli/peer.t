@@ -16,11 +16,11 @@ import os
 import re
 import subprocess
 
-import numpy as np
-from PIL import Image
-
 import tap
 from tap import ENVIRONMENT, PYTHON, ROOT, check_ran, conv, head, student_cfg, test
+
+import numpy as np
+from PIL import Image
 
 PEER = os.path.join(ROOT, "tests", "bench", "peer_pytorch.py")
 PATHS = [os.path.join(ROOT, "build", "python-bench"), os.environ.get("PYTHONPATH")]

@@ -17,11 +17,11 @@ import subprocess
 import sys
 import time
 
-import numpy as np
-from PIL import Image
-
 import tap
 from tap import ENVIRONMENT, PYTHON, ROOT, check_ran, test
+
+import numpy as np
+from PIL import Image
 
 sys.path.insert(0, os.path.join(ROOT, "scripts"))
 # pylint: disable=wrong-import-position
@@ -42,7 +42,7 @@ def command(*args):
 def make(folder, *args, **env):
     """Runs the script in the folder."""
     if not os.path.isdir(FASHION):
-        raise tap.Skip(f"no {FASHION}")
+        raise tap.missing("dataset-fashion-mnist")
     return subprocess.run(command(*args), check=False, cwd=folder.path, capture_output=True,
                           text=True, env={**ENVIRONMENT, **env})
 

@@ -21,11 +21,11 @@ import subprocess
 import sys
 import time
 
-import numpy as np
-from PIL import Image
-
 import tap
 from tap import DARKNET, ENVIRONMENT, PYTHON, ROOT, check_ran, check_refused, test
+
+import numpy as np
+from PIL import Image
 
 sys.path[:0] = [os.path.join(ROOT, "scripts"), os.path.join(ROOT, "tests", "bench")]
 # pylint: disable=wrong-import-position

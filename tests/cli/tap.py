@@ -11,6 +11,7 @@ report: both fail the test whatever it looks at.
 """
 import csv
 import fcntl
+import importlib.util
 import json
 import os
 import re
@@ -20,8 +21,14 @@ import subprocess
 import sys
 import tempfile
 
-import numpy as np
-from PIL import Image
+# what no test here can do without; make test has said so, and how to install it
+for module, package in (("numpy", "python3-numpy"), ("PIL", "python3-pil")):
+    if not importlib.util.find_spec(module):
+        print(f"1..0 # SKIP missing: {package}")
+        sys.exit()
+
+import numpy as np  # noqa: E402
+from PIL import Image  # noqa: E402
 
 ROOT = os.environ.get("ROOT") or os.path.dirname(os.path.dirname(os.path.dirname(
     os.path.abspath(__file__))))
@@ -39,6 +46,11 @@ BATCH = 8
 
 class Skip(Exception):
     """The test can't run here; the text says why."""
+
+
+def missing(package):
+    """For a test that needs one of the packages of scripts/deps.sh, which is not installed."""
+    return Skip(f"missing: {package}")
 
 
 # cfg files
@@ -472,14 +484,26 @@ def check_error(result, words, notes=()):
         assert word in last, f"no {word!r}: {result.describe()}"
 
 
+def check_packages(done):
+    """Skips the test if the script's subprocess ended for want of a package."""
+    if done.returncode:
+        for words, package in (("No module named 'matplotlib'", "python3-matplotlib"),
+                               ("dataset-fashion-mnist", "dataset-fashion-mnist")):
+            if words in done.stderr:
+                raise missing(package)
+
+
 def check_ran(done):
     """A script's subprocess that went well; its stdout."""
+    check_packages(done)
     assert done.returncode == 0, f"exit {done.returncode}: {done.stdout}\n{done.stderr}"
     return done.stdout
 
 
 def check_refused(done, *words):
     """A script's subprocess that said one line on stderr with these words, and exited with 1."""
+    if "dataset-fashion-mnist" not in words:
+        check_packages(done)
     assert done.returncode == 1, f"exit {done.returncode}: {done.stderr}"
     assert done.stderr.count("\n") == 1, f"not one line: {done.stderr}"
     for word in words:
@@ -504,6 +528,14 @@ def test(function, name=None):
     return function
 
 
+def print_failure(number, name, error):
+    """The TAP line, and why on stderr, which prove shows, as it would not a line of stdout."""
+    print(f"not ok {number} - {name}", flush=True)
+    reason = f"{os.path.basename(sys.argv[0])}: not ok {number} - {name}\n" \
+             f"{type(error).__name__}: {error}"
+    print("# " + reason.replace("\n", "\n# "), file=sys.stderr, flush=True)
+
+
 def run(number, function, name, tmp, kind):
     """One test, in a folder of its own, and its TAP line; true unless it failed."""
     path = os.path.join(tmp, str(number))
@@ -512,8 +544,7 @@ def run(number, function, name, tmp, kind):
     except Skip as reason:
         print(f"ok {number} - {name} # SKIP {reason}", flush=True)
     except Exception as error:  # one broken test must not hide the others
-        print(f"not ok {number} - {name}")
-        print("# " + f"{type(error).__name__}: {error}".replace("\n", "\n# "), flush=True)
+        print_failure(number, name, error)
         return False
     else:
         print(f"ok {number} - {name}", flush=True)

@@ -17,13 +17,13 @@ import signal
 import struct
 import subprocess
 
-import numpy as np
-from PIL import Image
-
 import tap
 from tap import (BATCH, BODY, CATEGORIES, DARKNET, ENVIRONMENT, NAMES, PYTHON, REGION, ROOT, SCENES,
                  YOLO, YOLO_TEACHER, Skip, conv, detector_cfg, detector_data, head,
                  plain_detector_cfg, scene, teacher_detector_cfg, test, without_time)
+
+import numpy as np
+from PIL import Image
 
 BACKUP = ("student.cfg", "student.csv", "student.state", "student_best.weights",
           "student_final.weights", "student_last.weights")
@@ -494,7 +494,7 @@ def pycocotools(folder):
     done = subprocess.run([PYTHON, "-B", script, "val.json", "found.json"], cwd=folder.path,
                           env=ENVIRONMENT, capture_output=True, text=True, check=False)
     if "no pycocotools" in done.stderr:
-        raise Skip("pycocotools is not installed; make deps installs it")
+        raise tap.missing("pycocotools")
     assert done.returncode == 0, done.stderr
     theirs = dict(line.split()[:2] for line in done.stdout.splitlines()[:12])
     for name, value in (("AP50", ours[0]), ("AP", ours[1])):

@@ -9,11 +9,11 @@ To add a case: a line of the tables below.
 """
 import json
 
-import numpy as np
-
 import tap
 from tap import (BODY, LABELS, REGION, TEACHER_ANCHORS, YOLO, YOLO_TEACHER, case, conv, data_file,
                  detector_cfg, detector_data, head, student_cfg, teacher_cfg, teacher_detector_cfg)
+
+import numpy as np
 
 LABEL, VALID_LABEL = "labels/train/000000000001.txt", "labels/val/000000000101.txt"
 BOX = "0 .5 .5 .25 .25\n"

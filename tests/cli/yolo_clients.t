@@ -12,10 +12,10 @@ import os
 import re
 import subprocess
 
-import numpy as np
-
 import tap
-from tap import BODY, DARKNET, ENVIRONMENT, PATIENCE, PYTHON, ROOT, Folder, Skip, head
+from tap import BODY, DARKNET, ENVIRONMENT, PATIENCE, PYTHON, ROOT, Folder, head
+
+import numpy as np
 
 STOCK = "/usr/bin/darknet"
 COUNT = 50
@@ -69,8 +69,7 @@ def set_up(folder, name):
         script = os.path.join(ROOT, "scripts", "make_scenes.py")
         made = subprocess.run([PYTHON, "-B", script, folder.at("data/scenes"), "--train", "24",
                                "--val", str(COUNT)], capture_output=True, text=True, check=False)
-        if made.returncode:
-            raise Skip(made.stderr.strip())
+        tap.check_ran(made)
     stem = f"net{list(NETS).index(name)}"
     files = f"backup/{stem}.cfg", f"backup/{stem}_final.weights"
     if not os.path.exists(folder.at(files[0])):
@@ -133,7 +132,7 @@ def run(program, folder, *words, text=""):
 
 def need_stock():
     if not os.path.exists(STOCK):
-        raise Skip(f"no {STOCK}")
+        raise tap.missing("darknet")
 
 
 def stock_valid(folder, name):
@@ -239,7 +238,7 @@ def opencv(folder, name):
     try:
         import cv2  # pylint: disable=import-outside-toplevel
     except ImportError:
-        raise Skip("no python3-opencv") from None
+        raise tap.missing("python3-opencv") from None
     folder, files = set_up(folder, name)
     net = cv2.dnn.readNetFromDarknet(*map(folder.at, files))
     side = int(re.search(r"^width=(\d+)", NETS[name][0], re.M)[1])

@@ -671,7 +671,7 @@ static bool passes(const char *program, int number)
     int status = pclose(child);
     bool good = message ? status && has_one(text, message) : !status;
     for (char *rest = text, *line; !good && (line = strsep(&rest, "\n"));)
-        printf("# %s\n", line);
+        fprintf(stderr, "# %s\n", line);
     return good;
 }
 

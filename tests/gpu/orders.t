@@ -15,7 +15,7 @@ verdict() { # TEXT COMMAND...: the command succeeds
     shift
     if "$@" >"$folder/why" 2>&1; then echo "ok $number - $text"; else
         echo "not ok $number - $text"
-        sed 's/^/# /' "$folder/why"
+        { echo "orders.t: not ok $number - $text" && cat "$folder/why"; } | sed 's/^/# /' >&2
         failed=1
     fi
 }
