@@ -1,8 +1,8 @@
 /* Registers the sections and the commands with Darknet. */
 #include "deepkd.h"
 
-#include "distil/deepkd_loss.h"
 #include "cli/distill.h"
+#include "distil/deepkd_loss.h"
 #include "plugin.h"
 #include "cli/tools.h"
 

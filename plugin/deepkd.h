@@ -34,27 +34,32 @@
  * A .c stands for its header too, and for the *_gpu and *_kernels beside it.
  *
  *   plugin/   what all others may use; of the other folders it includes nothing
- *     deepkd.h             this page, and what support.c has: errors, memory
- *     support.c            errors, memory
+ *     deepkd.h             this page
+ *     support.c            errors, memory, seeds, hashes
  *     options.c            a cfg section's options: table, types, ranges, errors
  *     plugin.mk            how Darknet's Makefile compiles and links all of it
  *   math/     what plain arrays are enough for; includes no header of Darknet's
  *     kd_math.c            losses, gradients, top-k mask, its schedule
  *     kd_formulas.h        what kd_math.c shares with its twin kd_math_kernels.cu
  *     methods.c            the table of methods: name, options, default deltas, loss
+ *     broken.c             what was not finite, as bits with names
  *     average_precision.c  mAP as COCO defines it
  *   net/      one Darknet network seen from outside; nothing of teachers and students
  *     parameters.c         its weights as a list of arrays: count, hash, check
  *     device.c             its arrays, on the CPU or on the GPU
  *     outputs.c            output layers, where a prediction's logits stand, Darknet's assignment
+ *     pass_through.c       a layer that is nothing to Darknet: our sections
  *     memory_plan.c        which layers can share memory in inference
  *     strict.c             Darknet's own sections, without its leniency
  *   cpu/      how the CPU's cores compute a network's layers
  *     convolution.c        a convolution and its gradients: plain arrays
  *     onednn.c             the same by oneDNN
+ *     convolution_code.h   what those two agree on
+ *     scratch.c            memory of each thread's own
  *     filters.c            batch norm, activations, sums, pooling: plain arrays
  *     cores.c              a network on all of the cores
- *   data/     from files to a batch in memory; knows no network
+ *   data/     from files to a batch in memory
+ *     batch.h              a batch of images, with all that is known of them
  *     lists.c              lists of images
  *     labels.c             Darknet's label files
  *     annotations.c        COCO's JSON of truth boxes
@@ -62,6 +67,7 @@
  *   distil/   one training step: how the student learns from the teacher
  *     teacher.c            the [teacher] section
  *     rows.c               the student's and the teacher's predictions, row by row
+ *     loss_options.c       the options of [deepkd_loss]
  *     student.c            the student's state, which the files below share
  *     deepkd_loss.c        the [deepkd_loss] section
  *     groups.c             momentum groups: backward and update by component
@@ -74,11 +80,16 @@
  *     chart.cpp            the CSV drawn as it grows (OPENCV=1)
  *     log.c                training lines, progress bar, CSV
  *     announce.c           what is said before a run begins
+ *     files.c              the files that a run writes
+ *     stop.c               signals that end a run
  *     train.c              the loop
  *   cli/      the commands: from words to a run
+ *     command.c            a command's words: what its parser and its --help read
  *     arguments.c          command line and .data file of `distill`
  *     map.c                ./darknet deepkd map
- *     tools.c              ./darknet deepkd wrap | export | map
+ *     version.c            ./darknet deepkd version
+ *     version_opencv.cpp   the part of it that is C++
+ *     tools.c              ./darknet deepkd wrap | export | map | version
  *     distill.c            ./darknet distill
  *   deepkd.c  registers all of it with Darknet
  *

@@ -75,5 +75,5 @@ everywhere, as in `cfg/resnet8x4.cfg`. A `[dropout]` behind a logistic or tanh l
 3. Name it in `patches/series`, behind those of its folder if it can be; one that only mends
    another of ours is folded into that one.
 4. `scripts/check-patches.sh && scripts/patch-index.sh >docs/patches.md`; `tests/cli/patches.t`
-   checks both, and that each patch which a comment names as `patches/FOLDER/NUMBER` is there.
+   checks both, and that each patch which a comment names by folder and number is there.
 END

@@ -1,8 +1,8 @@
 /* See arguments.h. */
 #include "cli/arguments.h"
 #include "cli/command.h"
-#include "support.h"
 #include "options.h"
+#include "support.h"
 
 #include <ctype.h>
 #include <errno.h>

@@ -2,8 +2,8 @@
 #ifndef KD_ARGUMENTS_H
 #define KD_ARGUMENTS_H
 
-#include "net/outputs.h"
 #include "distil/replicas.h"
+#include "net/outputs.h"
 
 #include <stdint.h>
 

@@ -1,11 +1,11 @@
 /* See map.h. */
 #include "cli/map.h"
 #include "cli/arguments.h"
-#include "support.h"
-#include "run/detect.h"
-#include "run/evaluate.h"
 #include "net/parameters.h"
 #include "net/strict.h"
+#include "run/detect.h"
+#include "run/evaluate.h"
+#include "support.h"
 
 #include "plugin.h"
 

@@ -10,11 +10,11 @@
  * To add a verb: a row of `verbs`.
  */
 #include "cli/tools.h"
-#include "support.h"
 #include "cli/command.h"
 #include "cli/map.h"
 #include "cli/version.h"
 #include "run/plain_cfg.h"
+#include "support.h"
 
 #include "utils.h"
 

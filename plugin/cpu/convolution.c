@@ -1,7 +1,8 @@
 /* See convolution.h. */
 #include "cpu/convolution.h"
-#include "support.h"
 #include "cpu/onednn.h"
+#include "cpu/scratch.h"
+#include "support.h"
 
 #include "col2im.h"
 #include "gemm.h"
@@ -9,22 +10,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-
-typedef struct {
-    float *data;
-    size_t n;
-} scratch;
-
-float *thread_scratch(scratch_slot slot, size_t n)
-{
-    static _Thread_local scratch slots[SCRATCH_SLOTS];
-    scratch *s = slots + slot;
-    if (s->n >= n) return s->data;
-    free(s->data);
-    s->n = n;
-    s->data = kd_vectors(n);
-    return s->data;
-}
 
 /* The GEMMs' sizes: filters, then numbers of a filter, then pixels of an output. */
 typedef struct {

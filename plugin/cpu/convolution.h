@@ -6,22 +6,7 @@
 #ifndef KD_CONVOLUTION_H
 #define KD_CONVOLUTION_H
 
-#include <stddef.h>
-
-/* n images of c x h x w become n of filters x out_h x out_w; weights [filters][c][size][size]
- */
-typedef struct {
-    int n, c, h, w, filters, size, stride, pad, out_h, out_w;
-    int is_constant; /* 1: for convolve alone, with weights that are set once */
-    int is_alone;    /* 1: one thread calls at a time, so oneDNN may use all cores itself */
-} convolution_shape;
-
-typedef struct {
-    convolution_shape shape;
-    const float *weights;                /* of the last set_weights */
-    const struct convolution_code *code; /* who computes it */
-    void *own;                           /* what that keeps */
-} convolution;
+#include "cpu/convolution_code.h"
 
 /* onednn: 0 for GEMM in any case. Free with free_convolution. */
 convolution *make_convolution(convolution_shape shape, int onednn);
@@ -51,16 +36,5 @@ void convolve_back(const convolution *c, const float *in, int groups, float *con
 
 /* gradient[filters][c][size][size] += sum, which convolve_back has set. */
 void add_gradient(const convolution *c, const float *sum, float *gradient);
-
-/* Memory of the calling thread's own for n numbers, until its next call with this slot. */
-typedef enum {
-    SCRATCH_IN,
-    SCRATCH_OUT,
-    SCRATCH_RESULT,
-    SCRATCH_WORK,
-    SCRATCH_OUTPUTS,
-    SCRATCH_SLOTS
-} scratch_slot;
-float *thread_scratch(scratch_slot slot, size_t n);
 
 #endif

@@ -1,9 +1,10 @@
 /* See cores.h. */
 #include "cpu/cores.h"
 #include "cpu/convolution.h"
-#include "support.h"
 #include "cpu/filters.h"
+#include "cpu/scratch.h"
 #include "net/memory_plan.h"
+#include "support.h"
 
 #include "network.h"
 

@@ -1,5 +1,6 @@
 /* See onednn.h. oneDNN's C interface, version 2. */
 #include "cpu/onednn.h"
+#include "cpu/scratch.h"
 #include "support.h"
 
 #include <stdlib.h>

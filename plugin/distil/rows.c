@@ -1,7 +1,7 @@
 /* See rows.h. */
 #include "distil/rows.h"
-#include "support.h"
 #include "net/device.h"
+#include "support.h"
 
 #include "box.h"
 

@@ -1,12 +1,12 @@
 /* See teacher_layer.h. */
 #include "distil/teacher.h"
 #include "cpu/cores.h"
-#include "support.h"
+#include "distil/teacher_gpu.h"
 #include "net/device.h"
-#include "options.h"
 #include "net/parameters.h"
 #include "net/pass_through.h"
-#include "distil/teacher_gpu.h"
+#include "options.h"
+#include "support.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,12 +1,12 @@
 /* See teacher_gpu.h. */
 #include "distil/teacher_gpu.h"
-#include "support.h"
 #include "net/device.h"
+#include "support.h"
 
 #ifdef GPU
 
-#include "net/memory_plan.h"
 #include "distil/teacher_kernels.h"
+#include "net/memory_plan.h"
 
 #include "cuda.h"
 

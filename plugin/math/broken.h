@@ -19,7 +19,7 @@ enum {
 
 /*
  * The first of the bits in words, "student's logits", into text[size], cut where it is full;
- * several gradients, which were summed, are named together: "gradient of tog ncg". bits is not 0.
+ * gradients are named together: "gradient of tog ncg". bits is not 0.
  */
 void name_broken(unsigned bits, char *text, size_t size);
 

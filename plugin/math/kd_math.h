@@ -44,8 +44,8 @@ typedef struct {
 } kd_prepared_row;
 
 /*
- * The losses of one row, and their gradients dL/dx T = dL/dz (of the standardized z, if asked)
- * in tcg, ncg [classes], which are 0 before.
+ * The losses of one row, and their gradients in tcg, ncg [classes], which are 0 before: dL/du,
+ * where u = T x are the student's logits, standardized if asked.
  */
 typedef kd_losses kd_row_loss(const kd_loss_config *config, const kd_prepared_row *row,
                               double *tcg, double *ncg);
@@ -87,7 +87,7 @@ typedef struct kd_method {
     kd_batch_loss *batch;             /* or NULL; on the CPU alone */
 } kd_method;
 
-/* All methods, up to one without a name; find_method returns NULL for a name not among them. */
+/* methods.c: all of them, up to one without a name; find_method returns NULL for a name not among them. */
 extern const kd_method kd_methods[];
 const kd_method *find_method(const char *name);
 

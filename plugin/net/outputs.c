@@ -1,7 +1,7 @@
 /* See outputs.h. */
 #include "net/outputs.h"
-#include "support.h"
 #include "net/device.h"
+#include "support.h"
 
 #include "region_layer.h"
 #include "yolo_layer.h"

@@ -1,7 +1,7 @@
 /* See strict.h. */
 #include "net/strict.h"
-#include "support.h"
 #include "options.h"
+#include "support.h"
 
 #include "activations.h"
 #include "cost_layer.h"

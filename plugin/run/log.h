@@ -6,8 +6,8 @@
 #ifndef KD_LOG_H
 #define KD_LOG_H
 
-#include "run/chart.h"
 #include "distil/student.h"
+#include "run/chart.h"
 #include "run/evaluate.h"
 
 #include <stdint.h>

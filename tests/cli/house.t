@@ -2,9 +2,9 @@
 """The house in order, in TAP: rooms with addresses, and a guide that does not send you astray.
 
 Proves: in plugin/ includes go downwards only, by the path from there, and math/ sees no header of
-Darknet's; no files include each other in a circle; no function is above 40 lines; plugin/deepkd.h
-lists what is there; README is short, every link of the docs leads somewhere, each page can be
-reached from README and opens with what it answers. After each check stands what it notices, in a
+Darknet's; what only a GPU needs has files of its own; no files include each other in a circle; no
+function is above 40 lines; plugin/deepkd.h lists what is there; README is short, every link of the
+docs leads somewhere, each page can be reached from README and opens with what it answers. After each check stands what it notices, in a
 small house that is broken on purpose. Nothing is compiled or run here.
 
 To add a check: a function from a root folder to a list of complaints, one @test that it finds
@@ -50,6 +50,22 @@ def includes(root, name):
     lines = enumerate(read(root, "plugin", name).split("\n"), 1)
     found = [(number, re.match(r'\s*#\s*include\s*[<"]([^>"]+)', line)) for number, line in lines]
     return [(number, match.group(1)) for number, match in found if match]
+
+
+# What only a GPU needs
+
+def gpu_lines(root):
+    """#ifdef GPU outside of net/device and the *_gpu files."""
+    complaints = []
+    for name in sources(root):
+        stem_of = os.path.splitext(name)[0]
+        if stem_of == "net/device" or stem_of.endswith("_gpu"):
+            continue
+        for number, line in enumerate(read(root, "plugin", name).split("\n"), 1):
+            if re.match(r"\s*#\s*if.*\bGPU\b", line):
+                complaints.append(f"plugin/{name}:{number}: #if GPU, expected it in a *_gpu file or "
+                                  "in net/device")
+    return complaints
 
 
 # Includes
@@ -335,6 +351,20 @@ def notices_includes(house):
                 "b.c:2: math/gone.h: found no such file", "c.h:2: run/d.h: goes up",
                 "c.h:3: run/d.h: goes up", "d.h:2: ../math/a.h: without its folder",
                 "attic/e.c: in no folder")
+
+
+@test
+def gpu_has_its_files(_house):
+    """what only a GPU needs stands in *_gpu files and in net/device"""
+    check_none(gpu_lines(ROOT))
+
+
+@test
+def notices_gpu_lines(house):
+    """noticed: #ifdef GPU elsewhere"""
+    house.write(plugin__net__device_c="#ifdef GPU\n#endif\n", plugin__run__a_gpu_c="#ifdef GPU\n",
+                plugin__run__b_c="int b;\n# ifndef GPU\n", plugin__run__c_c="#if defined(GPU)\n")
+    check_finds(gpu_lines(house.path), "run/b.c:2", "run/c.c:1")
 
 
 @test

@@ -18,12 +18,12 @@
 #include "cuda.h"
 #include "image.h"
 
-#include "support.h"
-#include "net/device.h"
 #include "distil/groups_kernels.h"
+#include "distil/teacher_kernels.h"
 #include "math/kd_formulas.h"
 #include "math/kd_math_kernels.h"
-#include "distil/teacher_kernels.h"
+#include "net/device.h"
+#include "support.h"
 
 #include <limits.h>
 

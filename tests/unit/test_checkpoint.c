@@ -14,9 +14,9 @@
  */
 #include "nets.h"
 
+#include "data/loader.h"
 #include "run/checkpoint.h"
 #include "run/evaluate.h"
-#include "data/loader.h"
 
 #include <float.h>
 #include <sys/stat.h>

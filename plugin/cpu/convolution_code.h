@@ -1,0 +1,33 @@
+/* What convolution.c, which callers know, and those who compute (onednn.c) agree on. */
+#ifndef KD_CONVOLUTION_CODE_H
+#define KD_CONVOLUTION_CODE_H
+
+#include <stddef.h>
+
+/* n images of c x h x w become n of filters x out_h x out_w; weights [filters][c][size][size]
+ */
+typedef struct {
+    int n, c, h, w, filters, size, stride, pad, out_h, out_w;
+    int is_constant; /* 1: for convolve alone, with weights that are set once */
+    int is_alone;    /* 1: one thread calls at a time, so oneDNN may use all cores itself */
+} convolution_shape;
+
+typedef struct {
+    convolution_shape shape;
+    const float *weights;                /* of the last set_weights */
+    const struct convolution_code *code; /* who computes it */
+    void *own;                           /* what that keeps */
+} convolution;
+
+/* One way to compute convolutions */
+typedef struct convolution_code {
+    void (*set_weights)(convolution *c, int backward); /* c->weights are set */
+    void (*convolve)(const convolution *c, const float *in, float *out);
+    size_t (*gradient_size)(const convolution *c);
+    void (*convolve_back)(const convolution *c, const float *in, int groups,
+                          float *const *deltas, float *const *sums, float *const *in_deltas);
+    void (*add_gradient)(const convolution *c, const float *sum, float *gradient);
+    void (*release)(convolution *c);
+} convolution_code;
+
+#endif

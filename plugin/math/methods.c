@@ -1,0 +1,121 @@
+/*
+ * The methods of kd_math.h: the loss of each, and the table of them all. Every formula is for one
+ * row; t is the target class. To add one: docs/add-a-method.md.
+ */
+#include "math/kd_formulas.h"
+#include "math/kd_math.h"
+
+#include <math.h>
+#include <string.h>
+
+/* over the x[j] that are marked; at least one must be */
+static log_sum log_sum_exp(int n, const double *x, const double *mask)
+{
+    double largest = 0, sum = 0;
+    int found = 0;
+    for (int j = 0; j < n; ++j) {
+        if (mask[j] && (!found || x[j] > largest)) largest = x[j];
+        if (mask[j]) found = 1;
+    }
+    for (int j = 0; j < n; ++j)
+        if (mask[j]) sum += exp(x[j] - largest);
+    return (log_sum){largest, log(sum)};
+}
+
+/* TCG: the target class against the rest (DKD's TCKD); dL/dz as gradient, L returned */
+static double softmax_tcg(const kd_loss_config *config, const kd_prepared_row *r,
+                          double *gradient)
+{
+    int n = r->classes, t = r->target;
+    log_sum rest_p = log_sum_exp(n, r->x, r->others), rest_q = log_sum_exp(n, r->y, r->others);
+    double ahead_p = minus(r->x[t], rest_p), ahead_q = minus(r->y[t], rest_q);
+    double log_p = log_sigmoid(ahead_p), log_1p = log_sigmoid(-ahead_p);
+    double log_q = log_sigmoid(ahead_q), log_1q = log_sigmoid(-ahead_q);
+    double weight = config->alpha * config->temperature;
+    double g = weight * difference(log_p, log_1p, log_q, log_1q);
+    for (int j = 0; j < n; ++j)
+        gradient[j] = r->others[j] ? -g * exp(minus(r->x[j], rest_p)) : g;
+    return weight * config->temperature * binary_kl(log_q, log_1q, log_p, log_1p);
+}
+
+/* NCG: the kept other classes among themselves (DKD's NCKD), times w as kd_math.h says */
+static double softmax_ncg(const kd_loss_config *config, const kd_prepared_row *r, double weight,
+                          double *gradient)
+{
+    double loss = 0;
+    weight *= config->temperature;
+    log_sum sum_p = log_sum_exp(r->classes, r->x, r->kept);
+    log_sum sum_q = log_sum_exp(r->classes, r->y, r->kept);
+    for (int j = 0; j < r->classes; ++j) {
+        if (!r->kept[j]) continue;
+        double log_p = minus(r->x[j], sum_p), log_q = minus(r->y[j], sum_q);
+        loss += exp(log_q) * (log_q - log_p);
+        gradient[j] = weight * (exp(log_p) - exp(log_q));
+    }
+    return weight * config->temperature * loss;
+}
+
+/* TCG, and NCG times `weight` */
+static kd_losses decoupled(const kd_loss_config *config, const kd_prepared_row *r,
+                           double weight, double *tcg, double *ncg)
+{
+    kd_losses loss = {0, 0};
+    double T = config->temperature;
+    int t = r->target;
+    if (config->activation == KD_SOFTMAX) {
+        loss.tcg = softmax_tcg(config, r, tcg);
+        if (r->keep > 0) loss.ncg = softmax_ncg(config, r, weight, ncg);
+        return loss;
+    }
+    loss.tcg = yes_or_no(config->alpha, T, r->x[t], r->y[t], &tcg[t]);
+    for (int j = 0; j < r->classes; ++j)
+        if (r->kept[j]) loss.ncg += yes_or_no(weight, T, r->x[j], r->y[j], &ncg[j]);
+    return loss;
+}
+
+/* KD, Hinton et al. 2015: NCG weighs what the teacher leaves to the other classes. */
+static kd_losses kd_loss(const kd_loss_config *config, const kd_prepared_row *r, double *tcg,
+                         double *ncg)
+{
+    double weight = 1;
+    if (config->activation == KD_SOFTMAX && r->keep > 0)
+        weight = exp(log_sigmoid(
+            -minus(r->y[r->target], log_sum_exp(r->classes, r->y, r->others))));
+    return decoupled(config, r, weight, tcg, ncg);
+}
+
+/* DKD, CVPR 2022: NCG weighs beta. */
+static kd_losses dkd_loss(const kd_loss_config *config, const kd_prepared_row *r, double *tcg,
+                          double *ncg)
+{
+    return decoupled(config, r, config->parameter[DKD_BETA], tcg, ncg);
+}
+
+/* Momenta: DeepKD's configurations for CIFAR-100. */
+const kd_method kd_methods[] = {
+    {
+        .name = "kd",
+        .delta = {.075, -.075, .075},
+        .row = kd_loss,
+        .kernel = KERNEL_KD,
+        .views = 1,
+        .pair = {{0, 0, 1}},
+    },
+    {
+        .name = "dkd",
+        .parameter = {[DKD_BETA] = {"beta", 8, 0, 1e6, KD_NCG}},
+        .delta = {.075, -.075, .05},
+        .row = dkd_loss,
+        .kernel = KERNEL_DKD,
+        .views = 1,
+        .pair = {{0, 0, 1}},
+    },
+    {0},
+};
+
+const kd_method *find_method(const char *name)
+{
+    for (const kd_method *m = kd_methods; m->name; ++m)
+        if (!strcmp(m->name, name)) return m;
+    return 0;
+}
