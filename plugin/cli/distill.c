@@ -5,6 +5,7 @@
 #include "cli/distill.h"
 #include "cli/arguments.h"
 #include "distil/deepkd_loss.h"
+#include "distil/gsnr.h"
 #include "net/device.h"
 #include "net/parameters.h"
 #include "net/strict.h"
@@ -112,6 +113,7 @@ static void load_networks(distill_run *run)
     if (run->is_detector && last_layer(t->net).map)
         check_classes(t->net, &t->outputs, t->cfg, a->data, run->data.classes);
     run->replicas = make_replicas(run->kd, a->gpus, a->n_gpus ? a->n_gpus : 1, make_copy, run);
+    attach_gsnr(run->kd, run->replicas.n, a->cfg);
 }
 
 /* Both lists of images, with the classes or boxes that the student learns */
@@ -201,6 +203,7 @@ static training plan_training(distill_run *run, run_files files, run_state *stat
 static void release_run(distill_run *run)
 {
     free_replicas(&run->replicas);
+    release_gsnr(run->kd);
     release_groups(run->kd);
     free_annotations(run->annotations);
     free_network(run->net);

@@ -63,25 +63,28 @@ static void select_group(network *net, const momentum_group *group)
         if (is_trained(net, i)) set_updates(net->layers + i, group->buffers[i], group->host[i]);
 }
 
-double group_momentum(const deepkd *kd, const momentum_group *group)
+kd_component component_of(const momentum_group *group)
 {
-    int c = 0;
+    kd_component c = 0;
     while (!group->has[c]) ++c;
-    return component_momentum(kd, c);
+    return c;
 }
 
 /* Here alone it is decided which components share their momenta. */
-static int belong_together(const deepkd *kd, const momentum_group *group, kd_component c)
+static int belong_together(const deepkd *kd, kd_component a, kd_component b)
 {
-    return !kd->keeps_apart &&
-           fabs(group_momentum(kd, group) - component_momentum(kd, c)) <= SAME;
+    return kd->options.momentum_rule == RULE_FIXED &&
+           fabs(component_momentum(kd, a) - component_momentum(kd, b)) <= SAME;
 }
 
 /* A component joins a group, or opens one. */
-static void add_component(deepkd *kd, momentum_groups *groups, kd_component c)
+static void add_component(const deepkd *kd, momentum_groups *groups, kd_component c,
+                          int keeps_apart)
 {
     int g = 0;
-    while (g < groups->n && !belong_together(kd, groups->group + g, c)) ++g;
+    while (g < groups->n &&
+           (keeps_apart || !belong_together(kd, component_of(groups->group + g), c)))
+        ++g;
     if (g == groups->n) ++groups->n;
     groups->group[g].has[c] = 1;
     if (c == (kd_component)kd->options.decay_component) groups->group[g].decays = 1;
@@ -118,8 +121,6 @@ static void allocate_buffers(network *net, momentum_groups *groups)
         group->buffers = lay_out(net, groups->momenta + g * groups->size, &groups->size);
         group->host = lay_out(net, groups->host + g * groups->size, &groups->size);
     }
-    free_own_buffers(net);
-    select_group(net, groups->group);
 }
 
 /* [dropout] shares its neighbour's delta. */
@@ -128,8 +129,7 @@ static int has_own_delta(layer l)
     return l.delta && l.type != DROPOUT;
 }
 
-/* Groups that go back at once have deltas of their own; the first has the layers'. */
-static void allocate_deltas(network *net, momentum_groups *groups)
+void allocate_group_deltas(network *net, momentum_groups *groups)
 {
     size_t size = 0;
     for (int i = 0; i < net->n; ++i) {
@@ -165,7 +165,7 @@ static network view_group(const network *net, const momentum_group *group)
 void resize_groups(deepkd *kd)
 {
     momentum_groups *groups = kd->groups;
-    if (has_cores(kd->net)) allocate_deltas(kd->net, groups);
+    if (has_cores(kd->net)) allocate_group_deltas(kd->net, groups);
     for (int i = 0; i < kd->net->n; ++i) {
         layer l = kd->net->layers[i];
         if (!l.cost) continue;
@@ -174,8 +174,7 @@ void resize_groups(deepkd *kd)
     }
 }
 
-/* Darknet's delta of the task, which the first backward pass would use up. */
-static void save_task_deltas(deepkd *kd)
+void save_task_deltas(deepkd *kd)
 {
     for (int i = 0; i < kd->net->n; ++i) {
         layer l = kd->net->layers[i];
@@ -195,23 +194,29 @@ static void clear_deltas(network *net)
     }
 }
 
-/* Puts the sum of the group's deltas where backward starts, in a network cleared of others. */
-static void seed_deltas(const deepkd *kd, network *net, const momentum_group *group)
+/*
+ * Puts the sum of the group's deltas of `n` images from `first` on where backward starts, in a
+ * network cleared of others.
+ */
+static void seed_deltas(const deepkd *kd, network *net, const momentum_group *group, int first,
+                        int n)
 {
     for (int i = 0; group->has[KD_TOG] && i < net->n; ++i) {
-        layer l = net->layers[i];
+        size_t size = net->layers[i].outputs;
         float *saved = kd->groups->task_delta[i];
-        size_t n = (size_t)l.outputs * l.batch;
-        if (saved) device_add(net, n, kd->options.task_weight, saved, layer_delta(net, i));
+        if (saved)
+            device_add(net, n * size, kd->options.task_weight, saved + first * size,
+                       layer_delta(net, i) + first * size);
     }
     for (int o = 0; o < kd->outputs.n; ++o) {
         int i = kd->outputs.layer[o];
         layer l = net->layers[i];
+        size_t size = l.inputs;
         /* a [region]'s backward would take its delta through the logistic of its objectness */
-        float *delta = layer_delta(net, l.type == REGION ? i - 1 : i);
-        size_t n = (size_t)l.batch * l.inputs;
+        float *delta = layer_delta(net, l.type == REGION ? i - 1 : i) + first * size;
         for (int c = 0; c < KD_COMPONENTS; ++c)
-            if (group->has[c] && kd->delta[c]) device_add(net, n, 1, kd->delta[c][o], delta);
+            if (group->has[c] && kd->delta[c])
+                device_add(net, n * size, 1, kd->delta[c][o] + first * size, delta);
     }
 }
 
@@ -223,15 +228,15 @@ static int group_is_active(const deepkd *kd, const momentum_group *group)
 }
 
 /* One pass through the network for all groups */
-static void backward_at_once(deepkd *kd)
+static void backward_at_once(deepkd *kd, momentum_groups *groups, int first, int images)
 {
     network views[KD_COMPONENTS];
     int n = 0;
-    for (int g = 0; g < kd->groups->n; ++g) {
-        if (!group_is_active(kd, kd->groups->group + g)) continue;
-        views[n] = view_group(kd->net, kd->groups->group + g);
+    for (int g = 0; g < groups->n; ++g) {
+        if (!group_is_active(kd, groups->group + g)) continue;
+        views[n] = view_group(kd->net, groups->group + g);
         clear_deltas(views + n);
-        seed_deltas(kd, views + n, kd->groups->group + g);
+        seed_deltas(kd, views + n, groups->group + g, first, images);
         ++n;
     }
     if (n) backward_on_cores(views, n);
@@ -239,27 +244,31 @@ static void backward_at_once(deepkd *kd)
 }
 
 /* A pass for each */
-static void backward_one_by_one(deepkd *kd)
+static void backward_one_by_one(deepkd *kd, momentum_groups *groups, int first, int images)
 {
     network *net = kd->net;
-    for (int g = 0; g < kd->groups->n; ++g) {
-        if (!group_is_active(kd, kd->groups->group + g)) continue;
+    for (int g = 0; g < groups->n; ++g) {
+        if (!group_is_active(kd, groups->group + g)) continue;
         clear_deltas(net);
-        seed_deltas(kd, net, kd->groups->group + g);
-        select_group(net, kd->groups->group + g);
+        seed_deltas(kd, net, groups->group + g, first, images);
+        select_group(net, groups->group + g);
         backward_network(net);
     }
     select_group(net, kd->groups->group);
 }
 
-/* net->backward: the student's gradient of each group, added to the group's buffers. */
-static void backward_groups(network *net)
+void backward_images(deepkd *kd, momentum_groups *groups, int first, int n)
+{
+    if (has_cores(kd->net)) backward_at_once(kd, groups, first, n);
+    else backward_one_by_one(kd, groups, first, n);
+}
+
+void backward_groups(network *net)
 {
     deepkd *kd = find_deepkd(net);
     if (kd->broken) return;
     save_task_deltas(kd);
-    if (has_cores(net)) backward_at_once(kd);
-    else backward_one_by_one(kd);
+    backward_images(kd, kd->groups, 0, net->batch);
 }
 
 static void update_group(const deepkd *kd, const momentum_group *group, update_args a,
@@ -267,7 +276,7 @@ static void update_group(const deepkd *kd, const momentum_group *group, update_a
 {
     network *net = kd->net;
     select_group(net, group);
-    a.momentum = group_momentum(kd, group);
+    a.momentum = momentum_at(kd, component_of(group), training_batch(net) + 1);
     a.decay = group->decays ? net->decay : 0;
     for (int i = 0; i < net->n; ++i) {
         layer l = net->layers[i];
@@ -296,18 +305,39 @@ void update_groups(network *net)
     select_group(net, groups->group);
 }
 
+momentum_groups *make_groups(deepkd *kd, int keeps_apart)
+{
+    momentum_groups *groups = kd_calloc(1, sizeof(*groups));
+    for (int c = 0; c < KD_COMPONENTS; ++c) add_component(kd, groups, c, keeps_apart);
+    allocate_buffers(kd->net, groups);
+    return groups;
+}
+
+void free_groups(const network *net, momentum_groups *groups)
+{
+    for (int g = 0; g < groups->n; ++g) {
+        free(groups->group[g].deltas);
+        free(groups->group[g].buffers);
+        free(groups->group[g].host);
+    }
+    if (on_gpu(net)) free(groups->host);
+    device_free(net, groups->momenta);
+    free(groups);
+}
+
 void attach_groups(deepkd *kd, const char *cfg)
 {
-    check_layers(kd->net, cfg);
-    kd->groups = kd_calloc(1, sizeof(*kd->groups));
-    for (int c = 0; c < KD_COMPONENTS; ++c) add_component(kd, kd->groups, c);
-    allocate_buffers(kd->net, kd->groups);
-    kd->groups->task_delta = kd_calloc(kd->net->n, sizeof(float *));
-    if (!on_gpu(kd->net)) attach_cores(kd->net, 0);
+    network *net = kd->net;
+    check_layers(net, cfg);
+    kd->groups = make_groups(kd, kd->keeps_apart);
+    free_own_buffers(net);
+    select_group(net, kd->groups->group);
+    kd->groups->task_delta = kd_calloc(net->n, sizeof(float *));
+    if (!on_gpu(net)) attach_cores(net, 0);
     resize_groups(kd);
-    if (on_gpu(kd->net)) attach_groups_gpu(kd);
-    kd->net->backward = backward_groups;
-    kd->net->update = update_groups;
+    if (on_gpu(net)) attach_groups_gpu(kd);
+    net->backward = backward_groups;
+    net->update = update_groups;
 }
 
 void release_groups(deepkd *kd)
@@ -322,15 +352,8 @@ void release_groups(deepkd *kd)
             set_updates(net->layers + i, (layer_buffers){0}, (layer_buffers){0});
         device_free(net, groups->task_delta[i]);
     }
-    for (int g = 0; g < groups->n; ++g) {
-        free(groups->group[g].deltas);
-        free(groups->group[g].buffers);
-        free(groups->group[g].host);
-    }
-    if (on_gpu(net)) free(groups->host);
-    device_free(net, groups->momenta);
     free(groups->task_delta);
-    free(groups);
+    free_groups(net, groups);
     kd->groups = 0;
 }
 
@@ -401,12 +424,16 @@ void describe_groups(const deepkd *kd, char *text, size_t size)
     text[0] = 0;
     for (int g = 0; g < kd->groups->n; ++g) {
         const momentum_group *group = kd->groups->group + g;
+        double momentum = component_momentum(kd, component_of(group));
+        long end = kd_warm_end(momentum, kd->options.momentum_warmup);
         const char *between = g ? ", " : "";
         for (int c = 0; c < KD_COMPONENTS; ++c) {
             if (!group->has[c]) continue;
             append(text, size, "%s%s", between, kd_component_name[c]);
             between = "+";
         }
-        append(text, size, " %g%s", group_momentum(kd, group), group->decays ? " (weight decay)" : "");
+        append(text, size, " %g", momentum);
+        if (end > 1) append(text, size, " from batch %ld", end);
+        if (group->decays) append(text, size, " (weight decay)");
     }
 }

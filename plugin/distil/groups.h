@@ -60,8 +60,30 @@ kd_arrays group_arrays(const deepkd *kd);
 void pull_groups(deepkd *kd);
 void push_groups(deepkd *kd);
 
-/* The group's momentum in the batch that is being trained: that of its components. */
-double group_momentum(const deepkd *kd, const momentum_group *group);
+/* One of the group's components: all have its momentum. */
+kd_component component_of(const momentum_group *group);
+
+/* Groups of a student: those that learn (kd->groups), or others, whose buffers start at 0. */
+momentum_groups *make_groups(deepkd *kd, int keeps_apart);
+void free_groups(const network *net, momentum_groups *groups);
+
+/*
+ * On the CPU, for the present size: groups that go back at once have deltas of their own; the
+ * first has the layers'.
+ */
+void allocate_group_deltas(network *net, momentum_groups *groups);
+
+/* Keeps the task's deltas of this forward pass, which the first backward pass uses up. */
+void save_task_deltas(deepkd *kd);
+
+/*
+ * After save_task_deltas, as often as one likes: adds to each group's buffers the gradient of its
+ * components' losses of `n` images from `first` on.
+ */
+void backward_images(deepkd *kd, momentum_groups *groups, int first, int n);
+
+/* net->backward: both of all images, for kd->groups. */
+void backward_groups(network *net);
 
 /* The bits of the group's gradients, for kd->broken. */
 unsigned gradient_bits(const momentum_group *group);
@@ -69,7 +91,7 @@ unsigned gradient_bits(const momentum_group *group);
 /* After weights became infinite: the bits of the first group that broke, or of the weights. */
 unsigned find_broken_group(const deepkd *kd);
 
-/* "tog+ncg 0.975 (weight decay), tcg 0.825" into text[size], cut where it is full. */
+/* "tog+ncg 0.975 from batch 780 (weight decay), tcg 0.825 from batch 95" into text[size], cut where it is full. */
 void describe_groups(const deepkd *kd, char *text, size_t size);
 
 #endif

@@ -86,7 +86,8 @@ static kd_update make_update(deepkd *kd)
         for (int g = 0; g < groups->n; ++g) {
             if (groups->group[g].decays != decays) continue;
             u.buffers[u.groups] = groups->momenta + g * groups->size;
-            u.momentum[u.groups] = group_momentum(kd, groups->group + g);
+            u.momentum[u.groups] =
+                momentum_at(kd, component_of(groups->group + g), training_batch(net) + 1);
             u.broken[u.groups++] = gradient_bits(groups->group + g);
         }
     return u;

@@ -32,6 +32,10 @@ static const option shared[] = {
     {"momentum_tcg", OPTION_REAL, TO(momentum[KD_TCG]), 0, KD_MOST_MOMENTUM, 0},
     {"momentum_ncg", OPTION_REAL, TO(momentum[KD_NCG]), 0, KD_MOST_MOMENTUM, 0},
     {"decay_component", OPTION_CHOICE, TO(decay_component), 0, 0, "tog|tcg|ncg"},
+    {"momentum_warmup", OPTION_REAL, TO(momentum_warmup), 0, 100, 0},
+    {"momentum_rule", OPTION_CHOICE, TO(momentum_rule), 0, 0, "fixed|gsnr"},
+    {"gsnr_interval", OPTION_INT, TO(gsnr_interval), 0, INT_MAX, 0},
+    {"gsnr_layers", OPTION_INT, TO(gsnr_layers), 0, 1, 0},
     {0},
 };
 
@@ -47,6 +51,8 @@ static const deepkd_options defaults = {
     .delta = {NAN, NAN, NAN},
     .momentum = {NAN, NAN, NAN},
     .decay_component = KD_TOG,
+    .momentum_warmup = .05,
+    .gsnr_interval = -1,
 };
 
 /* "kd|dkd" into text[size] */

@@ -2,13 +2,13 @@
 #ifndef KD_LOSS_OPTIONS_H
 #define KD_LOSS_OPTIONS_H
 
-#include "math/kd_math.h"
+#include "math/momentum.h"
 
 #include "darknet.h"
 
 typedef enum { TRAINER_DEEPKD, TRAINER_DOT, TRAINER_SGD } kd_trainer;
+typedef enum { RULE_FIXED, RULE_GSNR } kd_momentum_rule;
 
-#define KD_MOST_MOMENTUM .9999 /* of 1 never forgets */
 #define METHOD_OPTIONS 16 /* of all methods together, at most */
 
 /* The section's options, as docs/options.md lists them. */
@@ -26,6 +26,9 @@ typedef struct {
     double delta[KD_COMPONENTS];    /* momentum minus [net] momentum; NAN: not given */
     double momentum[KD_COMPONENTS]; /* NAN: not given; else wins over delta */
     int decay_component;            /* kd_component */
+    double momentum_warmup;         /* c of kd_warm_momentum */
+    int momentum_rule;              /* kd_momentum_rule */
+    int gsnr_interval, gsnr_layers; /* batches, 0: off, -1: not given; 1: of each layer too */
 } deepkd_options;
 
 /*

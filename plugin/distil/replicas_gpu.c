@@ -127,6 +127,7 @@ static void average_momenta(replicas *r)
 static void update_all(replicas *r)
 {
     for (int k = r->n - 1; k >= 0; --k) {
+        r->kd[k]->gsnr = r->kd[0]->gsnr;
         enter(r, k);
         update_groups(r->kd[k]->net);
     }

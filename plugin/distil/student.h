@@ -11,6 +11,15 @@
 #include "distil/rows.h"
 #include "distil/teacher.h"
 #include "math/broken.h"
+#include "math/momentum.h"
+
+#include <stdint.h>
+
+/* What has been measured of the components' gradients so far, smoothed (gsnr.h). */
+typedef struct {
+    kd_snr snr[KD_COMPONENTS];
+    uint64_t samples; /* 0: none, snr is not set */
+} gsnr_state;
 
 /* `l.plugin` of the [deepkd_loss] layer. */
 typedef struct deepkd {
@@ -18,7 +27,9 @@ typedef struct deepkd {
     network *net; /* the student */
     teacher *teacher;
     struct momentum_groups *groups; /* groups.h; NULL until attach_groups */
-    int keeps_apart; /* 1: each component has momenta of its own (groups.h) */
+    int keeps_apart;        /* 1: each component has momenta of its own (groups.h) */
+    gsnr_state gsnr;        /* what momentum_rule=gsnr goes by */
+    struct sampler *sampler; /* gsnr.h; NULL: nothing is measured */
 
     row_source source;   /* both networks' output layers */
     net_outputs outputs; /* the student's */
@@ -56,10 +67,13 @@ void allocate_student_deltas(deepkd *kd);
 void free_student_deltas(deepkd *kd);
 
 /*
- * The momentum coefficient of a component in the batch that is being trained: [net] momentum
- * and the trainer's, the method's or the user's delta.
+ * The momentum coefficient of a component: [net] momentum and the trainer's, the method's or the
+ * user's delta, or, with momentum_rule=gsnr, what has been measured so far (momentum.h).
  */
 double component_momentum(const deepkd *kd, kd_component c);
+
+/* The same while it warms up: v of batch t (from 1) is momentum_at(kd, c, t) v and the gradient. */
+double momentum_at(const deepkd *kd, kd_component c, long batch);
 
 /* 1 when the component has a weight above 0. */
 int is_active(const deepkd *kd, kd_component c);

@@ -1,5 +1,6 @@
 /* See announce.h. */
 #include "run/announce.h"
+#include "distil/gsnr.h"
 #include "net/parameters.h"
 #include "run/log.h"
 
@@ -53,6 +54,9 @@ void announce_run(const replicas *r, int train_images, int valid_images, uint64_
     print_size("student", kd->net);
     print_loss(kd);
     printf("trainer %s, momentum groups: %s\n", trainers[o->trainer], groups);
+    if (gsnr_interval(kd))
+        printf("gsnr: measured every %d batches, momenta %s\n", gsnr_interval(kd),
+               o->momentum_rule == RULE_GSNR ? "follow it" : "do not follow it");
     if (is_detector(&kd->outputs))
         printf("rows %s%s, objectness weight %g\n", o->rows == ROWS_DENSE ? "dense" : "truth",
                o->feature_nms ? ", feature NMS" : "", o->objectness_weight);

@@ -10,7 +10,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-static const char magic[8] = "DEEPKD02";
+static const char magic[8] = "DEEPKD03";
 
 uint64_t hash_cfg(char *file)
 {
@@ -132,4 +132,5 @@ void load_checkpoint(char *file, run_state *state, deepkd *kd)
     push_groups(kd);
     *state = found;
     *kd->net->seen = found.seen;
+    kd->gsnr = found.gsnr;
 }

@@ -24,6 +24,7 @@ typedef struct {
     uint64_t best_batch;
     double best;    /* the best evaluation's merit (evaluate.h) */
     double average; /* Darknet's running average of the loss */
+    gsnr_state gsnr; /* of the components' gradients, for momentum_rule=gsnr */
 } run_state;
 
 /* Writes the file in place of the last one, or exits and leaves that as it was. */

@@ -28,6 +28,7 @@ run_files name_files(char *cfg, const char *folder)
                        .final = backup_file(cfg, folder, "_final.weights"),
                        .state = backup_file(cfg, folder, ".state"),
                        .csv = backup_file(cfg, folder, ".csv"),
+                       .gsnr = backup_file(cfg, folder, "_gsnr.csv"),
                        .plain_cfg = backup_file(cfg, folder, ".cfg")};
     if (!stat(cfg, &ours) && !stat(files.plain_cfg, &plain) && ours.st_dev == plain.st_dev &&
         ours.st_ino == plain.st_ino)

@@ -36,19 +36,66 @@ static void copy_rows(FILE *to, char *file, const char *header, long last_batch)
     fclose(from);
 }
 
+void clear_progress(const run_log *log)
+{
+    if (log->is_terminal) printf("\r\033[K");
+}
+
+/* A new CSV file, or the old one up to a batch, to be gone on with */
+static FILE *open_csv(char *file, const char *header, long resumed_batch)
+{
+    FILE *fp = open_atomic(file);
+    fputs(header, fp);
+    if (resumed_batch >= 0) copy_rows(fp, file, header, resumed_batch);
+    close_atomic(fp, file);
+    fp = fopen(file, "a");
+    if (!fp) file_error(file);
+    return fp;
+}
+
 run_log open_log(char *csv_file, int is_detector, long resumed_batch)
 {
-    run_log log = {
-        .csv_file = csv_file, .is_terminal = isatty(STDOUT_FILENO), .is_detector = is_detector};
-    const char *header = columns[is_detector];
-    FILE *fp = open_atomic(csv_file);
-    fputs(header, fp);
-    if (resumed_batch >= 0) copy_rows(fp, csv_file, header, resumed_batch);
-    close_atomic(fp, csv_file);
-    log.csv = fopen(csv_file, "a");
-    if (!log.csv) file_error(csv_file);
-    log.chart = make_chart(csv_file);
-    return log;
+    return (run_log){.csv = open_csv(csv_file, columns[is_detector], resumed_batch),
+                     .csv_file = csv_file,
+                     .is_terminal = isatty(STDOUT_FILENO),
+                     .is_detector = is_detector,
+                     .chart = make_chart(csv_file)};
+}
+
+void open_gsnr_log(run_log *log, char *file, long resumed_batch)
+{
+    log->gsnr_file = file;
+    log->gsnr = open_csv(file,
+                         "batch,layer,component,signal,noise,gsnr,buffer_signal,buffer_noise,"
+                         "bsnr,momentum,cos_tog,cos_tcg,cos_ncg\n",
+                         resumed_batch);
+}
+
+static double cosine_of(const gsnr_sample *s, kd_component a, kd_component b)
+{
+    return a == b ? 1 : s->cosine[a + b - 1]; /* tog+tcg 1, tog+ncg 2, tcg+ncg 3 */
+}
+
+void log_gsnr(run_log *log, const deepkd *kd)
+{
+    const sampler *s = kd->sampler;
+    clear_progress(log);
+    printf("%ld: gsnr", s->batch);
+    for (int c = 0; c < KD_COMPONENTS; ++c)
+        printf("%s %s %.3f (momentum %.4f)", c ? "," : "", kd_component_name[c],
+               kd_gsnr(s->samples->gradient[c]), momentum_at(kd, c, s->batch + 1));
+    printf("\n");
+    for (int i = 0; i < s->n; ++i)
+        for (int c = 0; c < KD_COMPONENTS; ++c) {
+            const gsnr_sample *of = s->samples + i;
+            kd_snr g = of->gradient[c], b = of->buffer[c];
+            fprintf(log->gsnr, "%ld,%d,%s,%.6g,%.6g,%.6g,%.6g,%.6g,%.6g,%.6g,%.4f,%.4f,%.4f\n",
+                    s->batch, of->layer, kd_component_name[c], g.signal, g.noise, kd_gsnr(g),
+                    b.signal, b.noise, kd_gsnr(b), momentum_at(kd, c, s->batch),
+                    cosine_of(of, c, KD_TOG), cosine_of(of, c, KD_TCG),
+                    cosine_of(of, c, KD_NCG));
+        }
+    if (fflush(log->gsnr)) kd_fail("%s: cannot be written", log->gsnr_file);
 }
 
 /* A row is written whole, at once, so that a kill leaves no half of it. */
@@ -61,6 +108,7 @@ static void end_row(run_log *log, const log_entry *e)
 void close_log(run_log *log)
 {
     if (fclose(log->csv)) kd_fail("%s: cannot be written", log->csv_file);
+    if (log->gsnr && fclose(log->gsnr)) kd_fail("%s: cannot be written", log->gsnr_file);
     free_chart(log->chart);
 }
 
@@ -108,11 +156,6 @@ static void print_batch(const run_log *log, const log_entry *e)
                m.iou, m.class, m.obj, m.no_obj, m.r50, m.r75, e->region.count);
     }
     printf("%.0f images/s, %s left\n", e->images_per_s, left);
-}
-
-void clear_progress(const run_log *log)
-{
-    if (log->is_terminal) printf("\r\033[K");
 }
 
 void log_batch(run_log *log, const log_entry *e)

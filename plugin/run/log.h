@@ -6,7 +6,7 @@
 #ifndef KD_LOG_H
 #define KD_LOG_H
 
-#include "distil/student.h"
+#include "distil/gsnr.h"
 #include "run/chart.h"
 #include "run/evaluate.h"
 
@@ -26,8 +26,8 @@ typedef struct {
 } log_entry;
 
 typedef struct {
-    FILE *csv;
-    char *csv_file;
+    FILE *csv, *gsnr; /* gsnr: NULL when nothing is measured */
+    char *csv_file, *gsnr_file;
     int is_terminal; /* of stdout */
     int is_detector;
     int dont_show; /* no window for the chart */
@@ -41,7 +41,13 @@ typedef struct {
  */
 run_log open_log(char *csv_file, int is_detector, long resumed_batch);
 
-/* Exits when the file can't be written to its end. */
+/* The same for the file of measured gradients, where a run has one. */
+void open_gsnr_log(run_log *log, char *file, long resumed_batch);
+
+/* A line for the sample that has just been taken, and rows for its layers and components. */
+void log_gsnr(run_log *log, const deepkd *kd);
+
+/* Exits when a file can't be written to its end. */
 void close_log(run_log *log);
 
 /* A line and a CSV row for a batch. */

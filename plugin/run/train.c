@@ -89,6 +89,7 @@ static void save_run(loop *run)
     settle(run);
     clear_progress(&run->log);
     run->state->seen = *run->net->seen;
+    run->state->gsnr = run->kd->gsnr;
     save_weights(run->net, run->t->files.last);
     save_checkpoint(run->t->files.state, run->state, run->kd);
 }
@@ -155,6 +156,7 @@ static void train_batch(loop *run)
     run->entry.region = run->kd->figures;
     fill_entry(run, loss, what_time_is_it_now() - began, is_logged || !on_gpu(net));
     run->trained += run->entry.seconds;
+    if (run->kd->sampler && run->kd->sampler->batch == next) log_gsnr(&run->log, run->kd);
     log_progress(&run->log, &run->entry);
     if (!is_logged) return;
     log_batch(&run->log, &run->entry);
@@ -186,6 +188,8 @@ static loop start_loop(const training *t)
     run.weights = network_arrays(net);
     run.log = open_log(t->files.csv, t->valid.is_detector,
                        t->resumed ? (long)get_current_batch(net) : -1);
+    if (kd->sampler)
+        open_gsnr_log(&run.log, t->files.gsnr, t->resumed ? (long)get_current_batch(net) : -1);
     run.log.dont_show = t->dont_show;
     run.log.is_terminal &= !t->verbose; /* Darknet's lines leave no room for a live one */
     print_figures(t->students, t->verbose);
