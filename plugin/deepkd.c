@@ -2,9 +2,11 @@
 #include "deepkd.h"
 
 #include "cli/distill.h"
-#include "distil/deepkd_loss.h"
-#include "plugin.h"
 #include "cli/tools.h"
+#include "distil/deepkd_loss.h"
+#include "distil/teacher.h"
+
+#include "plugin.h"
 
 void deepkd_init(void)
 {

@@ -1,6 +1,5 @@
 /* See version_gpu.h. */
 #include "cli/version_gpu.h"
-#include "deepkd.h"
 
 #ifdef GPU
 

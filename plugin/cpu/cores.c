@@ -3,6 +3,7 @@
 #include "cpu/convolution.h"
 #include "cpu/filters.h"
 #include "cpu/scratch.h"
+#include "math/kd_math.h"
 #include "net/memory_plan.h"
 #include "support.h"
 

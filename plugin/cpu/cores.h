@@ -9,7 +9,6 @@
 #ifndef KD_CORES_H
 #define KD_CORES_H
 
-#include "math/kd_math.h"
 #include "net/outputs.h"
 
 /*

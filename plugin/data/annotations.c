@@ -10,7 +10,6 @@
 #include <limits.h>
 #include <math.h>
 #include <stdlib.h>
-#include <string.h>
 
 #define ID_END 9007199254740992.0 /* 2^53: from here on doubles, JSON's numbers, skip some */
 #define CATEGORY_END (INT_MAX + 1.0)

@@ -11,7 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #define CHANNELS 3      /* Darknet trains on colour images */
 #define LEAST_SIDE .001 /* of a box, as in fill_truth_detection */

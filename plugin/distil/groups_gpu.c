@@ -9,7 +9,6 @@
 #include "distil/student_gpu.h"
 
 #include "cuda.h"
-#include "network.h"
 
 #include <stdlib.h>
 

@@ -6,12 +6,9 @@
 #include "net/device.h"
 #include "support.h"
 
-#include "blas.h"
 #include "cuda.h"
-#include "network.h"
 
 #include <pthread.h>
-#include <stdlib.h>
 #include <string.h>
 
 static void enter(const replicas *r, int k)

@@ -3,12 +3,9 @@
 #include "net/device.h"
 #include "support.h"
 
-#include "box.h"
-
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #define SAME_STRIDE 1.2 /* strides are a factor of 2 apart, but for rounded grids */
 

@@ -5,7 +5,6 @@
 #include "utils.h"
 
 #include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
 
 void kd_append(kd_arrays *list, float *data, size_t n)

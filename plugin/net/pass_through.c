@@ -2,8 +2,6 @@
 #include "net/pass_through.h"
 #include "net/device.h"
 
-#include "network.h"
-
 static void forward_nothing(layer l, network net)
 {
     (void)l, (void)net;

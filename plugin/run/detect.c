@@ -1,6 +1,5 @@
 /* See detect.h. */
 #include "run/detect.h"
-#include "support.h"
 
 #include <math.h>
 

@@ -9,8 +9,6 @@
 
 #include "utils.h"
 
-#include <stdlib.h>
-
 typedef struct {
     const training *t;
     run_state *state; /* t's */
