@@ -40,7 +40,7 @@
  *     plugin.mk            how Darknet's Makefile compiles and links all of it
  *   math/     what plain arrays are enough for; includes no header of Darknet's
  *     kd_math.c            losses, gradients, top-k mask, its schedule
- *     kd_formulas.h        what kd_math.c shares with its twin kd_math_kernels.cu
+ *     kd_formulas.h        what the CPU shares with its twin kd_math_kernels.cu
  *     methods.c            the table of methods: name, options, default deltas, loss
  *     broken.c             what was not finite, as bits with names
  *     average_precision.c  mAP as COCO defines it

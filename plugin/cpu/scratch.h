@@ -4,7 +4,6 @@
 
 #include <stddef.h>
 
-/* Memory of the calling thread's own for n numbers, until its next call with this slot. */
 typedef enum {
     SCRATCH_IN,
     SCRATCH_OUT,
@@ -13,6 +12,8 @@ typedef enum {
     SCRATCH_OUTPUTS,
     SCRATCH_SLOTS
 } scratch_slot;
+
+/* Memory of the calling thread's own for n numbers, until its next call with this slot. */
 float *thread_scratch(scratch_slot slot, size_t n);
 
 #endif

@@ -1,4 +1,4 @@
-/* See deepkd_loss_layer.h. */
+/* See deepkd_loss.h. */
 #include "distil/deepkd_loss.h"
 #include "distil/deepkd_loss_gpu.h"
 #include "distil/groups.h"

@@ -19,8 +19,8 @@ typedef struct {
     int decays;             /* weight decay enters this group's buffers */
     layer_buffers *buffers; /* [net->n], where the network is: sums of gradients, which carry
                                the momentum from batch to batch */
-    float *deltas;          /* on the CPU: of all layers; NULL: the layers have them */
     layer_buffers *host;    /* the same on the CPU; else a copy, as of the last pull_groups */
+    float *deltas;          /* on the CPU: of all layers; NULL: the layers have them */
 } momentum_group;
 
 typedef struct momentum_groups {

@@ -59,7 +59,7 @@ typedef struct deepkd {
 /* The state of a network's [deepkd_loss], or NULL when its cfg has none. */
 deepkd *find_deepkd(const network *net);
 
-/* The [deepkd_loss] layer's release: frees all of the above but the groups. */
+/* The [deepkd_loss] layer's release: frees the state, but not `net`, `teacher` and `groups`. */
 void release_student(layer l);
 
 /* `delta` for the present size of the student: [outputs.n] arrays; and free. */

@@ -1,4 +1,4 @@
-/* See teacher_layer.h. */
+/* See teacher.h. */
 #include "distil/teacher.h"
 #include "cpu/cores.h"
 #include "distil/teacher_gpu.h"

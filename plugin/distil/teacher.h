@@ -4,8 +4,8 @@
  * statistics), and nothing ever changes its weights. In every other command
  * the section is read, and costs nothing.
  */
-#ifndef KD_TEACHER_LAYER_H
-#define KD_TEACHER_LAYER_H
+#ifndef KD_TEACHER_H
+#define KD_TEACHER_H
 
 #include "net/outputs.h"
 

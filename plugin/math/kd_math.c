@@ -1,4 +1,4 @@
-/* See kd_math.h. Every formula is for one row; t is the target class. */
+/* See kd_math.h. */
 #include "math/kd_math.h"
 #include "math/kd_formulas.h"
 

@@ -50,7 +50,7 @@ typedef struct {
 typedef kd_losses kd_row_loss(const kd_loss_config *config, const kd_prepared_row *row,
                               double *tcg, double *ncg);
 
-/* All rows of one forward pass, image by image: z, y [rows][classes], the rest [rows]. */
+/* All rows of one forward pass, image by image: logits [rows][classes], the rest [rows]. */
 typedef struct {
     int rows, classes;
     const double *student, *teacher; /* logits z and y */
@@ -87,7 +87,7 @@ typedef struct kd_method {
     kd_batch_loss *batch;             /* or NULL; on the CPU alone */
 } kd_method;
 
-/* methods.c: all of them, up to one without a name; find_method returns NULL for a name not among them. */
+/* methods.c: all of them, up to one without a name. find_method: NULL for another name. */
 extern const kd_method kd_methods[];
 const kd_method *find_method(const char *name);
 

@@ -4,8 +4,9 @@
 Proves: in plugin/ includes go downwards only, by the path from there, and math/ sees no header of
 Darknet's; what only a GPU needs has files of its own; no files include each other in a circle; no
 function is above 40 lines; plugin/deepkd.h lists what is there; README is short, every link of the
-docs leads somewhere, each page can be reached from README and opens with what it answers. After each check stands what it notices, in a
-small house that is broken on purpose. Nothing is compiled or run here.
+docs leads somewhere, each page can be reached from README and opens with what it answers. After
+each check stands what it notices, in a small house that is broken on purpose. Nothing is compiled
+or run here.
 
 To add a check: a function from a root folder to a list of complaints, one @test that it finds
 none in ours, one that it finds what is broken.

@@ -1,6 +1,6 @@
 /*
  * Proves which networks can be distilled, and which pairs of them (outputs.c, the checks of
- * deepkd_loss_layer.c and teacher_layer.c): what the output layers are, what [deepkd_loss]
+ * deepkd_loss.c and teacher.c): what the output layers are, what [deepkd_loss]
  * takes their classes for, and one line that says what does not fit.
  *
  * To add a net that is refused: a line in `refused`; a pair: in `mismatched`.
