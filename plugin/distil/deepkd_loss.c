@@ -240,10 +240,11 @@ static void distil_objectness(deepkd *kd, const row *r, double weight)
     kd->delta[KD_TCG][p.output][p.objectness] -= gradient;
 }
 
-/* [rows][classes] of both networks' logits, and of three gradients, set to 0 */
+/* All rows of the batch, and [rows][classes] of three gradients, set to 0 */
 typedef struct {
     kd_row_batch batch;
-    double *z, *y, *gradient[KD_COMPONENTS], *weights;
+    double *gradient[KD_COMPONENTS];
+    double *numbers; /* to be freed, as targets: what the others point into */
     int *targets;
 } gathered_rows;
 
@@ -251,18 +252,17 @@ static gathered_rows gather_rows(const deepkd *kd)
 {
     int n = kd->classes, rows = kd->rows.n;
     size_t size = (size_t)rows * n;
-    double *numbers = kd_calloc(size * (2 + KD_COMPONENTS) + rows, sizeof(double));
-    gathered_rows g = {.z = numbers, .y = numbers + size};
-    for (int c = 0; c < KD_COMPONENTS; ++c) g.gradient[c] = numbers + (2 + c) * size;
-    g.weights = numbers + (2 + KD_COMPONENTS) * size;
-    g.targets = kd_calloc(rows, sizeof(int));
+    gathered_rows g = {.numbers = kd_calloc(size * (2 + KD_COMPONENTS) + rows, sizeof(double)),
+                       .targets = kd_calloc(rows, sizeof(int))};
+    double *z = g.numbers, *y = z + size, *weights = y + (1 + KD_COMPONENTS) * size;
+    for (int c = 0; c < KD_COMPONENTS; ++c) g.gradient[c] = y + (1 + c) * size;
     for (int i = 0; i < rows; ++i) {
         const row *r = kd->rows.rows + i;
-        read_logits(kd, r, g.z + (size_t)i * n, g.y + (size_t)i * n);
+        read_logits(kd, r, z + (size_t)i * n, y + (size_t)i * n);
         g.targets[i] = r->target;
-        g.weights[i] = r->weight;
+        weights[i] = r->weight;
     }
-    g.batch = (kd_row_batch){rows, n, g.z, g.y, g.targets, g.weights};
+    g.batch = (kd_row_batch){rows, n, z, y, g.targets, weights};
     return g;
 }
 
@@ -280,7 +280,7 @@ static void distil_batch(deepkd *kd, double weight)
             add_gradient(kd->delta[c][p.output], p, n, g.gradient[c] + (size_t)i * n, weight);
         }
     }
-    free(g.z);
+    free(g.numbers);
     free(g.targets);
 }
 

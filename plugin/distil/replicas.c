@@ -5,7 +5,7 @@
 
 #include "network.h"
 
-static void enter(const replicas *r, int k)
+void enter_copy(const replicas *r, int k)
 {
     device_enter(r->kd[k]->net, student_lane(k));
 }
@@ -59,16 +59,16 @@ void resize_replicas(replicas *r, int width, int height)
         network *net = r->kd[k]->net;
         if (net->w != width || net->h != height) resize_network(net, width, height);
     }
-    enter(r, 0);
+    enter_copy(r, 0);
 }
 
 void print_gpus(const replicas *r)
 {
     for (int k = 0; k < r->n; ++k) {
-        enter(r, k);
+        enter_copy(r, k);
         print_gpu(r->kd[k]->net);
     }
-    enter(r, 0);
+    enter_copy(r, 0);
 }
 
 void print_figures(const replicas *r, int is_printed)
@@ -82,14 +82,14 @@ void read_replicas(replicas *r)
     read_losses(first);
     for (int k = 1; k < r->n; ++k) {
         deepkd *kd = r->kd[k];
-        enter(r, k);
+        enter_copy(r, k);
         read_losses(kd);
         for (int c = KD_TCG; c <= KD_NCG; ++c) first->loss[c] += kd->loss[c];
         if (first->broken || !kd->broken) continue;
         first->broken = kd->broken;
         first->broken_batch = kd->broken_batch;
     }
-    enter(r, 0);
+    enter_copy(r, 0);
 }
 
 double train_replicas(replicas *r, image_batch batch, unsigned seed)

@@ -11,11 +11,6 @@
 #include <pthread.h>
 #include <string.h>
 
-static void enter(const replicas *r, int k)
-{
-    device_enter(r->kd[k]->net, student_lane(k));
-}
-
 /* A thread of train_replicas; it ends when its GPU has. */
 static void *train_in_thread(void *argument)
 {
@@ -59,7 +54,7 @@ void make_copies(replicas *r, const int *gpus, replica_maker make, void *context
         allow_access(gpus[k], gpus[0]);
         allow_access(gpus[0], gpus[k]);
     }
-    enter(r, 0);
+    enter_copy(r, 0);
     r->incoming = device_array(first->net, first->groups->n * first->groups->size);
     for (int k = 0; k < r->n; ++k) count_as_one_of(r->kd[k]->net, r->n);
 }
@@ -68,11 +63,11 @@ void free_copies(replicas *r)
 {
     device_free(r->kd[0]->net, r->incoming);
     for (int k = 1; k < r->n; ++k) {
-        enter(r, k);
+        enter_copy(r, k);
         release_groups(r->kd[k]);
         free_network(r->kd[k]->net);
     }
-    enter(r, 0);
+    enter_copy(r, 0);
 }
 
 static void copy_arrays(kd_arrays from, kd_arrays to)
@@ -92,12 +87,12 @@ void spread_to_copies(replicas *r)
         network *net = r->kd[k]->net;
         copy_arrays(network_arrays(first->net), network_arrays(net));
         copy_arrays(group_arrays(first), group_arrays(r->kd[k]));
-        enter(r, k);
+        enter_copy(r, k);
         push_network(net);
         push_groups(r->kd[k]);
         *net->seen = *first->net->seen;
     }
-    enter(r, 0);
+    enter_copy(r, 0);
 }
 
 /* The mean of all copies' momenta, which hold the gradients by now, becomes theirs. */
@@ -107,7 +102,7 @@ static void average_momenta(replicas *r)
     size_t n = first->groups->n * first->groups->size, bytes = n * sizeof(float);
     int device = first->net->gpu_index;
     float *mean = first->groups->momenta;
-    enter(r, 0);
+    enter_copy(r, 0);
     cudaStream_t stream = get_cuda_stream();
     for (int k = 1; k < r->n; ++k) {
         check_error(cudaMemcpyPeerAsync(r->incoming, device, r->kd[k]->groups->momenta,
@@ -125,7 +120,7 @@ static void update_all(replicas *r)
 {
     for (int k = r->n - 1; k >= 0; --k) {
         r->kd[k]->gsnr = r->kd[0]->gsnr;
-        enter(r, k);
+        enter_copy(r, k);
         update_groups(r->kd[k]->net);
     }
 }

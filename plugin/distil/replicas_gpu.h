@@ -16,6 +16,9 @@ typedef struct {
     double loss; /* out: the sum over its images */
 } share;
 
+/* This thread works on copy k from now on: on its GPU, in its student's lane. */
+void enter_copy(const replicas *r, int k);
+
 /* Copy k's part of a step, and training it: Darknet's train_network_datum for each subdivision. */
 share make_share(const replicas *r, int k, image_batch batch, unsigned seed);
 void train_share(share *s);

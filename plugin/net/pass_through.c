@@ -7,11 +7,6 @@ static void forward_nothing(layer l, network net)
     (void)l, (void)net;
 }
 
-static void release_nothing(layer l)
-{
-    (void)l;
-}
-
 void resize_pass_through(layer *l, network *net)
 {
     layer resized = make_pass_through_layer(net, l->index, l->forward);
@@ -35,8 +30,6 @@ layer make_pass_through_layer(network *net, int index, void (*forward)(layer, ne
     l.index = index;
     set_passes(&l, forward, forward_nothing);
     l.cost = 0;
-    l.release = release_nothing;
-    l.resize = resize_pass_through;
     l.workspace_size = 0;
     return l;
 }
