@@ -322,6 +322,7 @@ static void distil_rows(deepkd *kd, double weight)
         if (objectness) distil_objectness(kd, r, objectness);
     }
     if (kd->loss_config.method->batch) distil_batch(kd, weight);
+    if (!isfinite(kd->loss[KD_TOG])) kd->broken |= KD_BROKEN_TASK; /* by a batch's loss */
     if (!isfinite(kd->loss[KD_TCG])) kd->broken |= KD_BROKEN_TCG;
     if (!isfinite(kd->loss[KD_NCG])) kd->broken |= KD_BROKEN_NCG;
 }

@@ -2,6 +2,7 @@
 #include "distil/replicas.h"
 #include "distil/replicas_gpu.h"
 #include "net/device.h"
+#include "support.h"
 
 #include "network.h"
 
@@ -92,8 +93,17 @@ void read_replicas(replicas *r)
     enter_copy(r, 0);
 }
 
+/* A method's rows take images side by side for views of one. */
+static void check_views(const kd_method *method, const image_batch *batch)
+{
+    if (batch->views != method->views)
+        kd_fail("method=%s: found %d views of an image in a batch, expected %d", method->name,
+                batch->views, method->views);
+}
+
 double train_replicas(replicas *r, image_batch batch, unsigned seed)
 {
+    check_views(r->kd[0]->loss_config.method, &batch);
     if (on_gpu(r->kd[0]->net) && r->n > 1) return train_copies(r, batch, seed);
     share s = make_share(r, 0, batch, seed);
     train_share(&s);

@@ -46,7 +46,8 @@ void resize_replicas(replicas *r, int width, int height);
 /*
  * One step: trains on a batch of n x images_per_batch images, which each student sees as
  * kd->batch, subdivision by subdivision. Returns the mean loss of an image. `seed` is for
- * [dropout] and [crop]. The first one's `loss`, `images`, `figures` and `broken` are then those
+ * [dropout] and [crop]. Exits when the batch has other views of an image than the method
+ * compares. The first one's `loss`, `images`, `figures` and `broken` are then those
  * of all; on the GPU, once read_replicas has fetched them.
  */
 double train_replicas(replicas *r, image_batch batch, unsigned seed);

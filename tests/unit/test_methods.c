@@ -57,7 +57,7 @@ static void check_parameters(const kd_method *m)
 
 static void test_table(void)
 {
-    int n = 0;
+    int n = 0, parameters = 0;
     for (const kd_method *m = kd_methods; m->name; ++m, ++n) {
         check(find_method(m->name) == m, "%s: found another method of that name", m->name);
         check(m->row && m->views >= 1 && m->pair[0].weight, "%s: no loss or no rows", m->name);
@@ -65,7 +65,9 @@ static void test_table(void)
             check(m->pair[i].student < m->views && m->pair[i].teacher < m->views,
                   "%s: pair %d is of views that are not there", m->name, i);
         check_parameters(m);
+        for (int i = 0; i < KD_PARAMETERS && m->parameter[i].name; ++i) ++parameters;
     }
+    check(parameters <= METHOD_OPTIONS, "%d parameters: no room for them all", parameters);
     check(n >= 2, "found %d methods, expected kd and dkd", n);
     check(!find_method("dk"), "found a method that is none");
 }
@@ -210,6 +212,25 @@ static void test_batch_loss(void)
     free_pair(kd);
 }
 
+static void infinite_in_tog(const kd_loss_config *config, const kd_row_batch *b,
+                            double loss[KD_COMPONENTS], double *gradient[KD_COMPONENTS])
+{
+    (void)config, (void)b, (void)gradient;
+    loss[KD_TOG] += INFINITY;
+}
+
+/* Of the same batch, before anything is updated */
+static void test_batch_loss_not_finite(void)
+{
+    kd_method infinite = whole_batch;
+    infinite.batch = infinite_in_tog;
+    start(STUDENT, &infinite);
+    kd->net->train = 1;
+    forward_network(kd->net);
+    assert_int_equal(kd->broken, KD_BROKEN_TASK);
+    free_pair(kd);
+}
+
 /* A task weight of 0 leaves TOG to the batch's loss. */
 static void test_batch_loss_alone_in_tog(void)
 {
@@ -231,6 +252,19 @@ static void test_needs(void)
     static char odd[] = "[net]\nbatch=3\nheight=8\nwidth=8\nchannels=3\nmax_batches=9\n" CONV
         HEAD LOSS;
     ASSERT_FAILS(start_in_child, odd, "batch / subdivisions is 3", "2 views of method=two-views");
+}
+
+static void train_on_one_view(void *unused)
+{
+    (void)unused;
+    start(STUDENT, &two_views);
+    replicas r = {{kd}, 1, 0};
+    train_replicas(&r, (image_batch){.n = IMAGES, .views = 1}, 1);
+}
+
+static void test_needs_views(void)
+{
+    ASSERT_FAILS(train_on_one_view, 0, "method=two-views: found 1 views", "expected 2");
 }
 
 /* ---- momenta kept apart ------------------------------------------------ */
@@ -315,8 +349,10 @@ int main(void)
         TEST(test_table),
         TEST(test_views),
         TEST(test_batch_loss),
+        TEST(test_batch_loss_not_finite),
         TEST(test_batch_loss_alone_in_tog),
         TEST(test_needs),
+        TEST(test_needs_views),
         TEST(test_apart),
         TEST(test_batch_arrives_whole),
     };
