@@ -73,11 +73,11 @@ static void add_sums(sums *to, const sums *from)
 /* The momenta after the last batch; they have been multiplied for this one since. */
 static kd_snr buffer_of(const deepkd *kd, kd_component c, const kd_snr *gradient, double square)
 {
-    long batch = training_batch(kd->net);
-    double momentum = momentum_at(kd, c, batch), images = images_per_batch(kd->net);
+    long batch = training_batch(kd->net), before = batch - kd->sampler->copies;
+    double momentum = momentum_at(kd, c, before + 1), images = images_per_batch(kd->net);
     if (!momentum) return (kd_snr){0, 0};
     return kd_buffer_snr(square / (momentum * momentum * images * images), *gradient, momentum,
-                         batch - 1);
+                         (double)before / kd->sampler->copies);
 }
 
 /* A group's components are summed in its buffer: so is their noise, taken as independent. */
@@ -94,7 +94,8 @@ static gsnr_sample make_sample(const deepkd *kd, int layer, const sums *s)
     gsnr_sample sample = {.layer = layer};
     for (int c = 0; c < KD_COMPONENTS; ++c)
         sample.gradient[c] = kd_signal_noise(s->sum2[c], s->difference2[c],
-                                             kd->net->batch / 2, kd->sampler->parts);
+                                             kd->net->batch / 2,
+                                             kd->net->subdivisions * kd->sampler->copies);
     for (int k = 0; k < KD_COMPONENTS; ++k) {
         double norms = sqrt(s->sum2[pairs[k][0]] * s->sum2[pairs[k][1]]);
         sample.cosine[k] = norms ? s->cross[k] / norms : 0;
@@ -155,8 +156,10 @@ static void sample_gradients(deepkd *kd)
 static int is_due(const deepkd *kd)
 {
     const network *net = kd->net;
+    long batch = training_batch(net), interval = gsnr_interval(kd);
     int is_first = (*net->seen - net->batch) % images_per_batch(net) == 0;
-    return !kd->broken && is_first && training_batch(net) % gsnr_interval(kd) == 0;
+    return !kd->broken && is_first &&
+           batch / interval != (batch - kd->sampler->copies) / interval;
 }
 
 /* net->backward */
@@ -184,7 +187,7 @@ void attach_gsnr(deepkd *kd, int copies, const char *cfg)
     s->probe = make_groups(kd, 1);
     s->first = kd_calloc(s->probe->n * s->probe->size, sizeof(float));
     s->samples = kd_calloc(net->n + 1, sizeof(*s->samples));
-    s->parts = net->subdivisions * copies;
+    s->copies = copies;
     net->backward = backward_and_sample;
 }
 

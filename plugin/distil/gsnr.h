@@ -22,7 +22,7 @@ typedef struct {
 typedef struct sampler {
     momentum_groups *probe; /* a group for each component */
     float *first;           /* [KD_COMPONENTS][probe->size]: the gradients of the first half */
-    int parts;              /* of the whole step that the two halves are: subdivisions x GPUs */
+    int copies;             /* of the student, which train a batch each in a step */
     long batch;             /* of the last sample, 0: none yet */
     gsnr_sample *samples;   /* [n], of `batch`; the first is of all layers */
     int n;

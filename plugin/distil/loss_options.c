@@ -95,6 +95,14 @@ static int find_parameter(const kd_method *m, const char *name)
     return -1;
 }
 
+/* The first method that has the option */
+static const char *owner_of(const char *name)
+{
+    const kd_method *m = kd_methods;
+    while (find_parameter(m, name) < 0) ++m;
+    return m->name;
+}
+
 /* The method's own options as they were given, or as usual; another method's are an error. */
 static void read_parameters(const deepkd_options *o, const option_table *t, const char *cfg,
                             kd_loss_config *loss)
@@ -106,9 +114,9 @@ static void read_parameters(const deepkd_options *o, const option_table *t, cons
         int i = find_parameter(loss->method, name);
         if (isnan(o->of_method[k])) continue;
         if (i < 0)
-            kd_fail("%s: [deepkd_loss] %s=%g: method=%s has no such option, expected another "
-                    "method, or none of it",
-                    cfg, name, o->of_method[k], loss->method->name);
+            kd_fail("%s: [deepkd_loss] %s=%g: method=%s has no such option, expected it with "
+                    "method=%s",
+                    cfg, name, o->of_method[k], loss->method->name, owner_of(name));
         loss->parameter[i] = o->of_method[k];
     }
 }

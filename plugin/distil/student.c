@@ -87,7 +87,7 @@ static int is_off(const kd_loss_config *config, kd_component c)
 {
     const kd_parameter *p = config->method->parameter;
     for (int i = 0; i < KD_PARAMETERS && p[i].name; ++i)
-        if (p[i].weighs == c && !config->parameter[i]) return 1;
+        if (p[i].weighs == c && c != KD_TOG && !config->parameter[i]) return 1;
     return 0;
 }
 
@@ -96,6 +96,7 @@ int is_active(const deepkd *kd, kd_component c)
     const deepkd_options *o = &kd->options;
     if (c == KD_TOG && o->task_weight > 0) return 1;
     if (!has_delta(kd, c) || !(o->teacher_weight > 0)) return 0;
+    if (kd->loss_config.method->batch) return 1; /* whose losses these weights do not weigh */
     if (c == KD_TCG && !(o->alpha + o->objectness_weight > 0)) return 0;
     return !is_off(&kd->loss_config, c);
 }

@@ -32,7 +32,7 @@ void name_broken(unsigned bits, char *text, size_t size)
     }
 }
 
-int is_our_fault(unsigned bits)
+int may_be_the_rate(unsigned bits)
 {
     return !(bits & KD_BROKEN_TEACHER);
 }

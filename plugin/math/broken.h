@@ -24,6 +24,6 @@ enum {
 void name_broken(unsigned bits, char *text, size_t size);
 
 /* 1 when a lower learning rate may help: all but the teacher's. */
-int is_our_fault(unsigned bits);
+int may_be_the_rate(unsigned bits);
 
 #endif

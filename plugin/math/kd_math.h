@@ -66,7 +66,7 @@ typedef void kd_batch_loss(const kd_loss_config *config, const kd_row_batch *bat
 typedef struct {
     const char *name;
     double usual, least, most; /* its default, and the range of what may be given */
-    kd_component weighs;       /* 0 turns this component off; KD_COMPONENTS: none */
+    kd_component weighs;       /* TCG or NCG, which 0 turns off; else KD_TOG */
 } kd_parameter;
 
 /* Of which of an image's views a row's predictions are, from 0; a weight of 0 ends the list. */

@@ -69,7 +69,7 @@ static void check_finite(loop *run, long batch)
     kd_fail("%s: batch %ld: found a number that is not finite in the %s; %s keeps the last good "
             "weights%s",
             run->t->cfg, batch, broken, run->t->files.last,
-            is_our_fault(kd->broken) ? "; try a lower learning_rate" : "");
+            may_be_the_rate(kd->broken) ? "; try a lower learning_rate" : "");
 }
 
 /* A GPU says what it has found when it is asked: before anything is evaluated or saved. */
@@ -154,7 +154,7 @@ static void train_batch(loop *run)
     run->entry.region = run->kd->figures;
     fill_entry(run, loss, what_time_is_it_now() - began, is_logged || !on_gpu(net));
     run->trained += run->entry.seconds;
-    if (run->kd->sampler && run->kd->sampler->batch == next) log_gsnr(&run->log, run->kd);
+    if (run->kd->sampler && run->kd->sampler->batch > batch) log_gsnr(&run->log, run->kd);
     log_progress(&run->log, &run->entry);
     if (!is_logged) return;
     log_batch(&run->log, &run->entry);

@@ -35,9 +35,9 @@ import rows  # noqa: E402
 import table  # noqa: E402
 
 SGD = "tog+tcg+ncg 0.9 (weight decay)"
-DEEPKD = "tog+ncg 0.975 (weight decay), tcg 0.825"
+DEEPKD = "tog+ncg 0.975 from batch 780 (weight decay), tcg 0.825 from batch 95"
 SLOW_SGD = SGD.replace("0.9", "0.8")  # the scenes' student has [net] momentum=.8
-SLOW_DEEPKD = "tog+ncg 0.875 (weight decay), tcg 0.725"
+SLOW_DEEPKD = "tog+ncg 0.875 from batch 140 (weight decay), tcg 0.725 from batch 53"
 MOMENTA = {
     "fmnist": {
         "alone": SGD, "kd": SGD, "dkd": SGD, "dot": "tog 0.825 (weight decay), tcg+ncg 0.975",

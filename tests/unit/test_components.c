@@ -291,8 +291,8 @@ static double train_datum(network *n, int i)
 
 static void check_stock(const char *head, const char *layers, const char *loss)
 {
-    kd = make_pair(join(head, layers, join(TEACHER, "[deepkd_loss]\n", loss)), SMALL_TEACHER,
-                   60);
+    kd = make_pair(join(head, layers, join(TEACHER, "[deepkd_loss]\nmomentum_warmup=0\n", loss)),
+                   SMALL_TEACHER, 60);
     detach_cores(kd->net); /* test_cores.c has what they change: the rounding */
     network *plain = make_net(join(head, layers, ""), 61);
     copy_net(kd->net, plain);

@@ -262,10 +262,10 @@ static const char *const stock_nets[] = {
 };
 
 static const char *const stock_losses[] = {
-    "trainer=sgd\nteacher_weight=0\n",
-    "trainer=sgd\nalpha=0\nmethod=dkd\nbeta=0\nobjectness_weight=0\n",
-    "trainer=sgd\nrows=dense\nalpha=0\nmethod=dkd\nbeta=0\n",
-    "trainer=deepkd\ndelta_tog=0\nteacher_weight=0\n",
+    "momentum_warmup=0\ntrainer=sgd\nteacher_weight=0\n",
+    "momentum_warmup=0\ntrainer=sgd\nalpha=0\nmethod=dkd\nbeta=0\nobjectness_weight=0\n",
+    "momentum_warmup=0\ntrainer=sgd\nrows=dense\nalpha=0\nmethod=dkd\nbeta=0\n",
+    "momentum_warmup=0\ntrainer=deepkd\ndelta_tog=0\nteacher_weight=0\n",
 };
 
 /* One call of train_network_datum on the i-th batch; its loss is what Darknet prints. */

@@ -51,7 +51,7 @@ static void check_parameters(const kd_method *m)
         kd_parameter p = m->parameter[i];
         check(p.least <= p.usual && p.usual <= p.most, "%s: %s=%g is out of its range", m->name,
               p.name, p.usual);
-        check(p.weighs <= KD_COMPONENTS, "%s: %s weighs no component", m->name, p.name);
+        check(p.weighs < KD_COMPONENTS, "%s: %s weighs no component", m->name, p.name);
     }
 }
 

@@ -182,36 +182,40 @@ static void test_momenta(void)
         double momentum[KD_COMPONENTS];
         const char *groups;
     } momenta[] = {
-        {"", {.975, .825, .975}, "tog+ncg 0.975 (weight decay), tcg 0.825"},
-        {"method=kd\n", {.975, .825, .975}, "tog+ncg 0.975 (weight decay), tcg 0.825"},
-        {"method=dkd\n", {.975, .825, .95}, "tog 0.975 (weight decay), tcg 0.825, ncg 0.95"},
-        {"trainer=dot\n", {.825, .975, .975}, "tog 0.825 (weight decay), tcg+ncg 0.975"},
+        {"", {.975, .825, .975}, "tog+ncg 0.975 from batch 780 (weight decay), tcg 0.825 from batch 95"},
+        {"method=kd\n", {.975, .825, .975}, "tog+ncg 0.975 from batch 780 (weight decay), tcg 0.825 from batch 95"},
+        {"method=dkd\n", {.975, .825, .95}, "tog 0.975 from batch 780 (weight decay), tcg 0.825 from batch 95, ncg 0.95 from batch 380"},
+        {"trainer=dot\n", {.825, .975, .975}, "tog 0.825 from batch 95 (weight decay), tcg+ncg 0.975 from batch 780"},
         {"trainer=dot\nmethod=dkd\n",
          {.825, .975, .975},
-         "tog 0.825 (weight decay), tcg+ncg 0.975"},
-        {"trainer=sgd\n", {.9, .9, .9}, "tog+tcg+ncg 0.9 (weight decay)"},
-        {"trainer=sgd\nmethod=dkd\n", {.9, .9, .9}, "tog+tcg+ncg 0.9 (weight decay)"},
+         "tog 0.825 from batch 95 (weight decay), tcg+ncg 0.975 from batch 780"},
+        {"trainer=sgd\n", {.9, .9, .9}, "tog+tcg+ncg 0.9 from batch 180 (weight decay)"},
+        {"trainer=sgd\nmethod=dkd\n", {.9, .9, .9}, "tog+tcg+ncg 0.9 from batch 180 (weight decay)"},
         {"delta_tog=0\ndelta_tcg=.05\ndelta_ncg=-.1\n",
          {.9, .95, .8},
-         "tog 0.9 (weight decay), tcg 0.95, ncg 0.8"},
-        {"delta_tcg=.075\n", {.975, .975, .975}, "tog+tcg+ncg 0.975 (weight decay)"},
-        {"momentum_tog=0\n", {0, .825, .975}, "tog 0 (weight decay), tcg 0.825, ncg 0.975"},
+         "tog 0.9 from batch 180 (weight decay), tcg 0.95 from batch 380, ncg 0.8 from batch 80"},
+        {"delta_tcg=.075\n", {.975, .975, .975}, "tog+tcg+ncg 0.975 from batch 780 (weight decay)"},
+        {"momentum_tog=0\n", {0, .825, .975}, "tog 0 (weight decay), tcg 0.825 from batch 95, ncg 0.975 from batch 780"},
         {"momentum_ncg=.5\ndelta_ncg=.01\n",
          {.975, .825, .5},
-         "tog 0.975 (weight decay), tcg 0.825, ncg 0.5"},
+         "tog 0.975 from batch 780 (weight decay), tcg 0.825 from batch 95, ncg 0.5 from batch 20"},
         {"momentum_tog=.5\nmomentum_tcg=.5\n",
          {.5, .5, .975},
-         "tog+tcg 0.5 (weight decay), ncg 0.975"},
-        {"momentum_tog=.825\n", {.825, .825, .975}, "tog+tcg 0.825 (weight decay), ncg 0.975"},
+         "tog+tcg 0.5 from batch 20 (weight decay), ncg 0.975 from batch 780"},
+        {"momentum_tog=.825\n", {.825, .825, .975}, "tog+tcg 0.825 from batch 95 (weight decay), ncg 0.975 from batch 780"},
         {"decay_component=tcg\n",
          {.975, .825, .975},
-         "tog+ncg 0.975, tcg 0.825 (weight decay)"},
+         "tog+ncg 0.975 from batch 780, tcg 0.825 from batch 95 (weight decay)"},
+        {"momentum_warmup=0\n", {.975, .825, .975}, "tog+ncg 0.975 (weight decay), tcg 0.825"},
+        {"momentum_warmup=1\n",
+         {.975, .825, .975},
+         "tog+ncg 0.975 from batch 39 (weight decay), tcg 0.825 from batch 5"},
         {"decay_component=ncg\n",
          {.975, .825, .975},
-         "tog+ncg 0.975 (weight decay), tcg 0.825"},
+         "tog+ncg 0.975 from batch 780 (weight decay), tcg 0.825 from batch 95"},
     };
     for (int i = 0; i < COUNT(momenta); ++i) {
-        char text[128];
+        char text[160];
         deepkd *kd = pair_of(momenta[i].options);
         for (int c = 0; c < KD_COMPONENTS; ++c)
             assert_float_equal(component_momentum(kd, c), momenta[i].momentum[c], 1e-7);
@@ -228,7 +232,7 @@ static void test_a_short_description(void)
     deepkd *kd = pair_of("method=dkd\n");
     memset(text, 'x', sizeof(text));
     describe_groups(kd, text, 12);
-    assert_string_equal(text, "tog 0.975 (");
+    assert_string_equal(text, "tog 0.975 f");
     for (int i = 12; i < COUNT(text); ++i) assert_int_equal(text[i], 'x');
     free_pair(kd);
 }
