@@ -41,6 +41,21 @@ demo   python3-numpy: reads the data set, computes the tables
 demo   python3-pil: writes images
 demo   python3-matplotlib: draws the figures
 demo   dataset-fashion-mnist: the data set
+glyphs python3-numpy: draws the pictures
+glyphs python3-pil: draws the characters, writes images
+glyphs fonts-dejavu-core: characters to train on
+glyphs fonts-liberation: characters to train on
+glyphs fonts-freefont-ttf: characters to train on
+glyphs fonts-ipafont-gothic: characters to train on
+glyphs fonts-ipafont-mincho: characters to train on
+glyphs fonts-motoya-l-cedar: characters to train on
+glyphs fonts-motoya-l-maruberi: characters to train on
+glyphs fonts-konatu: characters to train on
+glyphs fonts-linuxlibertine: characters to test with
+glyphs fonts-open-sans: characters to test with
+glyphs fonts-vlgothic: characters to test with
+glyphs fonts-sawarabi-gothic: characters to test with
+glyphs fonts-sawarabi-mincho: characters to test with
 coco   python3-pip: fetches pycocotools
 END
 }
