@@ -12,9 +12,9 @@ fonts, by other designers: a character that is in too few of either is left out.
 character, turned, slanted, scaled, moved, blurred, dark on light or light on dark, with noise.
 
 What nobody could tell apart is left out too. Two characters are twins in a font if their shapes
-are the same there, or one is the other's mirror image: Darknet's training shows every other picture
-mirrored. The later of two that are twins in half of the fonts or more is no class (Greek Alpha
-beside A, d beside b); where they are twins in fewer, only these fonts' glyphs of it are not shown.
+are the same there, or one is the other's mirror image: Darknet's training mirrors every other
+picture. The later of two that are twins in half of the fonts or more is no class (Cyrillic Pe
+beside Pi, d beside b); where they are twins in fewer, only these fonts' glyphs of it are not shown.
 What merely looks alike stays: O, o and 0; l, 1 and I; Hebrew dalet and resh; kana with and without
 their two strokes.
 
@@ -104,7 +104,7 @@ def find_fonts(folder):
     """The fonts of FONTS. Raises InputError that names the packages of those that are missing."""
     paths = {name: os.path.join(where, name)
              for where, _, names in os.walk(folder) for name in names}
-    missing = [package for _, package, names in FONTS if not all(n in paths for n in names.split())]
+    missing = [package for _, package, names in FONTS if not paths.keys() >= set(names.split())]
     if missing:
         raise InputError(f"{folder}: found no fonts of {' '.join(missing)}; install these "
                          "packages, or set GLYPH_FONTS to the folder that has them")
@@ -291,7 +291,7 @@ def check_sum(splits, labels, key, drawn_by):
     print(f"SHA-256 of all pixels and classes: {found}")
     if known in (None, found):
         return
-    text = (f"SHA-256 {found} with {key[0]} train, {key[1]} valid, seed {key[2]}: expected {known}")
+    text = f"SHA-256 {found} with {key[0]} train, {key[1]} valid, seed {key[2]}: expected {known}"
     if drawn_by == KNOWN_DRAWER:
         raise InputError(text)
     print(f"note: {text}; that is of {KNOWN_DRAWER}, here it is {drawn_by}")

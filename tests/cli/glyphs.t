@@ -186,6 +186,21 @@ def characters_once(_):
         {CHARACTERS[c] for c in shapes}
 
 
+@test
+def cfgs_agree(_):
+    """cfg/glyphs-* have as many classes as the set, and the plain student is the student"""
+    def text(name):
+        with open(os.path.join(ROOT, "cfg", name), encoding="utf-8") as file:
+            return re.sub("^#.*\n", "", file.read(), flags=re.MULTILINE)
+    classes = len(alphabet().labels)
+    assert f"classes={classes}\n" in text("glyphs.data")
+    for name in ("glyphs-teacher.cfg", "glyphs-student.cfg", "glyphs-student-plain.cfg"):
+        assert f"output={classes}\n" in text(name), name
+    student, sections = text("glyphs-student.cfg").split("\n[teacher]\n")
+    assert student == text("glyphs-student-plain.cfg")
+    assert sections.startswith("cfg=cfg/glyphs-teacher.cfg\n")
+
+
 # Wrong input
 
 @test
