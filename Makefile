@@ -4,7 +4,8 @@
 #   make demo        train, distill and compare   make demo-yolo  the same with a YOLO detector
 #   make data        write Fashion-MNIST as images, and scenes of its garments for detectors
 #   make table       docs/results.md's tables: of classifiers; of detectors: make table-yolo; of
-#                    detectors of a single class: make table-one-class
+#                    detectors of a single class: make table-one-class; of many classes: make
+#                    table-glyphs, characters that make glyphs draws from Debian's fonts
 #   make bench       the timings of tests/bench/README.md
 #   make check       the unit tests alone, which take half a minute
 #   make test        every test                   make test-asan  again, with sanitizers
@@ -139,6 +140,11 @@ scenes: deps
 	@test -e $(BUILD)/data/scenes/val.list || \
 	    $(PYTHON) scripts/make_scenes.py $(BUILD)/data/scenes
 
+glyphs: deps
+	@scripts/deps.sh install glyphs
+	@test -e $(BUILD)/data/glyphs/valid.list || \
+	    $(PYTHON) scripts/make_glyphs.py $(BUILD)/data/glyphs
+
 demo: built fashion-mnist
 	@TASK=fmnist scripts/demo.sh
 
@@ -150,6 +156,9 @@ table: built fashion-mnist
 
 table-yolo: built scenes
 	@$(PYTHON) scripts/table.py --task scenes
+
+table-glyphs: built glyphs
+	@$(PYTHON) scripts/table.py --task glyphs
 
 table-one-class: built scenes
 	@test -e $(BUILD)/data/one-class/one-class-teacher.weights || \
@@ -230,7 +239,7 @@ help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
 
 FORCE:
-.PHONY: all packages deps built data fashion-mnist scenes demo demo-yolo table table-yolo \
-    table-one-class bench bench-programs has-gpu gpu-programs gpu-test emulated test-packages \
-    unit-programs check test test-asan clean help FORCE
+.PHONY: all packages deps built data fashion-mnist scenes glyphs demo demo-yolo table \
+    table-yolo table-glyphs table-one-class bench bench-programs has-gpu gpu-programs gpu-test \
+    emulated test-packages unit-programs check test test-asan clean help FORCE
 .DELETE_ON_ERROR:

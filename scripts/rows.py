@@ -85,6 +85,11 @@ TASKS = {
                       "data/one-class/one-class-teacher.weights", "data/one-class/one-class.data",
                       "-one-class", "scripts/train-teacher.sh one-class", (), rows=ONE_CLASS,
                       **DETECTOR),
+    # Many classes; the rates are those of the garments' search
+    "glyphs": Task("cfg/glyphs-student.cfg", "cfg/glyphs-teacher.cfg",
+                   "cfg/glyphs-teacher.weights", "cfg/glyphs.data", "-glyphs",
+                   "scripts/train-teacher.sh glyphs, then make,", (.0125, .025, .05, .1), 5, [],
+                   {"top-1": "valid_top1"}, FMNIST),
 }
 FIELDS = ("student", "teacher", "weights", "data", "suffix")
 

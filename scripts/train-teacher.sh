@@ -3,6 +3,7 @@
 # for them, and prints its accuracy on the validation images.
 #
 #   train-teacher.sh fmnist       cfg/fmnist-teacher.weights, committed; 20 minutes of one core
+#   train-teacher.sh glyphs       cfg/glyphs-teacher.weights, committed; ten minutes
 #   train-teacher.sh scenes       cfg/scenes-teacher.weights, committed; half an hour
 #   train-teacher.sh one-class    build/data/one-class/one-class-teacher.weights; seven minutes.
 #                                 Makes the data set from the scenes if it is not there
@@ -29,7 +30,12 @@ mkdir -p backup
 [ "$task" != one-class ] || [ -e data/one-class/val.list ] ||
     "$PYTHON" -B "$ROOT/scripts/one_class.py" data/scenes data/one-class
 
-if [ "$task" = fmnist ]; then
+if grep -q '^\[softmax\]' "$cfg"; then
+    kind=classifier
+else
+    kind=detector
+fi
+if [ $kind = classifier ]; then
     ./darknet classifier train "$data" "$cfg"
     trained=$trained.weights
 else
@@ -42,7 +48,7 @@ cfg/*) weights=$ROOT/$weights ;;
 esac
 cp "$trained" "$weights.tmp"
 mv "$weights.tmp" "$weights"
-if [ "$task" = fmnist ]; then
+if [ $kind = classifier ]; then
     ./darknet classifier valid "$data" "$cfg" "$weights" | tail -n 1
 else
     ./darknet deepkd map "$data" "$cfg" "$weights" -per_class
