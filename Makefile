@@ -6,6 +6,8 @@
 #   make table       docs/results.md's tables: of classifiers; of detectors: make table-yolo; of
 #                    detectors of a single class: make table-one-class; of many classes: make
 #                    table-glyphs, characters that make glyphs draws from Debian's fonts
+#   make table-cifar10 PHOTOS=FOLDER   the same of real photographs, which you bring: FOLDER has
+#   make table-bccd PHOTOS=FOLDER      their archives; without it, this says where they are
 #   make bench       the timings of tests/bench/README.md
 #   make check       the unit tests alone, which take half a minute
 #   make test        every test                   make test-asan  again, with sanitizers
@@ -38,6 +40,7 @@ CJSON    = 1
 DNNL     = 1
 PLUGIN   = 1
 SANITIZE = 0
+PHOTOS   =
 BUILD   ?= build
 PYTHON  ?= /usr/bin/python3
 
@@ -165,6 +168,22 @@ table-one-class: built scenes
 	    scripts/train-teacher.sh one-class
 	@$(PYTHON) scripts/table.py --task one-class
 
+# Data sets that are not ours to hand out: whether they are there is said before anything is built
+HAS_PHOTOS = ls $(BUILD)/data/$(1)/valid.list $(BUILD)/data/$(1)/test.list 2>/dev/null | grep -q . || \
+    PHOTOS='$(PHOTOS)' scripts/photos.sh $(1)
+
+photos-cifar10 photos-bccd: photos-%:
+	@$(call HAS_PHOTOS,$*) --check
+
+table-cifar10: photos-cifar10 built
+	@$(call HAS_PHOTOS,cifar10)
+	@test -e $(BUILD)/data/cifar10/cifar10-teacher.weights || scripts/train-teacher.sh cifar10
+	@$(PYTHON) scripts/table.py --task cifar10
+
+table-bccd: photos-bccd built
+	@$(call HAS_PHOTOS,bccd)
+	@$(PYTHON) scripts/table.py --task bccd
+
 bench: $(if $(filter 1,$(GPU)),has-gpu) built
 	@tests/bench/bench.sh
 
@@ -239,7 +258,8 @@ help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
 
 FORCE:
-.PHONY: all packages deps built data fashion-mnist scenes glyphs demo demo-yolo table \
-    table-yolo table-glyphs table-one-class bench bench-programs has-gpu gpu-programs gpu-test \
-    emulated test-packages unit-programs check test test-asan clean help FORCE
+.PHONY: all packages deps built data fashion-mnist scenes glyphs photos-cifar10 photos-bccd demo \
+    demo-yolo table table-yolo table-glyphs table-one-class table-cifar10 table-bccd bench \
+    bench-programs has-gpu gpu-programs gpu-test emulated test-packages unit-programs check test \
+    test-asan clean help FORCE
 .DELETE_ON_ERROR:
