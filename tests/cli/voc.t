@@ -1,7 +1,8 @@
 #!/usr/bin/python3 -B
 """Tests of scripts/voc2darknet.py, in TAP.
 
-Proves: lists, labels, names and COCO's JSON say what the XML says, in pixels
+Also of scripts/photos.sh and train-teacher.sh as far as BCCD, a data set of that
+form, goes. Proves: lists, labels, names and COCO's JSON say what the XML says, in pixels
 that begin at 1; boxes over the edge are clipped, slips left out, difficult
 objects made crowds, and all are counted; Darknet reads what was written; what
 is wrong ends it with one line that names it, and then nothing is there.
@@ -11,12 +12,18 @@ it, or a row in BAD_OBJECTS, BAD_XML or BAD_SETS.
 """
 import json
 import os
+import shutil
 import subprocess
+import sys
 
 import tap
 from tap import DARKNET, ENVIRONMENT, PYTHON, ROOT, check_ran, check_refused, test
 
 from PIL import Image
+
+sys.path.insert(0, os.path.join(ROOT, "scripts"))
+# pylint: disable=wrong-import-position
+import rows  # noqa: E402
 
 SCRIPT = os.path.join(ROOT, "scripts/voc2darknet.py")
 BOX = {"name": "cat", "xmin": 11, "ymin": 21, "xmax": 40, "ymax": 30}
@@ -330,6 +337,27 @@ def photos(folder):
     first = instances_at(folder, "data-bccd-1")
     assert first == instances_at(folder, "data/bccd") and len(first["annotations"]) == 2
     assert os.listdir(folder.at("data")) == ["bccd"]
+
+
+@test
+def teacher(folder):
+    """train-teacher.sh bccd trains a teacher of it, and puts it where rows.py looks for it"""
+    make_voc(folder, [an_object(name="dog")])
+    check_ran(convert(folder, "--sets", "train,test", out="build/data/bccd"))
+    os.rename(folder.at("build/data/bccd/train.list"), folder.at("build/data/bccd/trainval.list"))
+    os.mkdir(folder.at("cfg"))
+    shutil.copy(os.path.join(ROOT, "cfg/bccd.data"), folder.at("cfg"))
+    with open(os.path.join(ROOT, "cfg/bccd-teacher.cfg"), encoding="utf-8") as file:
+        folder.write("cfg/bccd-teacher.cfg", rows.set_batches(file.read(), 2))
+    for target, path in (("../cfg", "build/cfg"), (DARKNET, "build/darknet"),
+                         (os.path.join(ROOT, "scripts"), "scripts")):
+        os.symlink(target, folder.at(path))
+    result = subprocess.run([folder.at("scripts/train-teacher.sh"), "bccd"], check=False,
+                            env={**ENVIRONMENT, "ROOT": folder.path, "BUILD": "build"},
+                            cwd=folder.path, capture_output=True, text=True)
+    out = check_ran(result)
+    assert "name = dog, no truths" in out and "(mAP@[.50:.95]) = " in out, out
+    assert os.path.getsize(folder.at("cfg/bccd-teacher.weights")) == 1875348
 
 
 @test
