@@ -169,8 +169,8 @@ table-one-class: built scenes
 	@$(PYTHON) scripts/table.py --task one-class
 
 # Data sets that are not ours to hand out: whether they are there is said before anything is built
-HAS_PHOTOS = ls $(BUILD)/data/$(1)/valid.list $(BUILD)/data/$(1)/test.list 2>/dev/null | grep -q . || \
-    PHOTOS='$(PHOTOS)' scripts/photos.sh $(1)
+HAS_PHOTOS = ls $(BUILD)/data/$(1)/valid.list $(BUILD)/data/$(1)/test.list 2>/dev/null | \
+    grep -q . || PHOTOS='$(PHOTOS)' scripts/photos.sh $(1)
 
 photos-cifar10 photos-bccd: photos-%:
 	@$(call HAS_PHOTOS,$*) --check

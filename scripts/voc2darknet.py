@@ -223,11 +223,17 @@ def read_photos(voc, names, classes):
 
 # Sets and classes
 
+def read_lines(path):
+    try:
+        with open(path, encoding="utf-8-sig") as file:
+            return [line.strip() for line in file.read().split("\n")]
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: {error}, expected text in UTF-8") from error
+
+
 def read_set(path):
     """The names in a set's file."""
-    with open(path, encoding="utf-8-sig") as file:
-        lines = [line.strip() for line in file.read().split("\n")]
-    seen = set()
+    lines, seen = read_lines(path), set()
     for number, name in enumerate(lines, 1):
         if "/" in name or "\\" in name or not name.isprintable():
             raise InputError(f"{path}: line {number}: {name!r}, expected an image's name")
@@ -270,9 +276,7 @@ def check_sets(voc, sets):
 
 def read_classes(path):
     """The names of --names, a line each."""
-    with open(path, encoding="utf-8-sig") as file:
-        names = [line.strip() for line in file.read().split("\n")]
-    names = list(filter(None, names))
+    names = list(filter(None, read_lines(path)))
     if not names or len(set(names)) != len(names):
         raise InputError(f"{path}: {len(names)} names, {len(set(names))} of them different, "
                          "expected each class once")

@@ -282,9 +282,12 @@ def bad_sets(folder):
         add_set(folder, "train", *names)
         refuse(folder, words)
     for name in ("train", "test"):
-        os.rename(folder.at(f"VOC/ImageSets/Main/{name}.txt"), folder.at(f"{name}-1.txt"))
+        path = folder.at(f"VOC/ImageSets/Main/{name}")
+        os.rename(path + ".txt", path + "-1.txt")
     refuse(folder, "VOC/ImageSets/Main: found none of train.txt, val.txt and test.txt")
     refuse(folder, "mine.txt: No such file", flags=("--sets", "mine"))
+    folder.write("names.txt", b"K\xe4fer\n")
+    refuse(folder, "names.txt: 'utf-8' codec", flags=("--sets", "train-1", "--names", "names.txt"))
 
 
 @test
