@@ -26,37 +26,49 @@ Task = collections.namedtuple(
 # [deepkd_loss]
 Row = collections.namedtuple("Row", "title rate options")
 
+NO_WARMUP = {"momentum_warmup": "0"}
 SGD_KD = {"trainer": "sgd", "method": "kd", "topk_schedule": "off"}
-ALONE = {**SGD_KD, "teacher_weight": "0"}
-DEEPKD = {"trainer": "deepkd", "method": "kd", "topk_schedule": "dynamic"}
+ALONE = {**SGD_KD, **NO_WARMUP, "teacher_weight": "0"}
+FIXED = {"trainer": "deepkd", "method": "kd", "topk_schedule": "off"}
+DTM = {**FIXED, "topk_schedule": "dynamic"}
+GSNR = {**FIXED, "momentum_rule": "gsnr"}
 # Above zero after 8 % of the run, as DKD's 20 of 240 epochs
 DKD = {"method": "dkd", "beta": "8", "warmup": "8%"}
 DENSE = {"rows": "dense"}
 OBJECTNESS = {"objectness_weight": "1"}
+# What the authors' code does, with [net] momentum=0.9: TOG -0.075, TCG -0.075, NCG +0.075; of
+# deltas, since other [net]s have another momentum
+OFFICIAL = {**FIXED, **NO_WARMUP, "delta_tog": "-.075", "delta_tcg": "-.075", "delta_ncg": ".075",
+            "decay_component": "tcg"}
 
-FMNIST = {
+# What all others are compared with: KD with what the defaults of every row have, the warm-up
+BASELINE = "kd"
+
+CLASSIFIERS = {
     "alone": Row("student alone", .4, ALONE),
+    "kd-plain": Row("KD without warm-up", .2, {**SGD_KD, **NO_WARMUP}),
     "kd": Row("KD", .2, SGD_KD),
     "dkd": Row("DKD", .1, {**SGD_KD, **DKD}),
     "dot": Row("DOT (KD)", .1, {**SGD_KD, "trainer": "dot"}),
-    "deepkd-nomask": Row("DeepKD without top-k (KD)", .1, {**SGD_KD, "trainer": "deepkd"}),
-    "deepkd": Row("DeepKD (KD)", .1, DEEPKD),
-    "deepkd-dkd": Row("DeepKD (DKD)", .025,
-                      {"trainer": "deepkd", "topk_schedule": "dynamic", **DKD}),
-    # What the authors' code does, with [net] momentum=0.9: TOG -0.075, TCG -0.075, NCG +0.075
-    "deepkd-official": Row("DeepKD as the official code runs (KD)", .025,
-                           {**SGD_KD, "trainer": "deepkd", "momentum_tog": "0.825",
-                            "momentum_tcg": "0.825", "momentum_ncg": "0.975",
-                            "decay_component": "tcg"}),
+    "deepkd": Row("DeepKD", .1, FIXED),
+    "deepkd-gsnr": Row("DeepKD, momenta by GSNR", .1, GSNR),
+    "deepkd-dtm": Row("DeepKD with DTM", .1, DTM),
+    "deepkd-official": Row("DeepKD as the official code runs", .025, OFFICIAL),
 }
 
 SCENES = {
     "alone": Row("student alone", .02, ALONE),
-    "kd": Row("KD", .02, SGD_KD),
-    "deepkd": Row("DeepKD", .005, DEEPKD),
+    "kd-plain": Row("KD without warm-up", .02, {**SGD_KD, **NO_WARMUP}),
+    "kd": Row("KD", .04, SGD_KD),
+    "dkd": Row("DKD", .01, {**SGD_KD, **DKD}),
+    "dot": Row("DOT (KD)", .01, {**SGD_KD, "trainer": "dot"}),
+    "deepkd": Row("DeepKD", .01, FIXED),
+    "deepkd-gsnr": Row("DeepKD, momenta by GSNR", .02, GSNR),
+    "deepkd-dtm": Row("DeepKD with DTM", .01, DTM),
+    "deepkd-official": Row("DeepKD as the official code runs", .01, OFFICIAL),
     "kd-objectness": Row("KD + objectness", "kd", {**SGD_KD, **OBJECTNESS}),
     "kd-dense": Row("KD on dense rows", "kd", {**SGD_KD, **DENSE}),
-    "deepkd-objectness": Row("DeepKD + objectness", "deepkd", {**DEEPKD, **OBJECTNESS}),
+    "deepkd-objectness": Row("DeepKD + objectness", "deepkd", {**FIXED, **OBJECTNESS}),
 }
 
 # One class has no others: NCG is 0, and TCG is the class's own yes or no, or the objectness. Rates
@@ -65,7 +77,7 @@ ONE_CLASS = {
     "alone": Row("student alone", .02, ALONE),
     "kd": Row("KD", .02, SGD_KD),
     "kd-objectness": Row("KD + objectness", .02, {**SGD_KD, **OBJECTNESS}),
-    "deepkd-objectness": Row("DeepKD + objectness", .005, {**DEEPKD, **OBJECTNESS}),
+    "deepkd-objectness": Row("DeepKD + objectness", .005, {**FIXED, **OBJECTNESS}),
 }
 
 DETECTOR = {"seeds": 3, "flags": ["-map"],
@@ -75,7 +87,7 @@ TASKS = {
     "fmnist": Task("cfg/fmnist-student.cfg", "cfg/fmnist-teacher.cfg",
                    "cfg/fmnist-teacher.weights", "cfg/deepkd.data", "",
                    "scripts/train-teacher.sh, then make,", (.0125, .025, .05, .1), 5, [],
-                   {"top-1": "valid_top1"}, FMNIST),
+                   {"top-1": "valid_top1"}, CLASSIFIERS),
     "scenes": Task("cfg/scenes-student.cfg", "cfg/scenes-teacher.cfg",
                    "cfg/scenes-teacher.weights", "cfg/scenes.data", "-yolo",
                    "scripts/train-teacher.sh scenes, then make,", (.0025, .005, .01),
@@ -89,12 +101,12 @@ TASKS = {
     "glyphs": Task("cfg/glyphs-student.cfg", "cfg/glyphs-teacher.cfg",
                    "cfg/glyphs-teacher.weights", "cfg/glyphs.data", "-glyphs",
                    "scripts/train-teacher.sh glyphs, then make,", (.0125, .025, .05, .1), 5, [],
-                   {"top-1": "valid_top1"}, FMNIST),
+                   {"top-1": "valid_top1"}, CLASSIFIERS),
     # Real photographs, which are not ours to hand out: `make table-cifar10` says where they are
     "cifar10": Task("cfg/cifar10-student.cfg", "cfg/cifar10-teacher.cfg",
                     "data/cifar10/cifar10-teacher.weights", "cfg/cifar10.data", "-cifar10",
                     "scripts/train-teacher.sh cifar10", (.0125, .025, .05, .1), 5, [],
-                    {"top-1": "valid_top1"}, FMNIST),
+                    {"top-1": "valid_top1"}, CLASSIFIERS),
     "bccd": Task("cfg/bccd-student.cfg", "cfg/bccd-teacher.cfg", "cfg/bccd-teacher.weights",
                  "cfg/bccd.data", "-bccd", "scripts/train-teacher.sh bccd, then make,",
                  (.0025, .005, .01), rows=SCENES, **DETECTOR),

@@ -357,18 +357,34 @@ def spread(values):
             percent(max(values))]
 
 
+def paired(values, baseline):
+    """A cell: the mean difference to the baseline's runs of the same seeds, +- its error."""
+    differences = [max(0, a) - max(0, b) for a, b in zip(values, baseline)]
+    if not any(differences) or len(differences) < 2:
+        return ""
+    error = statistics.stdev(differences) / len(differences) ** .5
+    return f"{100 * statistics.mean(differences):+.2f} ± {percent(error)}"
+
+
+def scores_of(found, row):
+    """[metric][seed] of a row's final runs."""
+    return list(zip(*(result["scores"] for run, result in found.items() if run.row == row)))
+
+
 def final_table(args, chosen, found):
     names = list(args.task.metrics)
-    head = [f"test {names[0]}, %", "learning rate", "mean", "standard deviation", "min", "max"]
-    for name in names[1:]:
-        head += [f"{name}, mean", "standard deviation", "min", "max"]
-    body = [["the teacher", ""]]
+    baseline = scores_of(found, rows.BASELINE) if rows.BASELINE in chosen else None
+    head, body = [f"test {names[0]}, %", "learning rate"], [["the teacher", ""]]
+    for name in names:
+        head += ["mean" if name == names[0] else f"{name}, mean", "standard deviation", "min",
+                 "max", "to KD, paired"]
     for value in next(iter(found.values()))["teacher"]:
-        body[0] += [percent(value), "", "", ""]
+        body[0] += [percent(value), "", "", "", ""]
     for row, rate in chosen.items():
-        runs = [result["scores"] for run, result in found.items() if run.row == row]
-        body.append([title(args, row), f"{rate:g}"]
-                    + [cell for values in zip(*runs) for cell in spread(values)])
+        cells = [title(args, row), f"{rate:g}"]
+        for i, values in enumerate(scores_of(found, row)):
+            cells += [*spread(values), paired(values, baseline[i]) if baseline else ""]
+        body.append(cells)
     lines = ["| " + " | ".join(cells) + " |" for cells in (head, *body)]
     return "\n".join([lines[0], "|---|" + "---:|" * (len(head) - 1), *lines[1:]])
 

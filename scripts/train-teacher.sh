@@ -65,6 +65,6 @@ esac
 cp "$trained" "$weights.tmp"
 mv "$weights.tmp" "$weights"
 case $task in
-fmnist | cifar10) ./darknet classifier valid "$data" "$cfg" "$weights" | tail -n 1 ;;
+fmnist | glyphs | cifar10) ./darknet classifier valid "$data" "$cfg" "$weights" | tail -n 1 ;;
 *) ./darknet deepkd map "$data" "$cfg" "$weights" -per_class ;;
 esac
