@@ -13,6 +13,11 @@ pale); a component that a run does without is left out.
 It reads the CSV files' own numbers and computes no others. A run in progress
 can be drawn; its CSV only has fewer rows. This is the chart.png of a build
 without OpenCV: scripts/plot.py chart.png backup/<student>.csv
+
+    scripts/plot.py OUT.png NAME_gsnr.csv
+
+draws what gsnr_interval= measured of one run, of all layers together: the GSNR of the components'
+gradients and of their momenta, the momenta, and the cosines between the components' gradients.
 """
 import argparse
 import collections
@@ -159,9 +164,62 @@ def draw_rate(axes, runs):
     axes.set_ylim(bottom=0)
 
 
-def draw(runs):
+# What gsnr_interval= measured
+
+COMPONENTS = ("tog", "tcg", "ncg")
+GSNR_PANELS = (("gsnr", "GSNR of the gradients", "signal / noise"),
+               ("bsnr", "GSNR of the momenta", "signal / noise"),
+               ("momentum", "Momentum", "coefficient"))
+
+
+def is_gsnr(path):
+    with open(path, encoding="utf-8") as file:
+        return file.readline().startswith("batch,layer,component,")
+
+
+def read_gsnr(path):
+    """{component: {column: (batches, numbers)}} of all layers together."""
+    with open(path, encoding="utf-8", newline="") as file:
+        lines = [line for line in csv.DictReader(file) if line["layer"] == "-1"]
+    if not lines:
+        raise InputError(f"{path}: found no sample yet")
+    columns = [key for key, *_ in GSNR_PANELS] + [f"cos_{name}" for name in COMPONENTS]
+    return {name: {key: read_column(path, [line for line in lines if line["component"] == name],
+                                    key) for key in columns} for name in COMPONENTS}
+
+
+def draw_cosines(axes, values):
+    for i, (one, other) in enumerate((("tog", "tcg"), ("tog", "ncg"), ("tcg", "ncg"))):
+        axes.plot(*values[one][f"cos_{other}"], color=COLOURS[3 + i], label=f"{one}, {other}")
+    axes.set(title="Directions of the gradients", ylabel="cosine", ylim=(-1.05, 1.05))
+    axes.legend(loc="best")
+
+
+def draw_gsnr(path):
+    set_style()
+    figure, axes = plt.subplots(2, 2, figsize=(10, 7), sharex=True)
+    values = read_gsnr(path)
+    for place, (key, title, unit) in zip(axes.flat, GSNR_PANELS):
+        for name, colour, dashes in zip(COMPONENTS, COLOURS, ("-", "--", ":")):
+            place.plot(*values[name][key], dashes, color=colour, label=name)
+        place.set(title=title, ylabel=unit)
+        place.set_ylim(bottom=0)
+    axes[0, 0].legend(loc="best")
+    draw_cosines(axes[1, 1], values)
+    for place in axes[1]:
+        place.set_xlabel("batch")
+    figure.suptitle("darknet distill: " + os.path.splitext(os.path.basename(path))[0])
+    figure.tight_layout()
+    return figure
+
+
+def set_style():
     plt.rcParams.update({"axes.grid": True, "grid.alpha": .3, "axes.spines.top": False,
                          "axes.spines.right": False, "axes.titlesize": 11, "legend.fontsize": 9})
+
+
+def draw(runs):
+    set_style()
     figure, axes = plt.subplots(2, 3, figsize=(13, 7), sharex=True)
     draw_score(axes[0, 0], runs)
     draw_k(axes[0, 1], runs)
@@ -182,7 +240,10 @@ def main():
     end = os.path.splitext(args.out)[1][1:]
     if end not in ("png", "svg", "pdf"):
         raise InputError(f"{args.out}: expected a name that ends with .png, .svg or .pdf")
-    figure = draw(read_runs(args))
+    gsnr = [path for path in args.runs if is_gsnr(path)]
+    if gsnr and (len(args.runs) > 1 or args.labels):
+        raise InputError(f"{gsnr[0]}: expected it alone, and no --labels")
+    figure = draw_gsnr(gsnr[0]) if gsnr else draw(read_runs(args))
     replace_file(args.out, lambda name: figure.savefig(name, format=end, dpi=110))
 
 

@@ -14,6 +14,7 @@ darknet: nothing here is about accuracy. To add a case: a function with @test
 before it.
 """
 import json
+import math
 import os
 import shutil
 import re
@@ -34,26 +35,40 @@ import coco2darknet  # noqa: E402
 import rows  # noqa: E402
 import table  # noqa: E402
 
-SGD = "tog+tcg+ncg 0.9 (weight decay)"
-DEEPKD = "tog+ncg 0.975 from batch 780 (weight decay), tcg 0.825 from batch 95"
-SLOW_SGD = SGD.replace("0.9", "0.8")  # the scenes' student has [net] momentum=.8
-SLOW_DEEPKD = "tog+ncg 0.875 from batch 140 (weight decay), tcg 0.725 from batch 53"
-MOMENTA = {
-    "fmnist": {
-        "alone": SGD, "kd": SGD, "dkd": SGD, "dot": "tog 0.825 (weight decay), tcg+ncg 0.975",
-        "deepkd-nomask": DEEPKD, "deepkd": DEEPKD,
-        "deepkd-dkd": "tog 0.975 (weight decay), tcg 0.825, ncg 0.95",
-        "deepkd-official": "tog+tcg 0.825 (weight decay), ncg 0.975"},
-    "scenes": {
-        "alone": SLOW_SGD, "kd": SLOW_SGD, "deepkd": SLOW_DEEPKD, "kd-objectness": SLOW_SGD,
-        "kd-dense": SLOW_SGD, "deepkd-objectness": SLOW_DEEPKD},
-    "one-class": {
-        "alone": SLOW_SGD, "kd": SLOW_SGD, "kd-objectness": SLOW_SGD,
-        "deepkd-objectness": SLOW_DEEPKD},
-}
+
+
+def warm(momenta, decays=0):
+    """The groups as distill describes them: ("tog+ncg", .975), with the warm-up's ends."""
+    texts = []
+    for i, (names, momentum) in enumerate(momenta):
+        end = math.ceil(momentum / (1 - momentum) / .05 * (1 - 1e-6))
+        texts.append(f"{names} {momentum:g} from batch {end}"
+                     + (" (weight decay)" if i == decays else ""))
+    return ", ".join(texts)
+
+
+def momenta_of(base):
+    """{row: its line} for a [net] momentum."""
+    cold = f"tog+tcg+ncg {base:g} (weight decay)"
+    sgd = warm([("tog+tcg+ncg", base)])
+    deepkd = warm([("tog+ncg", base + .075), ("tcg", base - .075)])
+    apart = warm([(name, base) for name in ("tog", "tcg", "ncg")])
+    return {"alone": cold, "kd-plain": cold, "kd": sgd, "dkd": sgd,
+            "dot": warm([("tog", base - .075), ("tcg+ncg", base + .075)]),
+            "deepkd": deepkd, "deepkd-gsnr": apart, "deepkd-dtm": deepkd,
+            "deepkd-official": f"tog+tcg {base - .075:g} (weight decay), ncg {base + .075:g}",
+            "kd-objectness": sgd, "kd-dense": sgd, "deepkd-objectness": deepkd}
+
+
+CLASSIFIERS, DETECTORS = momenta_of(.9), momenta_of(.8)  # the scenes' student has momentum=.8
+MOMENTA = {"fmnist": {row: CLASSIFIERS[row] for row in list(CLASSIFIERS)[:9]}, "scenes": DETECTORS,
+           "one-class": {row: DETECTORS[row]
+                         for row in ("alone", "kd", "kd-objectness", "deepkd-objectness")}}
 TRAINING = "batch,epoch,images,loss,avg_loss,tog,tcg,ncg,k,rate,images_per_s,"
 CSV = TRAINING + "valid_loss,valid_top1,valid_topk\n"
 DETECTOR_CSV = TRAINING + "iou,class,obj,no_obj,r50,r75,count,valid_loss,valid_map50,valid_map\n"
+GSNR_CSV = ("batch,layer,component,signal,noise,gsnr,buffer_signal,buffer_noise,bsnr,momentum,"
+            "cos_tog,cos_tcg,cos_ncg\n")
 TINY = ["--batches", "2", "--rows", "alone,deepkd", "--seeds", "2"]
 
 # Says what darknet would of a detector whose mAP is best at a rate of .02 and grows with the seed,
@@ -228,7 +243,7 @@ def table_comes_out(folder):
     """a table of two rows comes out, and comes out again without a run"""
     build = make_build(folder)
     first = check_ran(script("table.py", *TINY, BUILD=build))
-    for row in ("the teacher", "student alone", "DeepKD (KD)"):
+    for row in ("the teacher", "student alone", "DeepKD"):
         assert re.search(rf"^\| {re.escape(row)} \|", first, re.MULTILINE), first
     assert len(re.findall(r"^\[\d/4\] .*, test, .*: top-1", first, re.MULTILINE)) == 4, first
     again = check_ran(script("table.py", *TINY, BUILD=build))
@@ -276,11 +291,19 @@ def detector_table(folder):
     check_ran(script("table.py", "--task", "scenes", "--batches", "1", "--rows", "deepkd", "--seeds",
                  "1", BUILD=build))
     text = table.read(os.path.join(build, "table-yolo/table.md"))
-    assert [len(cells) for cells in parse_table(text).values()] == [9] * 4, text
+    assert [len(cells) for cells in parse_table(text).values()] == [11] * 4, text
     for run, words in (("search-0.005-1000", 0), ("test-0.000625-1", 1)):
         data = table.read(os.path.join(build, f"table-yolo/runs/deepkd-{run}/deepkd.data"))
         assert data.count("annotations=") == words, data
         assert data.count("train=table-yolo/") == data.count("backup=table-yolo/") == 1, data
+
+
+@test
+def table_pairs(_):
+    """rows are compared seed by seed: the mean difference and its standard error"""
+    assert table.paired((.5, .6, .7), (.4, .4, .6)) == "+13.33 ± 3.33"
+    assert table.paired((.5, table.DIVERGED), (.5, .4)) == "-20.00 ± 20.00"
+    assert table.paired((.5, .6), (.5, .6)) == table.paired((.5,), (.4,)) == ""
 
 
 @test
@@ -292,17 +315,17 @@ def table_counts(folder):
     out = check_ran(script(*words, "2", BUILD=build))
     text = table.read(os.path.join(build, "table-yolo/table.md"))
     found = parse_table(text)
-    assert found["the teacher"] == ["", "61.25", "", "", "", "36.02", "", "", ""], text
-    assert found["KD"] == ["0.02", "50.30", "0.14", "50.20", "50.40",
-                           "25.15", "0.07", "25.10", "25.20"], text
+    assert found["the teacher"] == ["", "61.25", "", "", "", "", "36.02", "", "", "", ""], text
+    assert found["KD"] == ["0.02", "50.30", "0.14", "50.20", "50.40", "",
+                           "25.15", "0.07", "25.10", "25.20", ""], text
     assert "\n| KD | 48.25 | 48.50 | 49.00 | **50.00** | diverged |\n" in text, text
-    assert "the search found" not in out, out  # rows.py has it
+    assert "kd has the rate 0.04, the search found 0.02" in out, out
     out = check_ran(script(*words[:4], "deepkd-objectness,kd-dense", "--seeds", "1", BUILD=build))
     assert "| DeepKD + objectness | 0.02 |" in out and "| KD on dense rows | 0.02 |" in out, out
     assert "\n| DeepKD | 48.25 |" in out and "\n| KD on dense rows | 48.25 |" not in out, out
-    assert "deepkd-objectness has the rate 0.005, the search found 0.02" in out, out
+    assert "deepkd-objectness has the rate 0.01, the search found 0.02" in out, out
     text = check_ran(script(*words, "3", BUILD=build))
-    assert "| KD | 0.02 | 33.53 | 29.04 | 0.00 | 50.40 |" in text, text
+    assert "| KD | 0.02 | 33.53 | 29.04 | 0.00 | 50.40 | |" in text.replace("|  |", "| |"), text
     assert "final runs that diverged, and count as 0 %: kd\n" in text, text
 
 
@@ -375,8 +398,12 @@ def figures(folder):
     """plot.py draws one run, three, a detector's, and one without an evaluation yet"""
     runs = [write_csv(folder, f"{i}.csv", i) for i in (1, 2, 3)]
     detector = write_csv(folder, "detector.csv", 1, DETECTOR_CSV)
+    folder.write("gsnr.csv", GSNR_CSV + "".join(
+        f"{batch},{layer},{name},1,2,.5,3,1,3,.9,1,.5,.2\n" for batch in (50, 100)
+        for layer in (-1, 0) for name in ("tog", "tcg", "ncg")))
     folder.write("young.csv", CSV + "10,.1,640,1,1,1,0,0,9,.01,900,,,\n")
-    for args in (runs[:1], [*runs, "--labels", "a,b,c"], [detector], [folder.at("young.csv")]):
+    for args in (runs[:1], [*runs, "--labels", "a,b,c"], [detector], [folder.at("young.csv")],
+                 [folder.at("gsnr.csv")]):
         out = folder.at("out.png")
         check_ran(script("plot.py", out, *args))
         with Image.open(out) as image:
@@ -394,6 +421,9 @@ def figures_refused(folder):
     check_refused(script("plot.py", out, folder.at("other.csv")), "other.csv", "no column batch")
     check_refused(script("plot.py", out, folder.at("broken.csv")), "line 2: tog is 'x'")
     check_refused(script("plot.py", out, folder.at("empty.csv")), "no logged batch")
+    folder.write("young_gsnr.csv", GSNR_CSV)
+    check_refused(script("plot.py", out, folder.at("young_gsnr.csv")), "no sample")
+    check_refused(script("plot.py", out, run, folder.at("young_gsnr.csv")), "expected it alone")
     check_refused(script("plot.py", out, folder.at("none.csv")), "none.csv")
     detector = write_csv(folder, "detector.csv", 1, DETECTOR_CSV)
     check_refused(script("plot.py", out, run, detector), "found mAP@0.50, expected top-1")
