@@ -3,7 +3,7 @@
 # accuracy on the validation images.
 #
 #   train-teacher.sh fmnist       cfg/fmnist-teacher.weights, committed; 20 minutes of one core
-#   train-teacher.sh glyphs       cfg/glyphs-teacher.weights, committed; ten minutes
+#   train-teacher.sh glyphs       cfg/glyphs-teacher.weights, committed; a quarter of an hour
 #   train-teacher.sh scenes       cfg/scenes-teacher.weights, committed; half an hour
 #   train-teacher.sh one-class    build/data/one-class/one-class-teacher.weights; seven minutes.
 #                                 Makes the data set from the scenes if it is not there
