@@ -28,8 +28,7 @@ static const char sections[] = "\n[teacher]\n"
                                "[deepkd_loss]\n"
                                "method=kd\n"
                                "trainer=deepkd\n"
-                               "temperature=4\n"
-                               "topk_schedule=dynamic\n";
+                               "temperature=4\n";
 
 typedef struct {
     char *cfg, *teacher;

@@ -19,7 +19,7 @@ typedef struct {
     double task_weight, teacher_weight;
     int warmup; /* batches */
     int standardize;
-    int topk_schedule, topk; /* kd_schedule; K*, 0: not given */
+    int topk_schedule, topk; /* kd_schedule (-1: not given); K*, 0: not given */
     int rows, feature_nms;   /* kd_rows; detectors only, as objectness_weight */
     double objectness_weight;
     double topk_phases[2];

@@ -15,7 +15,7 @@ double kd_warm_momentum(double momentum, double warmup, double batch)
 long kd_warm_end(double momentum, double warmup)
 {
     if (!warmup || !momentum) return 1;
-    return fmax(1, ceil(momentum / (1 - momentum) / warmup * (1 - 1e-9)));
+    return fmax(1, ceil(momentum / (1 - momentum) / warmup * (1 - 1e-6)));
 }
 
 kd_snr kd_signal_noise(double sum2, double difference2, double images, double parts)

@@ -14,7 +14,7 @@
  */
 double kd_warm_momentum(double momentum, double warmup, double batch);
 
-/* The first batch of which mu(t) is mu; 1 with c = 0. */
+/* The first batch of which mu(t) is mu, but for a millionth; 1 with c = 0. */
 long kd_warm_end(double momentum, double warmup);
 
 /*

@@ -122,6 +122,7 @@ CLASSIFIERS = {  # name: options of [deepkd_loss], layers, options of [net]
     "the teacher alone, K static": ({"task_weight": 0, "topk_schedule": "static"}, PLAIN, {}),
     "the task alone, clip": ({"teacher_weight": 0}, PLAIN, {"clip": ".1"}),
     "K off, clip": ({"topk_schedule": "off"}, PLAIN, {"clip": ".1"}),
+    "momenta by GSNR": ({"momentum_rule": "gsnr", "gsnr_interval": 2}, PLAIN, {}),
     "batch norm": ({}, BATCH_NORM, {}),
 }
 

@@ -125,10 +125,10 @@ DETECTOR = [conv(8, 2, batch_normalize=None), conv(8, 2, batch_normalize=None),
             *head("yolo", "8,8, 14,14", classes=CLASSES, jitter=0)]
 PAIRS = {"classifier": (CLASSIFIER, None),
          "detector": (DETECTOR, [(.5, .2 + .2 * i, .1 + .1 * i, .3) for i in range(IMAGES)])}
-METHODS = {"kd": {"trainer": "sgd", "topk_schedule": "off"},
+METHODS = {"kd": {"trainer": "sgd", "topk_schedule": "off", "momentum_warmup": 0},
            # the momenta that the official code has in effect
            "deepkd": {"topk_schedule": "static", "momentum_tog": ".825", "momentum_ncg": ".975",
-                      "momentum_tcg": ".825"}}
+                      "momentum_tcg": ".825", "momentum_warmup": 0}}
 
 
 def training(kind, method):

@@ -93,6 +93,8 @@ add("SIGTERM inside an epoch, three momentum groups", {"method": "dkd"}, signal.
 add("SIGINT with one momentum group, standardized logits",
     {"trainer": "sgd", "logit_standardization": 1})
 add("SIGINT with subdivisions=2, warmup", {"trainer": "dot", "warmup": 40}, subdivisions=2)
+add("SIGINT with momenta by GSNR, while they warm up", {"momentum_rule": "gsnr", "gsnr_interval": 4})
+add("SIGINT without a warm-up of momenta", {"momentum_warmup": 0})
 add("SIGINT with a log line every 4 batches, saves every 100", None, signal.SIGINT,
     {"log_interval": 4, "save_interval": 100})
 

@@ -72,7 +72,7 @@ GSNR_CSV = ("batch,layer,component,signal,noise,gsnr,buffer_signal,buffer_noise,
 TINY = ["--batches", "2", "--rows", "alone,deepkd", "--seeds", "2"]
 
 # Says what darknet would of a detector whose mAP is best at a rate of .02 and grows with the seed,
-# up to 2; rates from .04 on and seed 3 diverge. With a cfg that is "broken", the row deepkd fails,
+# up to 2; rates from .04 on diverge in a search, whose seed is 1000, and so does seed 3. With a cfg that is "broken", the row deepkd fails,
 # and kd takes long.
 STUB = f"""#!{PYTHON}
 import re, sys, time
@@ -88,7 +88,8 @@ if "broken" in cfg and "teacher_weight=0" not in cfg:
 print("teacher: mAP@0.50 61.25 %, mAP@[.50:.95] 36.02 % on some.list")
 rate, batches = (float(re.search("^" + key + "=(.*)", cfg, re.M)[1]) for key in
                  ("learning_rate", "max_batches"))
-if rate > .039 or words[words.index("-seed") + 1] == "3":
+seed = words[words.index("-seed") + 1]
+if rate > .039 and seed == "1000" or seed == "3":
     sys.exit("batch 3: tog is not finite")
 score = .5 - abs(rate - .02) + int(words[words.index("-seed") + 1]) % 1000 / 500
 name = re.search("^backup=(.*)", data, re.M)[1] + "/" + re.search(r"([\\w-]+)\\.cfg$", words[2])[1]

@@ -242,20 +242,25 @@ static void test_topk_defaults(void)
     static const struct {
         const char *student, *teacher;
         int optimal;
+        kd_schedule schedule;
     } cases[] = {
-        {STUDENT(2), HEAD LAYERS(2), 1},
-        {STUDENT(3), HEAD LAYERS(3), 1},
-        {STUDENT(4), HEAD LAYERS(4), 1},
-        {STUDENT(5), HEAD LAYERS(5), 2},
-        {STUDENT(10), HEAD LAYERS(10), 4},
-        {STUDENT(100), HEAD LAYERS(100), 49},
-        {STUDENT(10) "topk=9\n", HEAD LAYERS(10), 9},
-        {STUDENT(10) "topk=1\n", HEAD LAYERS(10), 1},
+        {STUDENT(2), HEAD LAYERS(2), 1, KD_TOPK_OFF},
+        {STUDENT(3), HEAD LAYERS(3), 1, KD_TOPK_OFF},
+        {STUDENT(4), HEAD LAYERS(4), 1, KD_TOPK_OFF},
+        {STUDENT(5), HEAD LAYERS(5), 2, KD_TOPK_OFF},
+        {STUDENT(10), HEAD LAYERS(10), 4, KD_TOPK_OFF},
+        {STUDENT(99), HEAD LAYERS(99), 49, KD_TOPK_OFF},
+        {STUDENT(100), HEAD LAYERS(100), 49, KD_TOPK_DYNAMIC},
+        {STUDENT(100) "topk_schedule=off\n", HEAD LAYERS(100), 49, KD_TOPK_OFF},
+        {STUDENT(10) "topk_schedule=dynamic\n", HEAD LAYERS(10), 4, KD_TOPK_DYNAMIC},
+        {STUDENT(10) "topk=9\n", HEAD LAYERS(10), 9, KD_TOPK_DYNAMIC},
+        {STUDENT(10) "topk=1\n", HEAD LAYERS(10), 1, KD_TOPK_DYNAMIC},
+        {STUDENT(10) "topk=1\ntopk_schedule=static\n", HEAD LAYERS(10), 1, KD_TOPK_STATIC},
     };
     for (int i = 0; i < COUNT(cases); ++i) {
         deepkd *kd = make_pair(cases[i].student, cases[i].teacher, 2);
         assert_int_equal(kd->topk_config.optimal, cases[i].optimal);
-        assert_int_equal(kd->topk_config.schedule, KD_TOPK_DYNAMIC);
+        assert_int_equal(kd->topk_config.schedule, cases[i].schedule);
         assert_true(kd->topk_config.phase1_end == .3 && kd->topk_config.phase2_end == .7);
         free_pair(kd);
     }
