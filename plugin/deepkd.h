@@ -42,6 +42,7 @@
  *     kd_math.c            losses, gradients, top-k mask, its schedule
  *     kd_formulas.h        what the CPU shares with its twin kd_math_kernels.cu
  *     methods.c            the table of methods: name, options, default deltas, loss
+ *     momentum.c           warm-up, signal and noise, momenta that follow them
  *     broken.c             what was not finite, as bits with names
  *     average_precision.c  mAP as COCO defines it
  *   net/      one Darknet network seen from outside; nothing of teachers and students
@@ -71,6 +72,7 @@
  *     student.c            the student's state, which the files below share
  *     deepkd_loss.c        the [deepkd_loss] section
  *     groups.c             momentum groups: backward and update by component
+ *     gsnr.c               the components' gradients measured as the run goes on
  *     replicas.c           the student on several GPUs, learning as one
  *   run/      a whole run: the loop, what is measured, said and saved
  *     detect.c             from a detector's output to boxes, and to COCO's JSON of results

@@ -113,7 +113,7 @@ static void load_networks(distill_run *run)
     if (run->is_detector && last_layer(t->net).map)
         check_classes(t->net, &t->outputs, t->cfg, a->data, run->data.classes);
     run->replicas = make_replicas(run->kd, a->gpus, a->n_gpus ? a->n_gpus : 1, make_copy, run);
-    attach_gsnr(run->kd, run->replicas.n, a->cfg);
+    attach_gsnr(run->kd, a->cfg);
 }
 
 /* Both lists of images, with the classes or boxes that the student learns */
@@ -130,8 +130,8 @@ static void read_lists(distill_run *run)
         run->annotations = read_annotations(d->annotations, d->classes);
     }
     run->train = read_box_list(d->train, d->classes, most, 0);
-    run->valid = read_box_list(d->valid, d->classes, most,
-                               d->annotations ? &run->annotations : 0);
+    run->valid =
+        read_box_list(d->valid, d->classes, most, d->annotations ? &run->annotations : 0);
 }
 
 /* Where the student begins: at random, at -start, or where the saved state stopped. */
@@ -155,8 +155,7 @@ static run_state place_student(distill_run *run, char *state_file)
         kd_fail(
             "%s: found a run that stopped after %llu of %llu images: expected -resume to go "
             "on with it, or -clear to begin anew",
-            state_file, (unsigned long long)stopped.seen,
-            (unsigned long long)stopped.planned);
+            state_file, (unsigned long long)stopped.seen, (unsigned long long)stopped.planned);
     }
     return state;
 }

@@ -1,4 +1,5 @@
-/* Lists of images with what is to be learnt of each: a class (classifier) or boxes (detector). */
+/* Lists of images with what is to be learnt of each: a class (classifier) or boxes (detector).
+ */
 #ifndef KD_LISTS_H
 #define KD_LISTS_H
 

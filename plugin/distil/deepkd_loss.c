@@ -35,6 +35,7 @@ layer parse_deepkd_loss(list *options, network *net, int index, char *cfgfile)
     deepkd *kd = kd_calloc(1, sizeof(*kd));
     kd->options = read_deepkd_options(options, cfgfile, &kd->loss_config);
     kd->net = net;
+    kd->copies = 1;
     kd->teacher = net->layers[index - 1].plugin;
     layer l = make_pass_through_layer(net, index, forward_deepkd_loss_layer);
     l.plugin = kd;
@@ -92,8 +93,8 @@ static void check_topk(deepkd *kd, const char *cfg)
     int schedule = o->topk_schedule;
     if (schedule < 0)
         schedule = o->topk || kd->classes >= MANY_CLASSES ? KD_TOPK_DYNAMIC : KD_TOPK_OFF;
-    kd->topk_config = (kd_topk_config){schedule, o->topk ? o->topk : half,
-                                       o->topk_phases[0], o->topk_phases[1]};
+    kd->topk_config = (kd_topk_config){schedule, o->topk ? o->topk : half, o->topk_phases[0],
+                                       o->topk_phases[1]};
 }
 
 /* What the student's output layer does with its class logits. */

@@ -276,7 +276,7 @@ static void update_group(const deepkd *kd, const momentum_group *group, update_a
 {
     network *net = kd->net;
     select_group(net, group);
-    a.momentum = momentum_at(kd, component_of(group), training_batch(net) + 1);
+    a.momentum = momentum_at(kd, component_of(group), training_update(kd) + 1);
     a.decay = group->decays ? net->decay : 0;
     for (int i = 0; i < net->n; ++i) {
         layer l = net->layers[i];
@@ -433,7 +433,7 @@ void describe_groups(const deepkd *kd, char *text, size_t size)
             between = "+";
         }
         append(text, size, " %g", momentum);
-        if (end > 1) append(text, size, " from batch %ld", end);
+        if (end > 1) append(text, size, " from batch %ld", end * kd->copies);
         if (group->decays) append(text, size, " (weight decay)");
     }
 }

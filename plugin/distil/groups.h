@@ -77,8 +77,8 @@ void allocate_group_deltas(network *net, momentum_groups *groups);
 void save_task_deltas(deepkd *kd);
 
 /*
- * After save_task_deltas, as often as one likes: adds to each group's buffers the gradient of its
- * components' losses of `n` images from `first` on.
+ * After save_task_deltas, as often as one likes: adds to each group's buffers the gradient of
+ * its components' losses of `n` images from `first` on.
  */
 void backward_images(deepkd *kd, momentum_groups *groups, int first, int n);
 
@@ -91,7 +91,8 @@ unsigned gradient_bits(const momentum_group *group);
 /* After weights became infinite: the bits of the first group that broke, or of the weights. */
 unsigned find_broken_group(const deepkd *kd);
 
-/* "tog+ncg 0.975 from batch 780 (weight decay), tcg 0.825 from batch 95" into text[size], cut where it is full. */
+/* "tog+ncg 0.975 from batch 780 (weight decay), tcg 0.825 from batch 95" into text[size], cut
+ * where it is full. */
 void describe_groups(const deepkd *kd, char *text, size_t size);
 
 #endif

@@ -86,7 +86,7 @@ static kd_update make_update(deepkd *kd)
             if (groups->group[g].decays != decays) continue;
             u.buffers[u.groups] = groups->momenta + g * groups->size;
             u.momentum[u.groups] =
-                momentum_at(kd, component_of(groups->group + g), training_batch(net) + 1);
+                momentum_at(kd, component_of(groups->group + g), training_update(kd) + 1);
             u.broken[u.groups++] = gradient_bits(groups->group + g);
         }
     return u;

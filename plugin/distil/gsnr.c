@@ -73,11 +73,11 @@ static void add_sums(sums *to, const sums *from)
 /* The momenta after the last batch; they have been multiplied for this one since. */
 static kd_snr buffer_of(const deepkd *kd, kd_component c, const kd_snr *gradient, double square)
 {
-    long batch = training_batch(kd->net), before = batch - kd->sampler->copies;
-    double momentum = momentum_at(kd, c, before + 1), images = images_per_batch(kd->net);
+    long update = training_update(kd);
+    double momentum = momentum_at(kd, c, update), images = images_per_batch(kd->net);
     if (!momentum) return (kd_snr){0, 0};
     return kd_buffer_snr(square / (momentum * momentum * images * images), *gradient, momentum,
-                         (double)before / kd->sampler->copies);
+                         update - 1);
 }
 
 /* A group's components are summed in its buffer: so is their noise, taken as independent. */
@@ -93,9 +93,8 @@ static gsnr_sample make_sample(const deepkd *kd, int layer, const sums *s)
 {
     gsnr_sample sample = {.layer = layer};
     for (int c = 0; c < KD_COMPONENTS; ++c)
-        sample.gradient[c] = kd_signal_noise(s->sum2[c], s->difference2[c],
-                                             kd->net->batch / 2,
-                                             kd->net->subdivisions * kd->sampler->copies);
+        sample.gradient[c] = kd_signal_noise(s->sum2[c], s->difference2[c], kd->net->batch / 2,
+                                             kd->net->subdivisions * kd->copies);
     for (int k = 0; k < KD_COMPONENTS; ++k) {
         double norms = sqrt(s->sum2[pairs[k][0]] * s->sum2[pairs[k][1]]);
         sample.cosine[k] = norms ? s->cross[k] / norms : 0;
@@ -158,8 +157,7 @@ static int is_due(const deepkd *kd)
     const network *net = kd->net;
     long batch = training_batch(net), interval = gsnr_interval(kd);
     int is_first = (*net->seen - net->batch) % images_per_batch(net) == 0;
-    return !kd->broken && is_first &&
-           batch / interval != (batch - kd->sampler->copies) / interval;
+    return !kd->broken && is_first && batch / interval != (batch - kd->copies) / interval;
 }
 
 /* net->backward */
@@ -175,19 +173,19 @@ static void backward_and_sample(network *net)
     backward_images(kd, kd->groups, 0, net->batch);
 }
 
-void attach_gsnr(deepkd *kd, int copies, const char *cfg)
+void attach_gsnr(deepkd *kd, const char *cfg)
 {
     network *net = kd->net;
     if (!gsnr_interval(kd)) return;
     if (net->batch < 2)
-        kd_fail("%s: [deepkd_loss] gsnr_interval=%d: found one image a subdivision, expected two "
-                "or more, to tell signal from noise",
-                cfg, gsnr_interval(kd));
+        kd_fail(
+            "%s: [deepkd_loss] gsnr_interval=%d: found one image a subdivision, expected two "
+            "or more, to tell signal from noise",
+            cfg, gsnr_interval(kd));
     sampler *s = kd->sampler = kd_calloc(1, sizeof(*s));
     s->probe = make_groups(kd, 1);
     s->first = kd_calloc(s->probe->n * s->probe->size, sizeof(float));
     s->samples = kd_calloc(net->n + 1, sizeof(*s->samples));
-    s->copies = copies;
     net->backward = backward_and_sample;
 }
 

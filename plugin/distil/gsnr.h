@@ -2,8 +2,8 @@
  * The components' gradients as the run goes on: how much of each is signal and how much noise
  * (momentum.h has the formulas), how they lie to each other, and the same of the momenta. Every
  * gsnr_interval batches, the gradients of two halves of the first subdivision are taken back
- * through the student once more, each component by itself. What the run learns stays the same to
- * the bit, but for momentum_rule=gsnr, which follows what is measured.
+ * through the student once more, each component by itself. What the run learns stays the same
+ * to the bit, but for momentum_rule=gsnr, which follows what is measured.
  */
 #ifndef KD_GSNR_H
 #define KD_GSNR_H
@@ -22,18 +22,17 @@ typedef struct {
 typedef struct sampler {
     momentum_groups *probe; /* a group for each component */
     float *first;           /* [KD_COMPONENTS][probe->size]: the gradients of the first half */
-    int copies;             /* of the student, which train a batch each in a step */
     long batch;             /* of the last sample, 0: none yet */
     gsnr_sample *samples;   /* [n], of `batch`; the first is of all layers */
     int n;
 } sampler;
 
 /*
- * After attach_groups: measures from now on, if gsnr_interval or momentum_rule asks for it; hooks
- * net->backward. `copies` of the student share a step (replicas.h); the first alone measures.
- * Exits when a subdivision has less than two images. `cfg` names the file.
+ * After attach_groups: measures from now on, if gsnr_interval or momentum_rule asks for it;
+ * hooks net->backward. Of several copies of the student (replicas.h), the first alone. Exits
+ * when a subdivision has less than two images. `cfg` names the file.
  */
-void attach_gsnr(deepkd *kd, int copies, const char *cfg);
+void attach_gsnr(deepkd *kd, const char *cfg);
 void release_gsnr(deepkd *kd);
 
 /* Batches between two samples; 0: none. */

@@ -13,7 +13,8 @@ typedef enum { RULE_FIXED, RULE_GSNR } kd_momentum_rule;
 
 /* The section's options, as docs/options.md lists them. */
 typedef struct {
-    int method, activation, trainer; /* in kd_methods; kd_activation (-1: not given); kd_trainer */
+    int method, activation,
+        trainer; /* in kd_methods; kd_activation (-1: not given); kd_trainer */
     double of_method[METHOD_OPTIONS]; /* as kd_methods first names them; NAN: not given */
     double temperature, alpha;
     double task_weight, teacher_weight;

@@ -56,7 +56,10 @@ void make_copies(replicas *r, const int *gpus, replica_maker make, void *context
     }
     enter_copy(r, 0);
     r->incoming = device_array(first->net, first->groups->n * first->groups->size);
-    for (int k = 0; k < r->n; ++k) count_as_one_of(r->kd[k]->net, r->n);
+    for (int k = 0; k < r->n; ++k) {
+        r->kd[k]->copies = r->n;
+        count_as_one_of(r->kd[k]->net, r->n);
+    }
 }
 
 void free_copies(replicas *r)

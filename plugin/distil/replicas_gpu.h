@@ -19,7 +19,8 @@ typedef struct {
 /* This thread works on copy k from now on: on its GPU, in its student's lane. */
 void enter_copy(const replicas *r, int k);
 
-/* Copy k's part of a step, and training it: Darknet's train_network_datum for each subdivision. */
+/* Copy k's part of a step, and training it: Darknet's train_network_datum for each subdivision.
+ */
 share make_share(const replicas *r, int k, image_batch batch, unsigned seed);
 void train_share(share *s);
 

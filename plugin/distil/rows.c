@@ -211,7 +211,10 @@ static void add_classifier_rows(const row_source *s, int b, row_list *list)
         const float *truth = net->truth + (size_t)ours * net->truths;
         row r = {find_prediction(s->student, &s->student_outputs, 0, ours, 0, 0, 0),
                  find_prediction(s->teacher, &s->teacher_outputs, 0, theirs, 0, 0, 0),
-                 max_index((float *)truth, s->student_outputs.classes), v->weight, 1, -1};
+                 max_index((float *)truth, s->student_outputs.classes),
+                 v->weight,
+                 1,
+                 -1};
         r.is_first = is_new(list, first, r.student);
         append_row(list, r);
     }

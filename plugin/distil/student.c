@@ -77,9 +77,14 @@ double component_momentum(const deepkd *kd, kd_component c)
     return base + (isnan(o->delta[c]) ? kd_methods[o->method].delta[c] : o->delta[c]);
 }
 
-double momentum_at(const deepkd *kd, kd_component c, long batch)
+double momentum_at(const deepkd *kd, kd_component c, long update)
 {
-    return kd_warm_momentum(component_momentum(kd, c), kd->options.momentum_warmup, batch);
+    return kd_warm_momentum(component_momentum(kd, c), kd->options.momentum_warmup, update);
+}
+
+long training_update(const deepkd *kd)
+{
+    return (training_batch(kd->net) + kd->copies - 1) / kd->copies;
 }
 
 /* Has the method's own weight of the component been set to 0? */

@@ -27,8 +27,9 @@ typedef struct deepkd {
     network *net; /* the student */
     teacher *teacher;
     struct momentum_groups *groups; /* groups.h; NULL until attach_groups */
-    int keeps_apart;        /* 1: each component has momenta of its own (groups.h) */
-    gsnr_state gsnr;        /* what momentum_rule=gsnr goes by */
+    int copies; /* of the student, which train a batch each at once (replicas.h); mostly 1 */
+    int keeps_apart;         /* 1: each component has momenta of its own (groups.h) */
+    gsnr_state gsnr;         /* what momentum_rule=gsnr goes by */
     struct sampler *sampler; /* gsnr.h; NULL: nothing is measured */
 
     row_source source;   /* both networks' output layers */
@@ -38,9 +39,9 @@ typedef struct deepkd {
     kd_topk_config topk_config;
 
     /* Set by who trains. */
-    const image_batch *batch;  /* the images that the network sees in this forward pass */
-    region_figures figures;    /* sums of a detector's heads, since start_losses */
-    int prints_figures;        /* 1: Darknet prints its line of each head as well */
+    const image_batch *batch; /* the images that the network sees in this forward pass */
+    region_figures figures;   /* sums of a detector's heads, since start_losses */
+    int prints_figures;       /* 1: Darknet prints its line of each head as well */
 
     /* Set by each forward pass in training. */
     row_list rows; /* of this forward pass */
@@ -67,13 +68,18 @@ void allocate_student_deltas(deepkd *kd);
 void free_student_deltas(deepkd *kd);
 
 /*
- * The momentum coefficient of a component: [net] momentum and the trainer's, the method's or the
- * user's delta, or, with momentum_rule=gsnr, what has been measured so far (momentum.h).
+ * The momentum coefficient of a component: [net] momentum and the trainer's, the method's or
+ * the user's delta, or, with momentum_rule=gsnr, what has been measured so far (momentum.h).
  */
 double component_momentum(const deepkd *kd, kd_component c);
 
-/* The same while it warms up: v of batch t (from 1) is momentum_at(kd, c, t) v and the gradient. */
-double momentum_at(const deepkd *kd, kd_component c, long batch);
+/* The same while it warms up: v of update t (from 1) is momentum_at(kd, c, t) v and the
+ * gradient. */
+double momentum_at(const deepkd *kd, kd_component c, long update);
+
+/* The update that the batch in training belongs to, from 1; several copies make one together.
+ */
+long training_update(const deepkd *kd);
 
 /* 1 when the component has a weight above 0. */
 int is_active(const deepkd *kd, kd_component c);

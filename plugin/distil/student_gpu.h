@@ -1,4 +1,5 @@
-/* What a student on the GPU has there: its sums of losses, what was not finite, and its rows. */
+/* What a student on the GPU has there: its sums of losses, what was not finite, and its rows.
+ */
 #ifndef KD_STUDENT_GPU_H
 #define KD_STUDENT_GPU_H
 

@@ -1,7 +1,7 @@
 /*
- * The formulas of one class or one pair of probabilities, for the CPU (kd_math.c, methods.c) and
- * the GPU (kd_math_kernels.cu) alike. All in log space: finite for logits of any finite size.
- * And what both call the methods and their parameters.
+ * The formulas of one class or one pair of probabilities, for the CPU (kd_math.c, methods.c)
+ * and the GPU (kd_math_kernels.cu) alike. All in log space: finite for logits of any finite
+ * size. And what both call the methods and their parameters.
  */
 #ifndef KD_FORMULAS_H
 #define KD_FORMULAS_H

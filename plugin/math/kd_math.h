@@ -25,9 +25,9 @@ typedef enum { KD_TOPK_DYNAMIC, KD_TOPK_STATIC, KD_TOPK_OFF } kd_schedule;
 typedef struct {
     const struct kd_method *method;
     kd_activation activation;
-    int standardize;    /* 1: logit standardization of student and teacher */
-    double temperature; /* T > 0 */
-    double alpha;       /* weight of TCG, >= 0 */
+    int standardize;                 /* 1: logit standardization of student and teacher */
+    double temperature;              /* T > 0 */
+    double alpha;                    /* weight of TCG, >= 0 */
     double parameter[KD_PARAMETERS]; /* the method's own, in the order of its row below */
 } kd_loss_config;
 

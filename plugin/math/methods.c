@@ -1,6 +1,6 @@
 /*
- * The methods of kd_math.h: the loss of each, and the table of them all. Every formula is for one
- * row; t is the target class. To add one: docs/add-a-method.md.
+ * The methods of kd_math.h: the loss of each, and the table of them all. Every formula is for
+ * one row; t is the target class. To add one: docs/add-a-method.md.
  */
 #include "math/kd_formulas.h"
 #include "math/kd_math.h"
@@ -79,8 +79,8 @@ static kd_losses kd_loss(const kd_loss_config *config, const kd_prepared_row *r,
 {
     double weight = 1;
     if (config->activation == KD_SOFTMAX && r->keep > 0)
-        weight = exp(log_sigmoid(
-            -minus(r->y[r->target], log_sum_exp(r->classes, r->y, r->others))));
+        weight =
+            exp(log_sigmoid(-minus(r->y[r->target], log_sum_exp(r->classes, r->y, r->others))));
     return decoupled(config, r, weight, tcg, ncg);
 }
 

@@ -1,6 +1,6 @@
 /*
- * The momenta of the components: how they warm up, how much of a gradient is signal and how much
- * noise, and which momentum follows from that. Plain numbers.
+ * The momenta of the components: how they warm up, how much of a gradient is signal and how
+ * much noise, and which momentum follows from that. Plain numbers.
  */
 #ifndef KD_MOMENTUM_H
 #define KD_MOMENTUM_H
@@ -8,13 +8,13 @@
 #include "math/kd_math.h"
 
 /*
- * The momentum of batch t (from 1): mu(t) = min(mu, 1 - 1 / (1 + c t)); c = 0: mu. In the first
- * batches, whose gradients are large, momentum remembers but a share of the batches so far:
- * 1 / (1 - mu(t)) = 1 + c t of them. Measured, docs/results.md; not in the paper.
+ * The momentum of update t (from 1), a batch mostly: mu(t) = min(mu, 1 - 1 / (1 + c t)); c = 0:
+ * mu. In the first updates, whose gradients are large, momentum remembers but a share of those
+ * so far: 1 / (1 - mu(t)) = 1 + c t of them. Measured, docs/results.md; not in the paper.
  */
 double kd_warm_momentum(double momentum, double warmup, double batch);
 
-/* The first batch of which mu(t) is mu, but for a millionth; 1 with c = 0. */
+/* The first update of which mu(t) is mu, but for a millionth; 1 with c = 0. */
 long kd_warm_end(double momentum, double warmup);
 
 /*
@@ -46,13 +46,13 @@ kd_snr kd_buffer_snr(double square, kd_snr gradient, double momentum, double bat
 double kd_gsnr(kd_snr s);
 
 /*
- * momentum_rule=gsnr. On a quadratic of curvature h the step a of one component loses least when
- *   a h = S / (S + N) = GSNR / (1 + GSNR),
- * the share of its gradient's square that is signal (minimise (1 - a h)^2 S + (a h)^2 N). Momentum
- * makes steps of rate / (1 - mu), so the window 1 / (1 - mu) of a component is to grow with that
- * share f_c; [net] momentum mu_0 is for the mean of all:
- *   1 / (1 - mu_c) = clamp(f_c / mean f, 1/4, 4) / (1 - mu_0), mu_c at most KD_MOST_MOMENTUM.
- * Sets momentum[c] of the components with is_active; without any signal all are mu_0.
+ * momentum_rule=gsnr. On a quadratic of curvature h the step a of one component loses least
+ * when a h = S / (S + N) = GSNR / (1 + GSNR), the share of its gradient's square that is signal
+ * (minimise (1 - a h)^2 S + (a h)^2 N). Momentum makes steps of rate / (1 - mu), so the window
+ * 1 / (1 - mu) of a component is to grow with that share f_c; [net] momentum mu_0 is for the
+ * mean of all: 1 / (1 - mu_c) = clamp(f_c / mean f, 1/4, 4) / (1 - mu_0), mu_c at most
+ * KD_MOST_MOMENTUM. Sets momentum[c] of the components with is_active; without any signal all
+ * are mu_0.
  */
 #define KD_MOST_MOMENTUM .9999 /* of 1 never forgets */
 void kd_gsnr_momenta(double base, const kd_snr snr[KD_COMPONENTS],

@@ -41,7 +41,7 @@ void use_gpu(int gpu)
 
 void device_enter(const network *net, int lane)
 {
-    ON_GPU(net, cuda_set_device(net->gpu_index); cuda_set_lane(lane); return)
+    ON_GPU(net, cuda_set_device(net->gpu_index); cuda_set_lane(lane); return )
     (void)lane;
 }
 
@@ -144,7 +144,7 @@ void set_passes(layer *l, void (*forward)(layer, network), void (*backward)(laye
 void forward_layer(network *net, layer l, network in)
 {
     in.input = net->layers[in.index - 1].output;
-    ON_GPU(net, in.input_gpu = layer_output(net, in.index - 1); l.forward_gpu(l, in); return)
+    ON_GPU(net, in.input_gpu = layer_output(net, in.index - 1); l.forward_gpu(l, in); return )
     l.forward(l, in);
 }
 

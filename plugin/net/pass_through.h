@@ -6,8 +6,8 @@
 #include "darknet.h"
 
 /*
- * The layer at `index` of the network that is being parsed. Who makes it sets its plugin, release,
- * which must not be NULL (the arrays are another layer's), and resize.
+ * The layer at `index` of the network that is being parsed. Who makes it sets its plugin,
+ * release, which must not be NULL (the arrays are another layer's), and resize.
  */
 layer make_pass_through_layer(network *net, int index, void (*forward)(layer, network));
 

@@ -71,7 +71,8 @@ void announce_teacher(teacher *t, const validation *v, const char *list)
 {
     evaluation result;
     char scores[128];
-    if (v->is_detector && !v->with_map) return; /* its loss, with other heads, would not compare */
+    if (v->is_detector && !v->with_map)
+        return; /* its loss, with other heads, would not compare */
     if (!validate(v, t->net, &t->outputs, &result)) return;
     format_scores(&result, scores, sizeof(scores));
     printf("teacher: %s on %s\n", scores, list);

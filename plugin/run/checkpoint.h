@@ -22,8 +22,8 @@ typedef struct {
     uint64_t planned;   /* images of the whole run */
     uint64_t evaluated; /* the batch of the last evaluation, 0: none */
     uint64_t best_batch;
-    double best;    /* the best evaluation's merit (evaluate.h) */
-    double average; /* Darknet's running average of the loss */
+    double best;     /* the best evaluation's merit (evaluate.h) */
+    double average;  /* Darknet's running average of the loss */
     gsnr_state gsnr; /* of the components' gradients, for momentum_rule=gsnr */
 } run_state;
 
@@ -46,8 +46,8 @@ int find_unfinished(char *file, run_state *state);
 uint64_t hash_cfg(char *file);
 
 /*
- * The state of a run before its first batch, and what a saved one must agree with: the student's
- * cfg, kd's teacher, the list's hash, the metric and the seed.
+ * The state of a run before its first batch, and what a saved one must agree with: the
+ * student's cfg, kd's teacher, the list's hash, the metric and the seed.
  */
 run_state begin_state(const deepkd *kd, char *cfg, uint64_t train_hash, metric by,
                       uint64_t seed);

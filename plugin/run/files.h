@@ -5,7 +5,7 @@
 typedef struct {
     char *last, *best, *final; /* weights */
     char *state, *csv;
-    char *gsnr; /* CSV of what gsnr_interval= measures */
+    char *gsnr;      /* CSV of what gsnr_interval= measures */
     char *plain_cfg; /* that goes with the weights */
 } run_files;
 

@@ -83,7 +83,7 @@ void log_gsnr(run_log *log, const deepkd *kd)
     printf("%ld: gsnr", s->batch);
     for (int c = 0; c < KD_COMPONENTS; ++c)
         printf("%s %s %.3f (momentum %.4f)", c ? "," : "", kd_component_name[c],
-               kd_gsnr(s->samples->gradient[c]), momentum_at(kd, c, s->batch + 1));
+               kd_gsnr(s->samples->gradient[c]), momentum_at(kd, c, s->batch / kd->copies + 1));
     printf("\n");
     for (int i = 0; i < s->n; ++i)
         for (int c = 0; c < KD_COMPONENTS; ++c) {
@@ -91,7 +91,8 @@ void log_gsnr(run_log *log, const deepkd *kd)
             kd_snr g = of->gradient[c], b = of->buffer[c];
             fprintf(log->gsnr, "%ld,%d,%s,%.6g,%.6g,%.6g,%.6g,%.6g,%.6g,%.6g,%.4f,%.4f,%.4f\n",
                     s->batch, of->layer, kd_component_name[c], g.signal, g.noise, kd_gsnr(g),
-                    b.signal, b.noise, kd_gsnr(b), momentum_at(kd, c, s->batch),
+                    b.signal, b.noise, kd_gsnr(b),
+                    momentum_at(kd, c, (s->batch + kd->copies - 1) / kd->copies),
                     cosine_of(of, c, KD_TOG), cosine_of(of, c, KD_TCG),
                     cosine_of(of, c, KD_NCG));
         }

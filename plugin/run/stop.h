@@ -6,7 +6,8 @@
 
 extern volatile sig_atomic_t stop_signal; /* the first one's number, 0 before */
 
-/* From now on the first SIGINT or SIGTERM is kept in stop_signal; a second one kills as usual. */
+/* From now on the first SIGINT or SIGTERM is kept in stop_signal; a second one kills as usual.
+ */
 void catch_signals(void);
 
 #endif

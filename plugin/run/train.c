@@ -18,8 +18,8 @@ typedef struct {
     loader *loader;
     run_log log;
     log_entry entry;
-    int width, height;      /* of the student's input, as its cfg says */
-    double logged_at;       /* seconds, and images seen, when a batch was last logged */
+    int width, height; /* of the student's input, as its cfg says */
+    double logged_at;  /* seconds, and images seen, when a batch was last logged */
     uint64_t logged_images;
     double waited, trained; /* seconds: for images, and in all batches */
 } loop;
@@ -66,10 +66,11 @@ static void check_finite(loop *run, long batch)
     if (!kd->broken) return;
     if (kd->broken_batch) batch = kd->broken_batch;
     name_broken(kd->broken, broken, sizeof(broken));
-    kd_fail("%s: batch %ld: found a number that is not finite in the %s; %s keeps the last good "
-            "weights%s",
-            run->t->cfg, batch, broken, run->t->files.last,
-            may_be_the_rate(kd->broken) ? "; try a lower learning_rate" : "");
+    kd_fail(
+        "%s: batch %ld: found a number that is not finite in the %s; %s keeps the last good "
+        "weights%s",
+        run->t->cfg, batch, broken, run->t->files.last,
+        may_be_the_rate(kd->broken) ? "; try a lower learning_rate" : "");
 }
 
 /* A GPU says what it has found when it is asked: before anything is evaluated or saved. */
@@ -182,7 +183,8 @@ static loop start_loop(const training *t)
 {
     deepkd *kd = t->students->kd[0];
     network *net = kd->net;
-    loop run = {.t = t, .state = t->state, .kd = kd, .net = net, .width = net->w, .height = net->h};
+    loop run = {
+        .t = t, .state = t->state, .kd = kd, .net = net, .width = net->w, .height = net->h};
     run.weights = network_arrays(net);
     run.log = open_log(t->files.csv, t->valid.is_detector,
                        t->resumed ? (long)get_current_batch(net) : -1);

@@ -448,7 +448,7 @@ static void check_decay(int decays)
     net->update(net);
     for (int c = 0; c < KD_COMPONENTS; ++c) {
         parameters p = parameters_in(group_of(c));
-        double momentum = momentum_at(kd, c, training_batch(net) + 1);
+        double momentum = momentum_at(kd, c, training_update(kd) + 1);
         for (int i = 0; i < p.n; ++i) {
             int is_weights = !strcmp(p.list[i].name, "weights");
             for (size_t j = 0; j < p.list[i].n; ++j) {
@@ -487,7 +487,7 @@ static void test_decay_comes_before_the_step(void)
         double w = net->layers[0].weights[0], v = -.01 * 4 * w;
         net->update(net);
         const momentum_group *g = group_of(c);
-        assert_float_equal(g->buffers[0].weights[0], momentum_at(kd, c, training_batch(net) + 1) * v, 1e-6 * fabs(w));
+        assert_float_equal(g->buffers[0].weights[0], momentum_at(kd, c, training_update(kd) + 1) * v, 1e-6 * fabs(w));
         assert_float_equal(net->layers[0].weights[0], w + .05 / 4 * (100 + v), 1e-5);
         stop();
     }
@@ -508,7 +508,7 @@ static void test_momentum_of_each_group(void)
             expected += .05 / 4 * v[c];
         }
         net->update(net);
-        for (int c = 0; c < KD_COMPONENTS; ++c) v[c] *= momentum_at(kd, c, training_batch(net) + 1);
+        for (int c = 0; c < KD_COMPONENTS; ++c) v[c] *= momentum_at(kd, c, training_update(kd) + 1);
         assert_float_equal(*w, expected, 1e-5);
     }
     stop();

@@ -1,8 +1,9 @@
 /*
- * Proves what a distillation method may be (kd_method, kd_math.h), with toys beside the real ones:
+ * Proves what a distillation method may be (kd_method, kd_math.h), with toys beside the real
+ * ones:
  *   - the table of methods is sound;
- *   - (b) views: rows pair a prediction of one view of an image with the teacher's of the same or
- *     of another view, with a weight;
+ *   - (b) views: rows pair a prediction of one view of an image with the teacher's of the same
+ * or of another view, with a weight;
  *   - (c) a loss of the whole batch adds to any component, TOG among them;
  *   - what a method needs and the network has not is an error;
  *   - components whose momenta are kept apart learn what merged ones learn;
@@ -17,7 +18,8 @@
 #define CLASSES 6
 #define IMAGES 4
 
-#define NET "[net]\nbatch=4\nheight=8\nwidth=8\nchannels=3\nmax_batches=100\nlearning_rate=.05\n"
+#define NET                                                                                    \
+    "[net]\nbatch=4\nheight=8\nwidth=8\nchannels=3\nmax_batches=100\nlearning_rate=.05\n"
 #define CONV "[convolutional]\nsize=3\npad=1\nfilters=4\nactivation=tanh\n"
 #define HEAD "[connected]\noutput=6\nactivation=linear\n[softmax]\n"
 #define LOSS "[teacher]\n[deepkd_loss]\ntopk_schedule=off\n"
@@ -143,8 +145,7 @@ static void add_pair(int ours, int theirs, double weight, kd_losses *loss, doubl
         output_logits(kd->teacher->net, &kd->teacher->outputs, 0) + theirs * CLASSES;
     for (int j = 0; j < CLASSES; ++j) z[j] = student[j], y[j] = teacher[j];
     int target = max_index(kd->net->truth + ours * CLASSES, CLASSES);
-    kd_losses l =
-        kd_row(&kd->loss_config, CLASSES, z, y, target, CLASSES - 1, t, n, scratch);
+    kd_losses l = kd_row(&kd->loss_config, CLASSES, z, y, target, CLASSES - 1, t, n, scratch);
     loss->tcg += weight * l.tcg;
     loss->ncg += weight * l.ncg;
     for (int j = 0; j < CLASSES; ++j) tcg[ours * CLASSES + j] -= weight * t[j];
@@ -249,9 +250,10 @@ static void start_in_child(void *student)
 
 static void test_needs(void)
 {
-    static char odd[] = "[net]\nbatch=3\nheight=8\nwidth=8\nchannels=3\nmax_batches=9\n" CONV
-        HEAD LOSS;
-    ASSERT_FAILS(start_in_child, odd, "batch / subdivisions is 3", "2 views of method=two-views");
+    static char odd[] =
+        "[net]\nbatch=3\nheight=8\nwidth=8\nchannels=3\nmax_batches=9\n" CONV HEAD LOSS;
+    ASSERT_FAILS(start_in_child, odd, "batch / subdivisions is 3",
+                 "2 views of method=two-views");
 }
 
 static void train_on_one_view(void *unused)
@@ -293,7 +295,8 @@ static void test_apart(void)
     assert_int_equal(merged_groups, 1);
     assert_int_equal(apart_groups, KD_COMPONENTS);
     for (int i = 0; i < 3 * 3 * 3 * 4; ++i)
-        check(fabs(merged[i] - apart[i]) < 1e-6, "weight %d: %g and %g", i, merged[i], apart[i]);
+        check(fabs(merged[i] - apart[i]) < 1e-6, "weight %d: %g and %g", i, merged[i],
+              apart[i]);
     free(merged), free(apart);
 }
 
@@ -328,10 +331,15 @@ static void test_batch_arrives_whole(void)
               HEAD LOSS,
           0);
     network *net = kd->net;
-    image_batch b = {.n = 4, .views = 1, .inputs = net->inputs, .n_truths = net->truths,
+    image_batch b = {.n = 4,
+                     .views = 1,
+                     .inputs = net->inputs,
+                     .n_truths = net->truths,
                      .images = kd_calloc(4 * net->inputs, sizeof(float)),
                      .truths = kd_calloc(4 * net->truths, sizeof(float)),
-                     .indices = indices, .seeds = seeds, .sizes = sizes};
+                     .indices = indices,
+                     .seeds = seeds,
+                     .sizes = sizes};
     replicas r = {{kd}, 1, 0};
     net->backward = look_at_batch;
     net->update = ignore;

@@ -4,8 +4,8 @@
  *   - signal and noise of synthetic gradients of known mean and noise come out unbiased, within
  *     the error of their mean; so do those of a momentum buffer;
  *   - momentum_rule=gsnr grows with the GSNR, keeps its bounds, leaves equals alone;
- *   - in a network: each batch's buffer is mu(t) v + gradient; what a sample says is what the two
- *     halves' gradients say; measuring changes no bit of what is learnt;
+ *   - in a network: each batch's buffer is mu(t) v + gradient; what a sample says is what the
+ * two halves' gradients say; measuring changes no bit of what is learnt;
  *   - wrong options are named.
  */
 #include "distil/gsnr.h"
@@ -151,7 +151,7 @@ static void start(const char *options)
 {
     char *text = join(STUDENT, options, "");
     kd = make_pair(text, NET CONV HEAD, 7);
-    attach_gsnr(kd, 1, "student.cfg");
+    attach_gsnr(kd, "student.cfg");
     free(text);
 }
 
@@ -184,8 +184,8 @@ static void test_update(void)
         train_network_datum(kd->net);
         if (t == 1) gradient = v[3] / fmin(.7, .6 / 1.6); /* it is ready for batch 2 */
         expected = (expected + gradient) * fmin(.7, .3 * (t + 1) / (1 + .3 * (t + 1)));
-        check(fabs(v[3] - expected) < 1e-5 * fabs(expected), "batch %d: %g, expected %g", t, v[3],
-              expected);
+        check(fabs(v[3] - expected) < 1e-5 * fabs(expected), "batch %d: %g, expected %g", t,
+              v[3], expected);
     }
     stop();
 }
@@ -239,7 +239,8 @@ static void test_sample(void)
         const float *a = half[0] + c * size, *b = half[1] + c * size;
         kd_snr want = kd_signal_noise(dot(a, b, size, 1), dot(a, b, size, -1), 2, 1);
         kd_snr found = s->samples[0].gradient[c];
-        check(fabs(found.signal - want.signal) < 1e-4 * fabs(want.signal) + 1e-9, "signal %d", c);
+        check(fabs(found.signal - want.signal) < 1e-4 * fabs(want.signal) + 1e-9, "signal %d",
+              c);
         check(fabs(found.noise - want.noise) < 1e-4 * want.noise, "noise %d", c);
         layers = s->samples[1].gradient[c].noise + s->samples[2].gradient[c].noise;
         check(fabs(found.noise - layers) < 1e-9 + 1e-6 * found.noise, "layers add up");
@@ -262,7 +263,8 @@ static void test_measuring_changes_nothing(void)
 {
     check(train_and_hash("") == train_and_hash("gsnr_interval=2\ngsnr_layers=1\n"),
           "measuring changes the weights");
-    check(train_and_hash("") != train_and_hash("momentum_warmup=0\n"), "the warm-up does nothing");
+    check(train_and_hash("") != train_and_hash("momentum_warmup=0\n"),
+          "the warm-up does nothing");
 }
 
 static void test_rule_in_a_network(void)
@@ -303,9 +305,12 @@ static void test_wrong_options(void)
 int main(void)
 {
     static const test_case tests[] = {
-        TEST(test_warm_up),   TEST(test_unbiased),
-        TEST(test_buffer),    TEST(test_rule),
-        TEST(test_update),    TEST(test_sample),
+        TEST(test_warm_up),
+        TEST(test_unbiased),
+        TEST(test_buffer),
+        TEST(test_rule),
+        TEST(test_update),
+        TEST(test_sample),
         TEST(test_measuring_changes_nothing),
         TEST(test_rule_in_a_network),
         TEST(test_wrong_options),
