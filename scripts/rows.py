@@ -90,7 +90,7 @@ DETECTOR = {"seeds": 3, "flags": ["-map"],
 TASKS = {
     "fmnist": Task("cfg/fmnist-student.cfg", "cfg/fmnist-teacher.cfg",
                    "cfg/fmnist-teacher.weights", "cfg/deepkd.data", "",
-                   "scripts/train-teacher.sh, then make,", (.0125, .025, .05, .1), 5, [],
+                   "scripts/train-teacher.sh, then make,", (.05, .1, .2, .4), 5, [],
                    {"top-1": "valid_top1"}, CLASSIFIERS),
     "scenes": Task("cfg/scenes-student.cfg", "cfg/scenes-teacher.cfg",
                    "cfg/scenes-teacher.weights", "cfg/scenes.data", "-yolo",
@@ -104,12 +104,12 @@ TASKS = {
     # Many classes; the rates are those of the garments' search
     "glyphs": Task("cfg/glyphs-student.cfg", "cfg/glyphs-teacher.cfg",
                    "cfg/glyphs-teacher.weights", "cfg/glyphs.data", "-glyphs",
-                   "scripts/train-teacher.sh glyphs, then make,", (.0125, .025, .05, .1), 5, [],
+                   "scripts/train-teacher.sh glyphs, then make,", (.1, .2, .4, .8), 5, [],
                    {"top-1": "valid_top1"}, CLASSIFIERS),
     # Real photographs, which are not ours to hand out: `make table-cifar10` says where they are
     "cifar10": Task("cfg/cifar10-student.cfg", "cfg/cifar10-teacher.cfg",
                     "data/cifar10/cifar10-teacher.weights", "cfg/cifar10.data", "-cifar10",
-                    "scripts/train-teacher.sh cifar10", (.0125, .025, .05, .1), 5, [],
+                    "scripts/train-teacher.sh cifar10", (.05, .1, .2, .4), 5, [],
                     {"top-1": "valid_top1"}, CLASSIFIERS),
     "bccd": Task("cfg/bccd-student.cfg", "cfg/bccd-teacher.cfg", "cfg/bccd-teacher.weights",
                  "cfg/bccd.data", "-bccd", "scripts/train-teacher.sh bccd, then make,",

@@ -8,18 +8,22 @@ garments are all of one class.
 
 1. The learning rate of each row, by the same rule for all: the rates of the task's
    grid, one seed, 11 of 12 training images; the best top-1 (a detector: mAP@0.50)
-   on the others wins, the lower rate if two are equal. If it is at an edge, the grid
-   grows by a factor 2 beyond it, twice at most. A run that diverges loses to any other.
+   on the others wins, the lower rate if two are equal. As long as it is at an edge, the
+   grid grows by a factor 2 beyond it, four times at most. A run that diverges loses to
+   any other.
    A row may follow another's search, and a task without a grid has none: rows.py says so.
 2. With that rate, --seeds other seeds on all training images. What counts is the
    accuracy of the last weights on the test images (of the scenes: val), at which
    nothing looked before: no best of several epochs, no choice among runs. A run that
    diverges counts as 0 %.
 
-Every run is a process `darknet distill` with one thread. Its outcome is kept in
-DIR/results, under a hash of its cfg, lists, teacher and seed, so a stopped table
-goes on where it was. The hash knows neither the program nor the pictures and their
-boxes: after a change of those, remove DIR (the report says if the program changed).
+Every run is a process `darknet distill` with one thread. Its outcome becomes a line of
+DIR/results.jsonl (or of --results), under a hash of its cfg, lists, teacher, first weights
+and seed, so a stopped table goes on where it was. The hash knows neither the program nor
+the pictures and their boxes: after a change of those, remove the file (the report says if
+the program changed). docs/tables has the lines behind docs/results.md.
+
+With --start the students begin with these weights: of a run that was trained before.
 
 It tunes nothing but the learning rate: temperature, loss weights and momenta
 are each method's own defaults.
@@ -47,7 +51,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.environ.get("ROOT") or os.path.dirname(HERE)
 BUILD = os.path.abspath(os.path.join(ROOT, os.environ.get("BUILD") or "build"))
 
-EXTENSIONS = 2
+EXTENSIONS = 4
 SEARCH_SEED = 1000
 HELD_OUT = 12  # one training image in 12
 DIVERGED = -1  # the scores of such a run
@@ -76,6 +80,8 @@ def arguments():
     parser.add_argument("--limit", type=positive, metavar="N",
                         help="only the first N images of each list, for trying things out")
     parser.add_argument("--teacher", metavar="WEIGHTS", help="default: the task's")
+    parser.add_argument("--start", metavar="WEIGHTS", help="the students' first weights")
+    parser.add_argument("--results", metavar="FILE", help="default: <DIR>/results.jsonl")
     only = parser.add_mutually_exclusive_group()
     only.add_argument("--search-only", action="store_true", help="stop after the rates")
     only.add_argument("--report", action="store_true", help="run nothing, print what is there")
@@ -84,7 +90,9 @@ def arguments():
     args.rows = args.rows or list(args.task.rows)
     args.seeds = args.seeds or args.task.seeds
     args.out = os.path.abspath(args.out or os.path.join(BUILD, "table" + args.task.suffix))
+    args.results = os.path.abspath(args.results or os.path.join(args.out, "results.jsonl"))
     args.teacher = os.path.abspath(args.teacher or os.path.join(BUILD, args.task.weights))
+    args.start = args.start and os.path.abspath(args.start)
     if args.seeds >= SEARCH_SEED:
         parser.error(f"--seeds {args.seeds}: expected less than {SEARCH_SEED}, the search's seed")
     return args
@@ -170,19 +178,24 @@ def run_cfg(args, run):
 
 def run_key(args, run):
     teacher = read(os.path.join(BUILD, args.task.teacher)), read(args.teacher, "rb")
+    start = [read(args.start, "rb")] if args.start else []
     return digest(*args.task.metrics, run_cfg(args, run), args.lists[run.split].digest, *teacher,
-                  run.seed)
+                  *start, run.seed)
 
 
-def result_file(args, run):
-    return os.path.join(args.out, "results", run_key(args, run) + ".json")
+def read_results(path):
+    """{key: outcome} of a file that has one a line, and that is replaced whole"""
+    lines = read(path).splitlines() if os.path.exists(path) else []
+    return {outcome["key"]: outcome for outcome in map(json.loads, lines)}
 
 
 def find_result(args, run):
-    try:
-        return json.loads(read(result_file(args, run)))
-    except FileNotFoundError:
-        return None
+    return args.known.get(run_key(args, run))
+
+
+def keep_result(args, outcome):
+    args.known[outcome["key"]] = outcome
+    write_text(args.results, "\n".join(map(json.dumps, args.known.values())))
 
 
 def run_folder(args, run):
@@ -192,6 +205,7 @@ def run_folder(args, run):
 def command(args, run):
     files = [os.path.join(run_folder(args, run), f"{run.row}.{end}") for end in ("data", "cfg")]
     return ["./darknet", "distill", *map(seen_from_build, [*files, args.teacher]),
+            *(["-start", seen_from_build(args.start), "-clear"] if args.start else []),
             "-seed", str(run.seed), "-threads", "1", *args.task.flags]
 
 
@@ -244,10 +258,10 @@ def read_outcome(args, active):
 
 def finish(args, active):
     run = active.run
-    outcome = {**run._asdict(), **read_outcome(args, active), "batches": args.batches,
-               "seconds": round(time.monotonic() - active.began, 1), "program": active.program}
-    os.makedirs(os.path.join(args.out, "results"), exist_ok=True)
-    write_text(result_file(args, run), json.dumps(outcome))
+    outcome = {"key": run_key(args, run), **run._asdict(), **read_outcome(args, active),
+               "batches": args.batches, "seconds": round(time.monotonic() - active.began, 1),
+               "program": active.program}
+    keep_result(args, outcome)
     return outcome
 
 
@@ -470,6 +484,8 @@ def read_inputs(args):
         rows.find_row(args.task, row)
     check_there(os.path.join(BUILD, "darknet"), "make")
     check_there(args.teacher, args.task.maker)
+    if args.start:
+        check_there(args.start, "a run of distill")
     args.data = read(os.path.join(BUILD, args.task.data))
     args.student = read(os.path.join(BUILD, args.task.student))
     args.batches = args.batches or int(rows.get_option(args.student, "max_batches"))
@@ -486,6 +502,7 @@ def main():
     read_inputs(args)
     os.makedirs(args.out, exist_ok=True)
     args.lists = make_lists(args)
+    args.known = read_results(args.results)
     report(args, search(args))
 
 
