@@ -199,7 +199,8 @@ def keep_result(args, outcome):
 
 
 def run_folder(args, run):
-    return os.path.join(args.out, "runs", f"{run.row}-{run.split}-{run.rate:g}-{run.seed}")
+    started = "-started" if args.start else ""  # not the folder that the weights may lie in
+    return os.path.join(args.out, "runs", f"{run.row}-{run.split}-{run.rate:g}-{run.seed}{started}")
 
 
 def command(args, run):

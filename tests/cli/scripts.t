@@ -261,10 +261,28 @@ def table_goes_on(folder):
     words = ["--search-only", "--batches", "1", "--rows", "alone"]
     check_refused(script("table.py", *words[1:], "--report", BUILD=build), "are missing")
     check_ran(script("table.py", *words, BUILD=build))
-    results = os.path.join(build, "table/results")
-    os.unlink(os.path.join(results, sorted(os.listdir(results))[0]))
+    results = os.path.join(build, "table/results.jsonl")
+    table.write_text(results, "\n".join(table.read(results).splitlines()[1:]))
     out = check_ran(script("table.py", *words, BUILD=build))
     assert out.count(", search, ") == 1, out
+
+
+@test
+def table_starts(folder):
+    """with --start students begin with these weights; --results keeps a line for each run"""
+    build = make_build(folder)
+    kept = os.path.join(build, "kept.jsonl")
+    words = ["--batches", "1", "--rows", "kd", "--seeds", "1", "--results", kept]
+    first = check_ran(script("table.py", *words, BUILD=build))
+    weights = "table/runs/kd-test-0.003125-1/backup/kd_final.weights"
+    again = check_ran(script("table.py", *words, "--start", os.path.join(build, weights),
+                             BUILD=build))
+    assert again.count(", search, ") == first.count(", search, ") == 8, again
+    assert f"-start {weights} -clear" in again, again
+    lines = table.read(kept).splitlines()
+    assert len(lines) == len({json.loads(line)["key"] for line in lines}) > 8, lines
+    check_refused(script("table.py", *words, "--start", "none.weights", BUILD=build),
+                  "none.weights: no such file")
 
 
 @test
@@ -274,7 +292,7 @@ def table_stops(folder):
     teacher = os.path.join(build, "cfg/fmnist-teacher.weights")
     os.truncate(teacher, 1000)
     check_refused(script("table.py", *TINY, BUILD=build), ".log: exit status 1: ", "1000 bytes")
-    assert not os.path.exists(os.path.join(build, "table/results"))
+    assert not os.path.exists(os.path.join(build, "table/results.jsonl"))
     check_refused(script("table.py", "--rows", "alone,dkb", BUILD=build), "dkb")
 
 
@@ -293,7 +311,7 @@ def detector_table(folder):
                  "1", BUILD=build))
     text = table.read(os.path.join(build, "table-yolo/table.md"))
     assert [len(cells) for cells in parse_table(text).values()] == [11] * 4, text
-    for run, words in (("search-0.005-1000", 0), ("test-0.000625-1", 1)):
+    for run, words in (("search-0.005-1000", 0), ("test-0.00015625-1", 1)):
         data = table.read(os.path.join(build, f"table-yolo/runs/deepkd-{run}/deepkd.data"))
         assert data.count("annotations=") == words, data
         assert data.count("train=table-yolo/") == data.count("backup=table-yolo/") == 1, data
