@@ -284,6 +284,17 @@ def several_gpus_for_a_detector(folder):
                  lambda **net: detector_cfg({"rows": "dense"}, PLAIN_YOLO, **net), .0003)
 
 
+@test
+def several_gpus_by_gsnr(folder):
+    """momentum_rule=gsnr with -gpus 0,0: the bits of 1,0, and of a run that was stopped"""
+    folder.write("student.cfg", student_cfg({"momentum_rule": "gsnr", "gsnr_interval": 2},
+                                            max_batches=10))
+    folder.write("deepkd.data", data_file(eval_interval=4))
+    with on_gpu(devices=2):
+        check_same(outcome(folder, "-gpus", "1,0"), outcome(folder, "-gpus", "0,0", "-clear"))
+    resume_on_gpu(folder, "-gpus", "0,0")
+
+
 def refuse_gpus(text, *words, devices=1):
     def run(folder):
         with on_gpu(devices=devices):
