@@ -23,6 +23,7 @@
 #   OPENMP=1     distill on all cores; 0: on one
 #   DNNL=1       its convolutions by oneDNN; 0: by matrix products
 #   CJSON=1      0: without cJSON; detectors can't be given annotations= then
+#   IMAGES=1     0: without libjpeg, libpng and stb: no image file can be read then
 #   PLUGIN=1     0: Darknet with its patches, without DeepKD
 #   SANITIZE=0   1: address and undefined-behaviour sanitizers
 #   BUILD=build  the run folder: cd build && ./darknet distill cfg/deepkd.data ...
@@ -38,6 +39,7 @@ CUDA     =
 BLAS     = 1
 CJSON    = 1
 DNNL     = 1
+IMAGES   = 1
 PLUGIN   = 1
 SANITIZE = 0
 PHOTOS   =
@@ -50,7 +52,8 @@ SOURCE  := build/source
 export BUILD PYTHON ROOT DARKNET_SRC
 
 SWITCHES = GPU=$(GPU) CUDNN=$(CUDNN) OPENCV=$(OPENCV) OPENMP=$(OPENMP) DEBUG=$(DEBUG) \
-           BLAS=$(BLAS) CJSON=$(CJSON) DNNL=$(DNNL) PLUGIN=$(PLUGIN) SANITIZE=$(SANITIZE)
+           BLAS=$(BLAS) CJSON=$(CJSON) DNNL=$(DNNL) IMAGES=$(IMAGES) PLUGIN=$(PLUGIN) \
+           SANITIZE=$(SANITIZE)
 PACKAGES = build
 ifneq ($(strip $(ARCH)),)
 SWITCHES += 'ARCH=$(ARCH)'
@@ -70,6 +73,9 @@ PACKAGES += cjson
 endif
 ifeq ($(DNNL),1)
 PACKAGES += dnnl
+endif
+ifeq ($(IMAGES),1)
+PACKAGES += images
 endif
 ifeq ($(OPENCV),1)
 PACKAGES += opencv

@@ -64,6 +64,10 @@
  *     lists.c              lists of images
  *     labels.c             Darknet's label files
  *     annotations.c        COCO's JSON of truth boxes
+ *     decode.c             an image's file to pixels: EXIF, channels, limits; Darknet calls it too
+ *     decode_jpeg.c        by libjpeg-turbo
+ *     decode_png.c         by libpng
+ *     decode_others.c      BMP, TGA and the like, by stb
  *     loader.c             images and truths of a batch, in threads, repeatable by seed
  *   distil/   one training step: how the student learns from the teacher
  *     teacher.c            the [teacher] section

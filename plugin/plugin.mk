@@ -1,6 +1,7 @@
 # Included by Darknet's Makefile (see patches/hooks/01), which runs in the build folder: compiles
 # every *.c in plugin/ and its folders, with GPU=1 every *.cu and with OPENCV=1 every *.cpp into
 # Darknet's obj/, and links it into ./darknet, not into the libraries. No two share a name.
+# Only the decoders of images, which Darknet itself calls, are in the libraries, and with PLUGIN=0.
 # PLUGIN_DIR, PLUGIN and the files .switches, .patched and .version come from the top Makefile.
 
 .DEFAULT_GOAL := all
@@ -13,10 +14,24 @@ PLUGIN_CFLAGS := -Wall -Wextra -isystem include -isystem src -I$(PLUGIN_DIR) -MM
 # under Darknet's -Ofast alone, isnan() is always 0 and sums are taken in any order
 PLUGIN_CFLAGS += -fno-fast-math -fopenmp-simd
 
+objects = $(patsubst %,$(OBJDIR)%.o,$(basename $(notdir $(1))))
+DECODERS := $(PLUGIN_DIR)/data/decode.c
+ifeq ($(IMAGES),1)
+DECODERS += $(wildcard $(PLUGIN_DIR)/data/decode_*.c)
+COMMON   += -DIMAGE_LIBRARIES
+LDFLAGS  += -ljpeg -lpng
+endif
+OBJ   += $(notdir $(call objects,$(DECODERS)))
+VPATH := $(VPATH):$(PLUGIN_DIR)/data
+$(call objects,$(DECODERS)): CFLAGS += -std=gnu11 $(PLUGIN_CFLAGS)
+# stb multiplies what a file says before it looks at it
+$(call objects,decode_others.c): CFLAGS += -fwrapv
+-include $(patsubst %.o,%.d,$(call objects,$(DECODERS)))
+
 ifeq ($(PLUGIN),1)
-VERSION_SWITCHES := GPU CUDNN OPENCV OPENMP BLAS CJSON DNNL DEBUG SANITIZE
+VERSION_SWITCHES := GPU CUDNN OPENCV OPENMP BLAS CJSON DNNL IMAGES DEBUG SANITIZE
 sources = $(wildcard $(PLUGIN_DIR)/*.$(1) $(PLUGIN_DIR)/*/*.$(1))
-PLUGIN_C := $(call sources,c)
+PLUGIN_C := $(filter-out $(PLUGIN_DIR)/data/decode%,$(call sources,c))
 ifeq ($(GPU),1)
 PLUGIN_CFLAGS += -isystem $(CUDA)/include
 PLUGIN_CU := $(call sources,cu)
@@ -24,7 +39,6 @@ endif
 ifeq ($(OPENCV),1)
 PLUGIN_CPP := $(call sources,cpp)
 endif
-objects = $(patsubst %,$(OBJDIR)%.o,$(basename $(notdir $(1))))
 PLUGIN_OBJ := $(call objects,$(PLUGIN_C) $(PLUGIN_CU) $(PLUGIN_CPP))
 
 EXECOBJA += $(notdir $(PLUGIN_OBJ))

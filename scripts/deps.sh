@@ -26,7 +26,10 @@ build  patch: applies patches/
 blas   libopenblas-dev: matrix products (not needed with BLAS=0)
 cjson  libcjson-dev: reads COCO's annotations (not needed with CJSON=0)
 dnnl   libdnnl-dev: convolutions (not needed with DNNL=0)
-opencv libopencv-dev: images and video windows (OPENCV=1 only)
+images libjpeg-dev: reads JPEG (not needed with IMAGES=0)
+images libpng-dev: reads PNG (not needed with IMAGES=0)
+images libstb-dev: reads BMP, TGA and others (not needed with IMAGES=0)
+opencv libopencv-dev: video and windows (OPENCV=1 only)
 opencv pkg-config: finds OpenCV's flags (OPENCV=1 only)
 source git: fetches the Darknet submodule
 source ca-certificates: https

@@ -12,7 +12,7 @@ folder_title() { # folder_title FOLDER: its heading and what belongs there
 Unset, a hook changes nothing; a function is there for whoever calls it." ;;
     fixes) echo "Darknet computes or behaves wrongly
 On the CPU, or on both, wherever \`distill\` or its teacher may come by." ;;
-    libraries) echo "BLAS and OpenCV
+    libraries) echo "BLAS, OpenCV and the decoders of images
 What Darknet does when it is built with a library, on any machine." ;;
     gpu) echo "CUDA and cuDNN
 How \`GPU=1\` and \`CUDNN=1\` build, compute and fail. Where the CPU did the same wrong, its lines are

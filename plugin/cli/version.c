@@ -16,6 +16,10 @@
 #ifdef DNNL
 #include <dnnl.h>
 #endif
+#ifdef IMAGE_LIBRARIES
+#include <jpeglib.h>
+#include <png.h>
+#endif
 #ifdef _OPENMP
 #include <omp.h>
 #endif
@@ -25,6 +29,9 @@ const command version_command = {"deepkd version",
                                  (const word[]){{0}}};
 
 static const char *const switches[][2] = {KD_SWITCHES};
+
+#define TEXT(macro) #macro
+#define TEXT_OF(macro) TEXT(macro)
 
 static void print_libraries(void)
 {
@@ -37,6 +44,10 @@ static void print_libraries(void)
 #endif
 #ifdef CJSON
     printf("cJSON %s\n", cJSON_Version());
+#endif
+#ifdef IMAGE_LIBRARIES
+    printf("libjpeg-turbo " TEXT_OF(LIBJPEG_TURBO_VERSION) "\nlibpng %s\n",
+           png_get_libpng_ver(0));
 #endif
 }
 

@@ -3,14 +3,12 @@
 #include "support.h"
 
 #include "image.h"
-#include "stb_image.h"
 #include "utils.h"
 
 #include <math.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #define CHANNELS 3      /* Darknet trains on colour images */
 #define LEAST_SIDE .001 /* of a box, as in fill_truth_detection */
@@ -29,6 +27,7 @@ typedef struct {
     int width, height;
     int begun, done; /* images that a thread has taken, and that are there */
     int failed;      /* the first image that can't be read, or the number of images: none */
+    char reason[DECODE_REASON]; /* why it can't */
 } load;
 
 #define LOADS (LOADER_AHEAD + 1) /* with the one that is trained on */
@@ -55,51 +54,14 @@ struct loader {
     size_t cached; /* bytes */
 };
 
-/* NULL bytes when the file is no image that can be decoded to its end. */
-#ifdef OPENCV
-static pixels decode(const char *path)
-{
-    image im = read_image_cv((char *)path, CHANNELS);
-    if (!im.data) return (pixels){0};
-    pixels p = {im.w, im.h, kd_calloc((size_t)im.w * im.h, CHANNELS)};
-    size_t plane = (size_t)im.w * im.h;
-    for (size_t k = 0; k < CHANNELS; ++k)
-        for (size_t i = 0; i < plane; ++i)
-            p.bytes[i * CHANNELS + k] = im.data[k * plane + i] * 255 + .5f; /* were bytes */
-    free_image(im);
-    return p;
-}
-#else
-/*
- * PNG and JPEG say when they end too early; in other formats the decoder makes up what is
- * missing, so there the file must be as long as its pixels.
- */
-static int is_whole(FILE *fp, int w, int h, int channels)
-{
-    unsigned char magic[2] = {0};
-    struct stat info;
-    rewind(fp);
-    int is_read = fread(magic, sizeof(magic), 1, fp) == 1 && !fstat(fileno(fp), &info);
-    int is_png = magic[0] == 0x89 && magic[1] == 'P',
-        is_jpeg = magic[0] == 0xFF && magic[1] == 0xD8;
-    return is_read && (is_png || is_jpeg || info.st_size >= (off_t)w * h * channels);
-}
-
-static pixels decode(const char *path)
+/* NULL bytes when the file is no whole image, and in `reason` why. */
+static pixels decode(const char *path, char *reason)
 {
     pixels p = {0};
     int channels;
-    FILE *fp = fopen(path, "rb");
-    if (!fp) return p;
-    p.bytes = stbi_load_from_file(fp, &p.w, &p.h, &channels, CHANNELS);
-    if (p.bytes && (p.w < 1 || p.h < 1 || !is_whole(fp, p.w, p.h, channels))) {
-        free(p.bytes);
-        p.bytes = 0;
-    }
-    fclose(fp);
+    p.bytes = decode_image(path, CHANNELS, &p.w, &p.h, &channels, reason);
     return p;
 }
-#endif
 
 static image to_floats(pixels p)
 {
@@ -256,11 +218,15 @@ static void load_next(loader *l)
     int i = to->begun++, index = to->loaded.indices[i];
     if (to->begun == l->images) ++l->taken;
     pixels known = l->cache ? l->cache[index] : (pixels){0}, p = known;
+    char reason[DECODE_REASON];
     pthread_mutex_unlock(&l->mutex);
-    if (!p.bytes) p = decode(l->list->paths[index]);
+    if (!p.bytes) p = decode(l->list->paths[index], reason);
     if (p.bytes) load_one(l, to, i, p);
     pthread_mutex_lock(&l->mutex);
-    if (!p.bytes && i < to->failed) to->failed = i;
+    if (!p.bytes && i < to->failed) {
+        to->failed = i;
+        memcpy(to->reason, reason, sizeof(reason));
+    }
     if (p.bytes && !known.bytes) keep_pixels(l, index, p);
     if (++to->done == l->images) pthread_cond_signal(&l->is_loaded);
 }
@@ -398,8 +364,7 @@ image_batch finish_loading(loader *l)
     while (to->done < l->images) pthread_cond_wait(&l->is_loaded, &l->mutex);
     pthread_mutex_unlock(&l->mutex);
     if (to->failed < l->images)
-        kd_fail("%s: found no image that can be decoded to its end, expected PNG, JPEG or an "
-                "uncompressed format that Darknet reads",
-                l->list->paths[to->loaded.indices[to->failed]]);
+        kd_fail("%s: cannot be decoded: %s", l->list->paths[to->loaded.indices[to->failed]],
+                to->reason);
     return to->loaded;
 }

@@ -5,7 +5,7 @@
 : "${ROOT:=$(cd "$(dirname "$0")/../.." && pwd)}" "${DARKNET:=$ROOT/build/darknet}"
 unset MAKEFLAGS MFLAGS MAKELEVEL DARKNET_SRC BUILD
 
-echo 1..20
+echo 1..21
 count=0
 ok() { # ok STATUS NAME: one TAP line; on failure, with the last output
     count=$((count + 1))
@@ -59,9 +59,16 @@ touch plugin/math/kd_math.h
 build && [ "$users" -ge 1 ] && did "$users" 1
 ok $? "a touched plugin header: the objects that include it"
 
+{ echo P6 2 2 255 && printf 'abcdefghijkl'; } >dots.ppm
 build PLUGIN=0 BLAS=0 DEBUG=1 && ! nm build/darknet | grep -q deepkd_init &&
-    ! ldd build/darknet | grep -q blas
-ok $? "PLUGIN=0 BLAS=0 DEBUG=1 builds Darknet without DeepKD and OpenBLAS"
+    ! ldd build/darknet | grep -q blas && build/darknet 3d dots.ppm dots.ppm dots >log &&
+    [ -s dots.jpg ]
+ok $? "PLUGIN=0 BLAS=0 DEBUG=1 builds Darknet without DeepKD and OpenBLAS; it reads images"
+
+build PLUGIN=0 BLAS=0 DEBUG=1 IMAGES=0 && ! ldd build/darknet | grep -qE 'jpeg|png' &&
+    ! build/darknet 3d dots.ppm dots.ppm dots >log 2>&1 && [ "$(wc -l <log)" = 1 ] &&
+    grep -q 'Cannot load image "dots.ppm": .*IMAGES=0' log
+ok $? "IMAGES=0 builds without libraries for images, and reads none: one line says why"
 
 build build/.switches && build -n && did "$(find build/obj -name '*.o' | wc -l)" 1
 ok $? "changed switches rebuild every object"
@@ -90,7 +97,7 @@ PATH=$tmp/bin:$PATH scripts/deps.sh install build prove >log 2>&1 && [ ! -s log 
 ok $? "make deps does nothing when all packages are there"
 
 fake dpkg-query 'echo installed make'
-! PATH=$tmp/bin:$PATH build && said 'missing: gcc g++ patch .*libcjson-dev libdnnl-dev; .*type: make deps'
+! PATH=$tmp/bin:$PATH build && said 'missing: gcc g++ patch .*libcjson-dev libdnnl-dev .*libstb-dev; .*type: make deps'
 ok $? "a missing package is named, with the line to type"
 
 fake id 'echo 1000' # from here on there is no way to become root

@@ -16,9 +16,10 @@ HELP = ("-h", "-help", "--help")
 VERBS = ("wrap", "export", "map", "version")
 # files that are not there, as many as each command takes
 FILES = {"distill": 3, "deepkd wrap": 1, "deepkd export": 1, "deepkd map": 3, "deepkd version": 0}
-SWITCHES = ["GPU", "CUDNN", "OPENCV", "OPENMP", "BLAS", "CJSON", "DNNL", "DEBUG", "SANITIZE"]
-LIBRARIES = [("OpenBLAS", "BLAS"), ("oneDNN", "DNNL"), ("cJSON", "CJSON"), ("CUDA", "GPU"),
-             ("cuDNN", "CUDNN"), ("OpenCV", "OPENCV")]
+SWITCHES = ["GPU", "CUDNN", "OPENCV", "OPENMP", "BLAS", "CJSON", "DNNL", "IMAGES", "DEBUG",
+            "SANITIZE"]
+LIBRARIES = [("OpenBLAS", "BLAS"), ("oneDNN", "DNNL"), ("cJSON", "CJSON"),
+             ("libjpeg-turbo", "IMAGES"), ("libpng", "IMAGES"), ("CUDA", "GPU"), ("cuDNN", "CUDNN"), ("OpenCV", "OPENCV")]
 
 
 def page(folder, *words):
