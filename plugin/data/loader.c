@@ -5,10 +5,12 @@
 #include "image.h"
 #include "utils.h"
 
+#include <errno.h>
 #include <math.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #define CHANNELS 3      /* Darknet trains on colour images */
 #define LEAST_SIDE .001 /* of a box, as in fill_truth_detection */
@@ -33,7 +35,7 @@ typedef struct {
 #define LOADS (LOADER_AHEAD + 1) /* with the one that is trained on */
 
 struct loader {
-    const image_list *list;
+    image_list list;
     network net;  /* a copy, and its jitter: Darknet writes to the net, and resizes it, while */
     float jitter; /* the threads are at work */
     int images, augment, threads;
@@ -47,11 +49,13 @@ struct loader {
     pthread_t *workers; /* [threads] */
 
     pthread_mutex_t mutex; /* for what follows, and each load's begun, done and failed */
-    pthread_cond_t has_work, is_loaded;
+    pthread_cond_t has_work, has_news; /* for the threads, and for who waits for them */
+    int working;                       /* threads that have not ended */
     uint64_t started, taken; /* loads that are begun; that have no image left to take */
     int is_ending;
-    pixels *cache; /* [list->n], or NULL; what is in it stays as it is */
-    size_t cached; /* bytes */
+    const volatile sig_atomic_t *stop; /* wait_for_images's, or NULL */
+    pixels *cache;                     /* [list->n], or NULL; what is in it stays as it is */
+    size_t cached;                     /* bytes */
 };
 
 /* NULL bytes when the file is no whole image, and in `reason` why. */
@@ -188,11 +192,11 @@ static void load_one(const loader *l, load *to, int i, pixels p)
     memset(truth, 0, l->net.truths * sizeof(float));
     to->loaded.sizes[2 * i] = im.w;
     to->loaded.sizes[2 * i + 1] = im.h;
-    if (l->list->labels) {
-        ready = place_detection(l, to, im, l->list->labels[index], truth);
+    if (l->list.labels) {
+        ready = place_detection(l, to, im, l->list.labels[index], truth);
     } else {
         ready = l->augment ? augment_image(im, net) : center_crop_image(im, net->w, net->h);
-        truth[l->list->targets[index]] = 1;
+        truth[l->list.targets[index]] = 1;
     }
     memcpy(to->loaded.images + i * inputs, ready.data, inputs * sizeof(float));
     free_image(im);
@@ -220,7 +224,7 @@ static void load_next(loader *l)
     pixels known = l->cache ? l->cache[index] : (pixels){0}, p = known;
     char reason[DECODE_REASON];
     pthread_mutex_unlock(&l->mutex);
-    if (!p.bytes) p = decode(l->list->paths[index], reason);
+    if (!p.bytes) p = decode(l->list.paths[index], reason);
     if (p.bytes) load_one(l, to, i, p);
     pthread_mutex_lock(&l->mutex);
     if (!p.bytes && i < to->failed) {
@@ -228,7 +232,7 @@ static void load_next(loader *l)
         memcpy(to->reason, reason, sizeof(reason));
     }
     if (p.bytes && !known.bytes) keep_pixels(l, index, p);
-    if (++to->done == l->images) pthread_cond_signal(&l->is_loaded);
+    if (++to->done == l->images) pthread_cond_signal(&l->has_news);
 }
 
 static void *work(void *argument)
@@ -238,38 +242,61 @@ static void *work(void *argument)
     while (!l->is_ending)
         if (l->taken < l->started) load_next(l);
         else pthread_cond_wait(&l->has_work, &l->mutex);
+    --l->working;
+    pthread_cond_signal(&l->has_news);
     pthread_mutex_unlock(&l->mutex);
     return 0;
 }
 
+/* A tenth of a second at most, whatever the clock does; 1 when it has passed without news. */
+static int wait_a_moment(loader *l)
+{
+    struct timespec end;
+    clock_gettime(CLOCK_MONOTONIC, &end);
+    end.tv_nsec += 100000000;
+    end.tv_sec += end.tv_nsec / 1000000000;
+    end.tv_nsec %= 1000000000;
+    return pthread_cond_timedwait(&l->has_news, &l->mutex, &end) == ETIMEDOUT;
+}
+
 static void start_workers(loader *l)
 {
+    pthread_condattr_t monotonic;
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
     pthread_mutex_init(&l->mutex, 0);
     pthread_cond_init(&l->has_work, 0);
-    pthread_cond_init(&l->is_loaded, 0);
+    pthread_cond_init(&l->has_news, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+    l->working = l->threads;
     l->workers = kd_calloc(l->threads, sizeof(pthread_t));
     for (int t = 0; t < l->threads; ++t)
         if (pthread_create(l->workers + t, 0, work, l)) kd_fail("cannot start a thread");
 }
 
-/* Each ends with the image that it has begun. */
-static void stop_workers(loader *l)
+/* 0 when some did not end in time. */
+static int stop_workers(loader *l)
 {
+    int moments = 0;
     pthread_mutex_lock(&l->mutex);
     l->is_ending = 1;
     pthread_cond_broadcast(&l->has_work);
+    while (l->working && (moments < 10 || !l->stop || !*l->stop)) moments += wait_a_moment(l);
+    int is_done = !l->working;
     pthread_mutex_unlock(&l->mutex);
+    if (!is_done) return 0;
     for (int t = 0; t < l->threads; ++t) pthread_join(l->workers[t], 0);
     pthread_mutex_destroy(&l->mutex);
     pthread_cond_destroy(&l->has_work);
-    pthread_cond_destroy(&l->is_loaded);
+    pthread_cond_destroy(&l->has_news);
+    return 1;
 }
 
 loader *make_loader(const image_list *list, network *net, int images, int augment, int threads,
                     uint64_t seed)
 {
     loader *l = kd_calloc(1, sizeof(*l));
-    l->list = list;
+    l->list = *list;
     l->net = *net;
     l->jitter = net->layers[net->n - 1].jitter;
     l->images = images;
@@ -295,7 +322,7 @@ loader *make_loader(const image_list *list, network *net, int images, int augmen
 
 void free_loader(loader *l)
 {
-    stop_workers(l);
+    if (!stop_workers(l)) return;
     for (int i = 0; i < LOADS; ++i) {
         image_batch *to = &l->loads[i].loaded;
         free(to->images);
@@ -304,7 +331,7 @@ void free_loader(loader *l)
         free(to->seeds);
         free(to->sizes);
     }
-    for (int i = 0; l->cache && i < l->list->n; ++i) free(l->cache[i].bytes);
+    for (int i = 0; l->cache && i < l->list.n; ++i) free(l->cache[i].bytes);
     free(l->cache);
     free(l->order);
     free(l->workers);
@@ -316,10 +343,10 @@ static void shuffle_epoch(loader *l, uint64_t epoch)
 {
     if (l->epoch == epoch) return;
     l->epoch = epoch;
-    for (int i = 0; i < l->list->n; ++i) l->order[i] = i;
+    for (int i = 0; i < l->list.n; ++i) l->order[i] = i;
     if (!l->augment) return;
     srand(derive_seed(~l->seed, epoch));
-    for (int i = l->list->n - 1; i > 0; --i) {
+    for (int i = l->list.n - 1; i > 0; --i) {
         int j = rand() % (i + 1), swap = l->order[i];
         l->order[i] = l->order[j];
         l->order[j] = swap;
@@ -347,8 +374,8 @@ void start_loading(loader *l, uint64_t position, int width, int height)
     to->failed = l->images;
     reserve(l, to);
     for (int i = 0; i < l->images; ++i) {
-        shuffle_epoch(l, (position + i) / l->list->n);
-        to->loaded.indices[i] = l->order[(position + i) % l->list->n];
+        shuffle_epoch(l, (position + i) / l->list.n);
+        to->loaded.indices[i] = l->order[(position + i) % l->list.n];
         to->loaded.seeds[i] = derive_seed(l->seed, position + i);
     }
     pthread_mutex_lock(&l->mutex);
@@ -357,14 +384,24 @@ void start_loading(loader *l, uint64_t position, int width, int height)
     pthread_mutex_unlock(&l->mutex);
 }
 
+int wait_for_images(loader *l, const volatile sig_atomic_t *stop)
+{
+    const load *to = l->loads + l->fetched % LOADS;
+    l->stop = stop;
+    pthread_mutex_lock(&l->mutex);
+    while (to->done < l->images && !*stop) wait_a_moment(l);
+    pthread_mutex_unlock(&l->mutex);
+    return !*stop;
+}
+
 image_batch finish_loading(loader *l)
 {
     load *to = l->loads + l->fetched++ % LOADS;
     pthread_mutex_lock(&l->mutex);
-    while (to->done < l->images) pthread_cond_wait(&l->is_loaded, &l->mutex);
+    while (to->done < l->images) pthread_cond_wait(&l->has_news, &l->mutex);
     pthread_mutex_unlock(&l->mutex);
     if (to->failed < l->images)
-        kd_fail("%s: cannot be decoded: %s", l->list->paths[to->loaded.indices[to->failed]],
+        kd_fail("%s: cannot be decoded: %s", l->list.paths[to->loaded.indices[to->failed]],
                 to->reason);
     return to->loaded;
 }

@@ -12,6 +12,7 @@
 
 #include "darknet.h"
 
+#include <signal.h>
 #include <stdint.h>
 
 #define LOADER_AHEAD 3 /* batches that may be begun and not fetched */
@@ -28,12 +29,20 @@ typedef struct loader loader;
  * A loader of `images` images at a time for `net`. With `augment`, images come in an order
  * shuffled anew each epoch, and augmented as [net] (and a detector's jitter) says and as
  * `classifier train` or `detector train` does; without, in the order of the list, cropped at
- * the centre (classifier) or letterboxed (detector). The list must outlive the loader, and its
- * files are not to change. Starts `threads` threads, which wait for start_loading.
+ * the centre (classifier) or letterboxed (detector). What the list points to must outlive the
+ * loader, and its files are not to change. Starts `threads` threads, which wait for
+ * start_loading.
  */
 loader *make_loader(const image_list *list, network *net, int images, int augment, int threads,
                     uint64_t seed);
-void free_loader(loader *l); /* drops what has not been fetched */
+
+/*
+ * Drops what has not been fetched; each thread ends with the image that it has begun. After a
+ * stop that wait_for_images was told of, a thread that does not end within a second, because
+ * its file is on a disk that does not answer, say, is left to the end of the program, with the
+ * memory it uses.
+ */
+void free_loader(loader *l);
 
 /*
  * Begins to load the images from `position` on (0 is the run's first), `width` x `height`
@@ -41,6 +50,9 @@ void free_loader(loader *l); /* drops what has not been fetched */
  * be begun and not fetched. A classifier's are as large as its net.
  */
 void start_loading(loader *l, uint64_t position, int width, int height);
+
+/* Waits until finish_loading will not have to: 1; or until *stop, which a signal sets: 0. */
+int wait_for_images(loader *l, const volatile sig_atomic_t *stop);
 
 /*
  * Waits for the first batch that start_loading began and that has not been fetched: there must

@@ -37,7 +37,7 @@ int evaluate_classifier(network *net, const net_outputs *outputs, const image_li
     evaluation total = {METRIC_TOP1, 0, {0, 0}, k};
     loader *images = make_loader(list, net, net->batch, 0, threads, 0);
     start_loading(images, 0, net->w, net->h);
-    while (done < list->n && !*stop) {
+    while (done < list->n && wait_for_images(images, stop)) {
         image_batch input = finish_loading(images);
         start_loading(images, done + net->batch, net->w, net->h);
         network_predict(net, input.images);
@@ -171,7 +171,7 @@ int evaluate_detector(network *net, const net_outputs *outputs, const image_list
     set_batch_network(net, 1); /* Darknet reads detections of one image, or of two flipped */
     loader *images = make_loader(list, net, threads, 0, threads, 0);
     start_loading(images, 0, net->w, net->h);
-    while (done < list->n && !*stop) {
+    while (done < list->n && wait_for_images(images, stop)) {
         image_batch input = finish_loading(images);
         start_loading(images, done + threads, net->w, net->h);
         for (int i = 0; i < threads && done < list->n; ++i, ++done)

@@ -134,7 +134,8 @@ static int has_passed(const loop *run, long batch, long interval)
     return batch / interval != (batch - batches_a_step(run)) / interval;
 }
 
-/* One step: a batch, or with several GPUs one for each. */
+/* One step: a batch, or with several GPUs one for each; none if a signal comes before images
+ * do. */
 static void train_batch(loop *run)
 {
     double began = what_time_is_it_now();
@@ -142,6 +143,7 @@ static void train_batch(loop *run)
     long batch = get_current_batch(net), next = batch + batches_a_step(run);
     int is_logged = has_passed(run, next, run->t->log_interval) || next >= net->max_batches;
     int width, height;
+    if (!wait_for_images(run->loader, &stop_signal)) return;
     image_batch images = finish_loading(run->loader);
     run->waited += what_time_is_it_now() - began;
     load_ahead(run, LOADER_AHEAD);

@@ -4,15 +4,19 @@
 Proves: PNG, BMP and the like of any kind give the pixels that were put in; JPEG, CMYK too, those
 that OpenCV gives; EXIF's orientation is followed; a file that ends early, damaged ones of
 tests/faults and ones that ask for too many pixels end `distill`, `classifier predict` and
-`detector test` with one line that names the file; other odd ones are read on. One library is
-asked for pixels, the build's libdarknet.so.
+`detector test` with one line that names the file; other odd ones are read on; a signal is heard
+while an image does not come. The pixels are those of the build's libdarknet.so.
 """
 import ctypes
+import fcntl
 import functools
 import glob
 import importlib.util
 import io
 import os
+import select
+import shutil
+import signal
 import struct
 import zlib
 
@@ -391,6 +395,71 @@ def many_threads(folder):
         result = folder.darknet("classifier", "train", "deepkd.data", "plain.cfg").check(1)
         lines = [line for line in result.err.split("\n") if line and not DARKNETS_OWN.match(line)]
         assert lines[-1].startswith(f'Cannot load image "{BAD}"'), result.describe()
+
+
+# A signal while images load
+
+def own_images(folder):
+    source = os.path.realpath(folder.at("images"))
+    folder.remove("images")
+    shutil.copytree(source, folder.at("images"))
+
+
+def stuck(folder, path, number, *flags):
+    """A run that finds a pipe without a writer in place of the image; then the signal. Its Result.
+
+    The image is there when it begins: a list's images have to be. That its output has ended for
+    a second means that it waits, for it prints a line a batch.
+    """
+    os.rename(folder.at(path), folder.at("kept.png"))
+    shutil.copy(folder.at("kept.png"), folder.at(path))
+    with open(folder.at("stderr.txt"), "wb") as err, tap.subprocess.Popen(
+            **folder.command(*folder.distill_words(*flags)), bufsize=0,
+            stdout=tap.subprocess.PIPE, stderr=err) as process:
+        fcntl.fcntl(process.stdout, fcntl.F_SETPIPE_SZ, 4096)  # it can't get far ahead
+        out = b""
+        while b"\n1, " not in b"\n" + out:
+            out += process.stdout.readline()
+        os.mkfifo(folder.at("pipe"))
+        os.rename(folder.at("pipe"), folder.at(path))
+        while select.select([process.stdout], [], [], 1)[0]:
+            read = os.read(process.stdout.fileno(), 4096)
+            assert read, f"the run ended: {out.decode()}"
+            out += read
+        process.send_signal(number)
+        try:
+            out += process.communicate(timeout=20)[0]
+        except tap.subprocess.TimeoutExpired:
+            process.kill()
+            raise AssertionError(f"a signal was not heard: {out.decode()[-300:]}") from None
+    os.rename(folder.at("kept.png"), folder.at(path))
+    return tap.check_sane(tap.Result(flags, process.returncode, out, folder.read("stderr.txt")))
+
+
+def goes_on(folder, path, number):
+    own_images(folder)
+    listed = folder.read("train.list").decode()
+    folder.write("train.list", listed * 40)  # each line is decoded by itself
+    folder.write("student.cfg", tap.student_cfg(max_batches=150))
+    folder.write("deepkd.data", tap.data_file(eval_interval=70))
+    folder.distill("-clear").check(0)
+    expected = folder.read("backup/student_final.weights")
+    result = stuck(folder, path, number, "-clear").check(128 + number)
+    assert "-resume goes on from backup/student.state" in result.out, result.out[-300:]
+    folder.distill("-resume").check(0)
+    assert folder.read("backup/student_final.weights") == expected, "other bits"
+
+
+@test
+def stopped_in_training(folder):
+    """SIGTERM while a training image can't be read to its end: saved, and -resume: same bits"""
+    goes_on(folder, f"images/train/{LABELS[0]}-0.png", signal.SIGTERM)
+
+
+@test
+def stopped_in_evaluation(folder):
+    """Ctrl-C while an image of the validation list can't: the same"""
+    goes_on(folder, f"images/valid/{LABELS[5]}-17.png", signal.SIGINT)
 
 
 if __name__ == "__main__":
