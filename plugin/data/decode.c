@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #define MAX_PIXELS 178956970  /* by default; where Pillow stops, too */
 #define LARGEST (INT_MAX / 4) /* Darknet counts an image's numbers in ints */
@@ -132,7 +133,10 @@ static int change_channels(decoded *d, int n)
  * memory. */
 static unsigned char *read_all(FILE *fp, size_t most, size_t *size)
 {
-    size_t room = 1 << 16;
+    struct stat info;
+    int is_known =
+        !fstat(fileno(fp), &info) && info.st_size > 0 && (size_t)info.st_size <= most;
+    size_t room = is_known ? (size_t)info.st_size + 1 : 1 << 16;
     unsigned char *bytes = malloc(room), *larger;
     for (*size = 0; bytes; bytes = larger) {
         *size += fread(bytes + *size, 1, room - *size, fp);

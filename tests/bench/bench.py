@@ -16,6 +16,7 @@ here, and nothing is asserted about time.
 """
 import argparse
 import collections
+import glob
 import json
 import os
 import re
@@ -26,6 +27,7 @@ import tempfile
 import time
 
 import numpy as np
+from PIL import Image
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
@@ -182,7 +184,10 @@ def bench_file(args, name):
 def make_lists(args, part):
     """Lists of few images, with absolute paths, and the classes' names."""
     pair, names = PAIRS[part.pair], []
-    if pair.data:
+    if part.name == "photos":
+        paths = photos(args) * (LISTED // len(photos(args)))  # each line is decoded by itself
+        names = [os.path.basename(path) for path in photos(args)]
+    elif pair.data:
         folder = os.path.join(args.build, "data", pair.data)
         listed = read(os.path.join(folder, "train.list")).split()[:LISTED]
         paths = [os.path.join(args.build, path) for path in listed]
@@ -192,6 +197,11 @@ def make_lists(args, part):
     names += [f"no_such_label_{i}" for i in range(len(names), part.classes)]
     for kind, lines in {"train": paths, "valid": paths[:1], "names": names}.items():
         write_lines(bench_file(args, f"{part.name}-{kind}.list"), lines)
+
+
+def photos(args):
+    """Darknet's own: JPEGs of some 400,000 pixels."""
+    return sorted(glob.glob(os.path.join(args.build, "data", "*.jpg")))
 
 
 def make_scenes(args, part):
@@ -447,6 +457,27 @@ def measure_update(args):
     return [json.loads(line) for _, line in run_program(program, [program]).lines]
 
 
+def copies_of(args, form):
+    """The photographs in another format; their paths."""
+    paths = []
+    for path in photos(args):
+        paths.append(bench_file(args, f"{os.path.basename(path)}.{form.lower()}"))
+        Image.open(path).save(paths[-1], form)
+    return paths
+
+
+def measure_decoding(args):
+    """{format: (pixels, [(seconds before, now)])}"""
+    program, found = os.path.join(args.build, "tests", "bench_decode"), {}
+    first, env = on_cores(1)
+    for name, paths in {"JPEG": photos(args), "PNG": copies_of(args, "PNG"),
+                        "BMP": copies_of(args, "BMP")}.items():
+        said = json.loads(last_line(run_program(program, [*first, program, *paths], **env)
+                                    .lines[-1][1]))
+        found[name] = said["pixels"], said["rounds"]
+    return found
+
+
 # The whole
 
 def cpu_seconds():
@@ -487,8 +518,8 @@ def arguments():
     parser.add_argument("stock", metavar="STOCK_BUILD", type=os.path.abspath, nargs="?")
     parser.add_argument("--repeat", type=positive, default=5, help="rounds (default: 5)")
     parser.add_argument("--only", metavar="PART,...", type=lambda text: text.split(","),
-                        help="gemm, fmnist, resnet, scenes, growth, yolo (default: all but yolo; "
-                        "on a GPU fmnist, resnet, yolo)")
+                        help="gemm, fmnist, resnet, scenes, photos, decode, growth, yolo (default: "
+                        "all but yolo; on a GPU fmnist, resnet, yolo)")
     parser.add_argument("--batches", type=positive, metavar="N",
                         help="timed batches of a run (default: as many as a part needs)")
     parser.add_argument("--cores", type=positive, default=min(2, len(os.sched_getaffinity(0))),
@@ -534,7 +565,7 @@ def complete(args):
     args.threads = min(8, os.cpu_count())
     if args.peer is None:
         args.peer = not args.baseline
-    if args.peer and set(args.only) - {"gemm", "growth"}:
+    if args.peer and set(args.only) - {"gemm", "growth", "photos", "decode"}:
         try:
             args.torch = provide_torch(args.gpu)
             compiled = args.gpu if args.compiled is None else args.compiled
@@ -547,7 +578,8 @@ def run_parts(args):
     """The tables, and the lines below them."""
     os.makedirs(bench_file(args, "backup"), exist_ok=True)
     write_lines(bench_file(args, "gemm.cfg"), GEMM_NET.split("\n"))
-    measured = {name: measure_parts(args, all_parts(args)[name]) for name in args.only}
+    measured = {name: measure_parts(args, all_parts(args)[name]) for name in args.only
+                if all_parts(args)[name]}
     peaks = floors.best_peaks(args.peaks)
     outcomes = {name: [make_outcome(args, peaks, *one) for one in group]
                 for name, group in measured.items()}
@@ -556,6 +588,7 @@ def run_parts(args):
     text = [words for one in outcomes
             for words in (report.part_table(args, one), report.summary(args, one))]
     text += [report.growth_table(growth)] if growth else []
+    text += [report.decode_table(measure_decoding(args))] if "decode" in args.only else []
     text += report.goals_table(args, outcomes)
     notes = report.update_lines(measure_update(args)) + describe(args, peaks)
     return "\n\n".join([*filter(None, text), "\n".join(notes)])

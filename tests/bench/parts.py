@@ -26,6 +26,7 @@ PAIRS = {
                    None, 0),
     "resnet": Pair("cfg/resnet8x4.cfg", "cfg/resnet32x4.cfg", "fashion-mnist", None, 0),
     "scenes": Pair("cfg/scenes-student-plain.cfg", "cfg/scenes-teacher.cfg", "scenes", None, 4),
+    "photos": Pair("cfg/fmnist-student-plain.cfg", "cfg/fmnist-teacher.cfg", None, None, 0),
     "yolo": Pair("cfg/yolov3-tiny.cfg", "cfg/yolov3.cfg", None, (416, 416), 8),
 }
 
@@ -38,6 +39,7 @@ PARTS = {
     "fmnist": ("Fashion-MNIST pair", 10, (64, 80, 10), (64, 2000, 200)),
     "resnet": ("ResNet-32x4 teaches ResNet-8x4", 100, (64, 5, 1), (64, 400, 50)),
     "scenes": ("Scenes' pair", 10, (16, 30, 5), None),
+    "photos": ("Fashion-MNIST pair on photographs", 7, (16, 20, 4), None),
     "yolo": ("YOLOv3 teaches YOLOv3-tiny at 416x416", 80, (1, 3, 1), (16, 100, 20)),
 }
 ON_REQUEST = ("yolo",)  # of the CPU
@@ -68,6 +70,7 @@ def all_parts(args):
         if size and (name != "gemm" or args.stock):
             found[name] = [Part(name, name, title, classes, *limited(args, *size))]
     if not args.gpu:
+        found["decode"] = []  # no training: measure_decoding
         found["growth"] = [Part(f"growth-{batch}-{classes}", "fmnist", PARTS["fmnist"][0], classes,
                                 *limited(args, batch, *GROWTH_BATCHES))
                            for batch, classes in GROWTH]
@@ -99,6 +102,9 @@ def cases_of(args, part):
     if part.name == "gemm":
         return [Ours("Darknet's loops", args.stock, 1, STEPS[ALONE]),
                 Ours("this build", args.build, 1, STEPS[ALONE])]
+    if part.name == "photos":
+        before = ours(args, (KD,), args.baseline, form="before: {}") if args.baseline else []
+        return before + ours(args, (KD,))
     if part.name.startswith("growth"):
         return ours(args, TAUGHT)
     cases = ours(args, STEPS)

@@ -115,11 +115,11 @@ def measures(outcome):
 
 
 def all_measures(outcome):
-    """Also of the part `gemm`, which has two cases."""
-    if outcome.part.name != "gemm":
+    """Also of `gemm` and `photos`, where this build is the second case, if there are two."""
+    if outcome.part.name not in ("gemm", "photos"):
         return list(measures(outcome))
-    loops, build = (seconds_of(outcome, title) for title in outcome.cases)
-    return [Measure("this build is faster by the factor", None, over(loops, build))]
+    times = [seconds_of(outcome, title) for title in outcome.cases]
+    return [Measure("this build is faster by the factor", None, over(*times))] * (len(times) == 2)
 
 
 def has_goals(args, outcome):
@@ -164,6 +164,16 @@ def growth_table(outcomes):
         lines.append([f"batch {outcome.part.batch}, {outcome.part.classes} classes",
                       *(median_or_dash([1000 * one.seconds for one in case], 1) for case in found),
                       *(median_or_dash([one.memory for one in case]) for case in found)])
+    return table(lines)
+
+
+def decode_table(found):
+    """Of measure_decoding: {format: (pixels, [(seconds before, now)])}"""
+    lines = [["decoding, milliseconds of CPU a megapixel", "stb_image of 2017", "now", "faster by"]]
+    for name, (pixels, rounds) in found.items():
+        before, now = zip(*rounds)
+        lines.append([name, *(f"{1e9 * statistics.median(times) / pixels:.1f}"
+                              for times in (before, now)), spread(over(before, now))])
     return table(lines)
 
 

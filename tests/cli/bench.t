@@ -85,7 +85,7 @@ def wrong_parts(folder):
     make_build(folder)
     for only in ("scene", "fmnist,scene", "scene,gemm"):
         check_refused(run_bench(folder, "--only", only), "--only: found scene, expected some of "
-                      "gemm,fmnist,resnet,scenes,yolo,growth")
+                      "gemm,fmnist,resnet,scenes,photos,yolo,decode,growth")
     assert not made(folder) and not os.path.exists(folder.at("build/bench")), made(folder)
     os.unlink(folder.at("build/darknet"))
     check_refused(run_bench(folder, "--only", "gemm"), "build/darknet: not there; make makes it")
@@ -99,6 +99,7 @@ def needs(folder):
     stock = [f"BUILD={build}-stock", "BLAS=0", "OPENMP=0", "DNNL=0"]
     pictures = ["fashion-mnist", f"BUILD={build}"]
     for only, expected in {("fmnist",): [pictures], ("resnet", "growth"): [pictures],
+                           ("photos", "decode"): [],
                            ("gemm",): [pictures, stock], ("yolo",): []}.items():
         args = chosen(build, *only)
         provide(folder, args)
