@@ -1,4 +1,4 @@
-/* See onednn.h. oneDNN's C interface, version 2. */
+/* See onednn.h. oneDNN's C interface, versions 2 and 3. */
 #include "cpu/onednn.h"
 #include "cpu/scratch.h"
 #include "support.h"
@@ -11,8 +11,8 @@
 #include <dnnl.h>
 #include <omp.h>
 
-#if DNNL_VERSION_MAJOR != 2
-#error "found another version of oneDNN, expected 2 (Debian's libdnnl-dev); or make DNNL=0"
+#if DNNL_VERSION_MAJOR != 2 && DNNL_VERSION_MAJOR != 3
+#error "found another version of oneDNN, expected 2 or 3 (Debian's libdnnl-dev); or make DNNL=0"
 #endif
 
 #define LEAST_CHANNELS 16 /* with fewer, and with fewer tiles of 4x4 pixels, Winograd's */
@@ -28,17 +28,27 @@ static const int argument_of[KINDS][ROLES] = {
     {DNNL_ARG_SRC, DNNL_ARG_DIFF_WEIGHTS, DNNL_ARG_DIFF_DST},
 };
 
+/* How an array lies in memory: of version 2 a struct, of version 3 opaque */
+#if DNNL_VERSION_MAJOR == 2
+typedef dnnl_memory_desc_t *layout;
+typedef const dnnl_memory_desc_t *const_layout;
+#else
+typedef dnnl_memory_desc_t layout;
+typedef const_dnnl_memory_desc_t const_layout;
+#endif
+
 /* One of the three computations, in the layouts that oneDNN wants */
 typedef struct {
     dnnl_primitive_t run;
-    dnnl_memory_desc_t own[ROLES];
-    dnnl_memory_desc_t work;         /* its scratch memory */
+    layout own[ROLES];
+    layout work;                     /* its scratch memory */
     dnnl_primitive_t reorder[ROLES]; /* arguments to their own layout, the result from it;
                                         NULL: it is Darknet's */
 } step;
 
 typedef struct {
-    dnnl_memory_desc_t plain[ROLES]; /* as Darknet has them */
+    dnnl_dims_t dims[ROLES];
+    layout plain[ROLES]; /* as Darknet has them */
     step steps[KINDS];
     float *weights[BACK_WEIGHTS]; /* of FORWARD and BACK_DATA, in their own layout */
 } onednn;
@@ -51,6 +61,103 @@ static void check(dnnl_status_t status, const char *what)
     if (status != dnnl_success) kd_fail("oneDNN: %s failed with status %d", what, status);
 }
 
+/* What the versions write differently: layouts, a convolution's description, a sum */
+
+/* A convolution without its direction and its algorithm */
+typedef struct {
+    layout any[ROLES]; /* oneDNN may choose them */
+    dnnl_dims_t strides, low, high;
+    dnnl_prop_kind_t use;
+    const_dnnl_primitive_attr_t attr;
+} description;
+
+#if DNNL_VERSION_MAJOR == 2
+
+static layout copy_layout(const_layout from)
+{
+    layout made = kd_calloc(1, sizeof(*made));
+    *made = *from;
+    return made;
+}
+
+static layout make_layout(const dnnl_dims_t dims, dnnl_format_tag_t tag)
+{
+    dnnl_memory_desc_t made;
+    check(dnnl_memory_desc_init_by_tag(&made, 4, dims, dnnl_f32, tag),
+          "dnnl_memory_desc_init_by_tag");
+    return copy_layout(&made);
+}
+
+static void free_layout(layout l)
+{
+    free(l);
+}
+
+static dnnl_status_t describe(dnnl_primitive_desc_t *found, const description *d,
+                              step_kind kind, dnnl_alg_kind_t algorithm,
+                              const_dnnl_primitive_desc_t forward)
+{
+    const layout in = d->any[IN], weights = d->any[WEIGHTS], out = d->any[OUT];
+    dnnl_convolution_desc_t made;
+    dnnl_status_t bad =
+        kind == FORWARD
+            ? dnnl_convolution_forward_desc_init(&made, d->use, algorithm, in, weights, 0, out,
+                                                 d->strides, d->low, d->high)
+        : kind == BACK_DATA
+            ? dnnl_convolution_backward_data_desc_init(&made, algorithm, in, weights, out,
+                                                       d->strides, d->low, d->high)
+            : dnnl_convolution_backward_weights_desc_init(&made, algorithm, in, weights, 0, out,
+                                                          d->strides, d->low, d->high);
+    return bad ? bad : dnnl_primitive_desc_create(found, &made, d->attr, engine, forward);
+}
+
+#define append_sum(operations) dnnl_post_ops_append_sum(operations, 1)
+
+#else
+
+static layout copy_layout(const_layout from)
+{
+    layout made;
+    check(dnnl_memory_desc_clone(&made, from), "dnnl_memory_desc_clone");
+    return made;
+}
+
+static layout make_layout(const dnnl_dims_t dims, dnnl_format_tag_t tag)
+{
+    layout made;
+    check(dnnl_memory_desc_create_with_tag(&made, 4, dims, dnnl_f32, tag),
+          "dnnl_memory_desc_create_with_tag");
+    return made;
+}
+
+static void free_layout(layout l)
+{
+    dnnl_memory_desc_destroy(l);
+}
+
+static dnnl_status_t describe(dnnl_primitive_desc_t *found, const description *d,
+                              step_kind kind, dnnl_alg_kind_t algorithm,
+                              const_dnnl_primitive_desc_t forward)
+{
+    static const dnnl_dims_t dense;
+    const layout in = d->any[IN], weights = d->any[WEIGHTS], out = d->any[OUT];
+    return kind == FORWARD ? dnnl_convolution_forward_primitive_desc_create(
+                                 found, engine, d->use, algorithm, in, weights, 0, out,
+                                 d->strides, dense, d->low, d->high, d->attr)
+           : kind == BACK_DATA ? dnnl_convolution_backward_data_primitive_desc_create(
+                                     found, engine, algorithm, in, weights, out, d->strides,
+                                     dense, d->low, d->high, forward, d->attr)
+                               : dnnl_convolution_backward_weights_primitive_desc_create(
+                                     found, engine, algorithm, in, weights, 0, out, d->strides,
+                                     dense, d->low, d->high, forward, d->attr);
+}
+
+#define append_sum(operations) dnnl_post_ops_append_sum(operations, 1, 0, dnnl_data_type_undef)
+
+#endif
+
+/* Calling it */
+
 static void open_engine(void)
 {
     if (engine) return;
@@ -61,12 +168,12 @@ static void open_engine(void)
     check(dnnl_stream_create(&stream, engine, dnnl_stream_in_order), "dnnl_stream_create");
 }
 
-static size_t numbers(const dnnl_memory_desc_t *d)
+static size_t numbers(const_layout d)
 {
     return dnnl_memory_desc_get_size(d) / sizeof(float);
 }
 
-static dnnl_memory_t wrap(const dnnl_memory_desc_t *d, const float *data)
+static dnnl_memory_t wrap(const_layout d, const float *data)
 {
     dnnl_memory_t memory;
     check(dnnl_memory_create(&memory, d, engine, (void *)data), "dnnl_memory_create");
@@ -79,8 +186,8 @@ static void execute(dnnl_primitive_t primitive, int n, dnnl_exec_arg_t *argument
     for (int i = 0; i < n; ++i) dnnl_memory_destroy(arguments[i].memory);
 }
 
-static void reorder(dnnl_primitive_t primitive, const dnnl_memory_desc_t *from_desc,
-                    const float *from, const dnnl_memory_desc_t *to_desc, float *to)
+static void reorder(dnnl_primitive_t primitive, const_layout from_desc, const float *from,
+                    const_layout to_desc, float *to)
 {
     dnnl_exec_arg_t arguments[] = {{DNNL_ARG_FROM, wrap(from_desc, from)},
                                    {DNNL_ARG_TO, wrap(to_desc, to)}};
@@ -93,11 +200,11 @@ static const float *own_layout(const onednn *o, step_kind kind, role r, const fl
 {
     const step *s = o->steps + kind;
     if (!s->reorder[r]) return data;
-    reorder(s->reorder[r], o->plain + r, data, s->own + r, to);
+    reorder(s->reorder[r], o->plain[r], data, s->own[r], to);
     return to;
 }
 
-static float *scratch_for(scratch_slot slot, const dnnl_memory_desc_t *d)
+static float *scratch_for(scratch_slot slot, const_layout d)
 {
     return thread_scratch(slot, numbers(d));
 }
@@ -106,47 +213,25 @@ static void run(const step *s, step_kind kind, const float *in, const float *wei
                 const float *out)
 {
     dnnl_exec_arg_t arguments[] = {
-        {argument_of[kind][IN], wrap(s->own + IN, in)},
-        {argument_of[kind][WEIGHTS], wrap(s->own + WEIGHTS, weights)},
-        {argument_of[kind][OUT], wrap(s->own + OUT, out)},
-        {DNNL_ARG_SCRATCHPAD, wrap(&s->work, scratch_for(SCRATCH_WORK, &s->work))},
+        {argument_of[kind][IN], wrap(s->own[IN], in)},
+        {argument_of[kind][WEIGHTS], wrap(s->own[WEIGHTS], weights)},
+        {argument_of[kind][OUT], wrap(s->own[OUT], out)},
+        {DNNL_ARG_SCRATCHPAD, wrap(s->work, scratch_for(SCRATCH_WORK, s->work))},
     };
     execute(s->run, 4, arguments);
 }
 
 /* Making it */
 
-/* The description of a step by an algorithm; NULL when oneDNN has no fast one. */
-static dnnl_primitive_desc_t describe(const onednn *o, convolution_shape s, step_kind kind,
-                                      dnnl_alg_kind_t algorithm,
-                                      const_dnnl_primitive_attr_t attr)
+/* The description of a step by an algorithm; NULL when oneDNN has none. */
+static dnnl_primitive_desc_t find(const description *d, step_kind kind,
+                                  dnnl_alg_kind_t algorithm)
 {
-    dnnl_dims_t strides = {s.stride, s.stride}, low = {s.pad, s.pad};
-    dnnl_dims_t high = {(s.out_h - 1) * s.stride + s.size - s.h - s.pad,
-                        (s.out_w - 1) * s.stride + s.size - s.w - s.pad};
-    dnnl_memory_desc_t any[ROLES];
-    dnnl_convolution_desc_t forward, back;
-    dnnl_primitive_desc_t hint = 0, found = 0;
-    for (int r = 0; r < ROLES; ++r)
-        check(dnnl_memory_desc_init_by_tag(any + r, 4, o->plain[r].dims, dnnl_f32,
-                                           dnnl_format_tag_any),
-              "dnnl_memory_desc_init_by_tag");
-    /* in inference the weights are brought into Winograd's form beforehand, which takes long */
-    dnnl_prop_kind_t use = s.is_constant ? dnnl_forward_inference : dnnl_forward_training;
-    if (dnnl_convolution_forward_desc_init(&forward, use, algorithm, any + IN, any + WEIGHTS, 0,
-                                           any + OUT, strides, low, high) ||
-        dnnl_primitive_desc_create(&hint, &forward, attr, engine, 0))
-        return 0;
-    if (kind == FORWARD) return hint;
-    if (!(kind == BACK_DATA
-              ? dnnl_convolution_backward_data_desc_init(
-                    &back, algorithm, any + IN, any + WEIGHTS, any + OUT, strides, low, high)
-              : dnnl_convolution_backward_weights_desc_init(&back, algorithm, any + IN,
-                                                            any + WEIGHTS, 0, any + OUT,
-                                                            strides, low, high)) &&
-        dnnl_primitive_desc_create(&found, &back, attr, engine, hint))
-        found = 0;
-    dnnl_primitive_desc_destroy(hint);
+    dnnl_primitive_desc_t forward, found;
+    if (describe(&forward, d, FORWARD, algorithm, 0)) return 0;
+    if (kind == FORWARD) return forward;
+    if (describe(&found, d, kind, algorithm, forward)) found = 0;
+    dnnl_primitive_desc_destroy(forward);
     return found;
 }
 
@@ -168,9 +253,21 @@ static int suits_winograd(convolution_shape s)
 static dnnl_primitive_desc_t choose(const onednn *o, convolution_shape s, step_kind kind,
                                     const_dnnl_primitive_attr_t attr)
 {
+    description d = {
+        .strides = {s.stride, s.stride},
+        .low = {s.pad, s.pad},
+        .high = {(s.out_h - 1) * s.stride + s.size - s.h - s.pad,
+                 (s.out_w - 1) * s.stride + s.size - s.w - s.pad},
+        /* in inference the weights are brought into Winograd's form beforehand, which takes
+           long */
+        .use = s.is_constant ? dnnl_forward_inference : dnnl_forward_training,
+        .attr = attr,
+    };
     dnnl_primitive_desc_t found = 0;
-    if (suits_winograd(s)) found = describe(o, s, kind, dnnl_convolution_winograd, attr);
-    if (!found) found = describe(o, s, kind, dnnl_convolution_direct, attr);
+    for (int r = 0; r < ROLES; ++r) d.any[r] = make_layout(o->dims[r], dnnl_format_tag_any);
+    if (suits_winograd(s)) found = find(&d, kind, dnnl_convolution_winograd);
+    if (!found) found = find(&d, kind, dnnl_convolution_direct);
+    for (int r = 0; r < ROLES; ++r) free_layout(d.any[r]);
     if (found && !is_fast(found)) {
         dnnl_primitive_desc_destroy(found);
         found = 0;
@@ -178,8 +275,7 @@ static dnnl_primitive_desc_t choose(const onednn *o, convolution_shape s, step_k
     return found;
 }
 
-static dnnl_primitive_t make_reorder(const dnnl_memory_desc_t *from,
-                                     const dnnl_memory_desc_t *to, int adds)
+static dnnl_primitive_t make_reorder(const_layout from, const_layout to, int adds)
 {
     dnnl_primitive_attr_t attr;
     dnnl_post_ops_t sum;
@@ -187,7 +283,7 @@ static dnnl_primitive_t make_reorder(const dnnl_memory_desc_t *from,
     dnnl_primitive_t made;
     check(dnnl_primitive_attr_create(&attr), "dnnl_primitive_attr_create");
     check(dnnl_post_ops_create(&sum), "dnnl_post_ops_create");
-    if (adds) check(dnnl_post_ops_append_sum(sum, 1), "dnnl_post_ops_append_sum");
+    if (adds) check(append_sum(sum), "dnnl_post_ops_append_sum");
     check(dnnl_primitive_attr_set_post_ops(attr, sum), "dnnl_primitive_attr_set_post_ops");
     check(dnnl_reorder_primitive_desc_create(&found, from, engine, to, engine, attr),
           "dnnl_reorder_primitive_desc_create");
@@ -204,7 +300,7 @@ static void make_reorders(onednn *o, step_kind kind)
     step *s = o->steps + kind;
     for (int r = 0; r < ROLES; ++r) {
         int is_result = r == (int)result_of[kind], adds = is_result && kind != FORWARD;
-        const dnnl_memory_desc_t *own = s->own + r, *plain = o->plain + r;
+        const_layout own = s->own[r], plain = o->plain[r];
         if (!adds && dnnl_memory_desc_equal(own, plain)) continue;
         s->reorder[r] =
             is_result ? make_reorder(own, plain, adds) : make_reorder(plain, own, 0);
@@ -228,8 +324,8 @@ static int make_step(onednn *o, convolution_shape shape, step_kind kind)
     dnnl_primitive_attr_destroy(attr);
     if (!found) return 0;
     for (int r = 0; r < ROLES; ++r)
-        s->own[r] = *dnnl_primitive_desc_query_md(found, queries[kind][r], 0);
-    s->work = *dnnl_primitive_desc_query_md(found, dnnl_query_scratchpad_md, 0);
+        s->own[r] = copy_layout(dnnl_primitive_desc_query_md(found, queries[kind][r], 0));
+    s->work = copy_layout(dnnl_primitive_desc_query_md(found, dnnl_query_scratchpad_md, 0));
     check(dnnl_primitive_create(&s->run, found), "dnnl_primitive_create");
     dnnl_primitive_desc_destroy(found);
     make_reorders(o, kind);
@@ -252,9 +348,13 @@ static void release(convolution *c)
     for (int kind = 0; kind < KINDS; ++kind) {
         step *s = o->steps + kind;
         if (s->run) dnnl_primitive_destroy(s->run);
-        for (int r = 0; r < ROLES; ++r)
+        for (int r = 0; r < ROLES; ++r) {
             if (s->reorder[r]) dnnl_primitive_destroy(s->reorder[r]);
+            if (s->own[r]) free_layout(s->own[r]);
+        }
+        if (s->work) free_layout(s->work);
     }
+    for (int r = 0; r < ROLES; ++r) free_layout(o->plain[r]);
     free(o->weights[FORWARD]);
     free(o->weights[BACK_DATA]);
     free(o);
@@ -264,7 +364,7 @@ static void release(convolution *c)
 
 static void set_step_weights(onednn *o, step_kind kind, const float *weights)
 {
-    const dnnl_memory_desc_t *own = o->steps[kind].own + WEIGHTS;
+    const_layout own = o->steps[kind].own[WEIGHTS];
     if (!o->weights[kind]) o->weights[kind] = kd_vectors(numbers(own));
     if (own_layout(o, kind, WEIGHTS, weights, o->weights[kind]) == weights)
         memcpy(o->weights[kind], weights, numbers(own) * sizeof(float));
@@ -280,16 +380,16 @@ static void forward(const convolution *c, const float *in, float *out)
 {
     const onednn *o = c->own;
     const step *s = o->steps + FORWARD;
-    float *result = s->reorder[OUT] ? scratch_for(SCRATCH_OUT, s->own + OUT) : out;
-    in = own_layout(o, FORWARD, IN, in, scratch_for(SCRATCH_IN, s->own + IN));
+    float *result = s->reorder[OUT] ? scratch_for(SCRATCH_OUT, s->own[OUT]) : out;
+    in = own_layout(o, FORWARD, IN, in, scratch_for(SCRATCH_IN, s->own[IN]));
     run(s, FORWARD, in, o->weights[FORWARD], result);
-    if (s->reorder[OUT]) reorder(s->reorder[OUT], s->own + OUT, result, o->plain + OUT, out);
+    if (s->reorder[OUT]) reorder(s->reorder[OUT], s->own[OUT], result, o->plain[OUT], out);
 }
 
 static size_t padded_size(const convolution *c)
 {
     const onednn *o = c->own;
-    return numbers(o->steps[BACK_WEIGHTS].own + WEIGHTS);
+    return numbers(o->steps[BACK_WEIGHTS].own[WEIGHTS]);
 }
 
 static void back(const convolution *c, const float *in, int groups, float *const *deltas,
@@ -297,19 +397,19 @@ static void back(const convolution *c, const float *in, int groups, float *const
 {
     const onednn *o = c->own;
     const step *data = o->steps + BACK_DATA, *weights = o->steps + BACK_WEIGHTS;
-    int is_same = dnnl_memory_desc_equal(data->own + OUT, weights->own + OUT);
-    in = own_layout(o, BACK_WEIGHTS, IN, in, scratch_for(SCRATCH_IN, weights->own + IN));
+    int is_same = dnnl_memory_desc_equal(data->own[OUT], weights->own[OUT]);
+    in = own_layout(o, BACK_WEIGHTS, IN, in, scratch_for(SCRATCH_IN, weights->own[IN]));
     for (int g = 0; g < groups; ++g) {
         const float *delta = own_layout(o, BACK_WEIGHTS, OUT, deltas[g],
-                                        scratch_for(SCRATCH_OUT, weights->own + OUT));
+                                        scratch_for(SCRATCH_OUT, weights->own[OUT]));
         run(weights, BACK_WEIGHTS, in, sums[g], delta);
         if (!in_deltas) continue;
-        float *result = scratch_for(SCRATCH_RESULT, data->own + IN);
+        float *result = scratch_for(SCRATCH_RESULT, data->own[IN]);
         if (!is_same)
             delta = own_layout(o, BACK_DATA, OUT, deltas[g],
-                               scratch_for(SCRATCH_OUT, data->own + OUT));
+                               scratch_for(SCRATCH_OUT, data->own[OUT]));
         run(data, BACK_DATA, result, o->weights[BACK_DATA], delta);
-        reorder(data->reorder[IN], data->own + IN, result, o->plain + IN, in_deltas[g]);
+        reorder(data->reorder[IN], data->own[IN], result, o->plain[IN], in_deltas[g]);
     }
 }
 
@@ -317,7 +417,7 @@ static void add_sum(const convolution *c, const float *sum, float *gradient)
 {
     const onednn *o = c->own;
     const step *s = o->steps + BACK_WEIGHTS;
-    reorder(s->reorder[WEIGHTS], s->own + WEIGHTS, sum, o->plain + WEIGHTS, gradient);
+    reorder(s->reorder[WEIGHTS], s->own[WEIGHTS], sum, o->plain[WEIGHTS], gradient);
 }
 
 int use_onednn(convolution *c)
@@ -330,9 +430,8 @@ int use_onednn(convolution *c)
                                {s.n, s.filters, s.out_h, s.out_w}};
     onednn *o = c->own = kd_calloc(1, sizeof(*o));
     open_engine();
-    for (int r = 0; r < ROLES; ++r)
-        check(dnnl_memory_desc_init_by_tag(o->plain + r, 4, dims[r], dnnl_f32, dnnl_abcd),
-              "dnnl_memory_desc_init_by_tag");
+    memcpy(o->dims, dims, sizeof(dims));
+    for (int r = 0; r < ROLES; ++r) o->plain[r] = make_layout(dims[r], dnnl_abcd);
     if (make_steps(o, s)) {
         c->code = &code;
         return 1;
