@@ -1,6 +1,6 @@
 # DeepKD for Darknet: fetches Darknet, applies patches/, adds plugin/, and builds it in build/.
 #
-#   make             build build/darknet          make deps       install the packages it needs
+#   make             build build/darknet          make deps       install the packages that it needs
 #   make demo        train, distill and compare   make demo-yolo  the same with a YOLO detector
 #   make data        write Fashion-MNIST as images, and scenes of its garments for detectors
 #   make table       docs/results.md's tables: of classifiers; of detectors: make table-yolo; of
@@ -133,23 +133,29 @@ $(BUILD)/.version: FORCE
 	    "$$(sed -n 's/^COMMIT=//p' scripts/darknet-source.sh)" >$@.new
 	@$(IF_NEW)
 
-deps:
-	@scripts/deps.sh install $(PACKAGES) source prove python test demo coco
+# A target installs what itself needs, and no more
+SOURCE_PACKAGES = $(if $(wildcard $(SOURCE)/Makefile),,source)
 
-built: deps
+deps:
+	@scripts/deps.sh install $(PACKAGES) $(SOURCE_PACKAGES)
+
+demo-deps:
+	@scripts/deps.sh install $(PACKAGES) $(SOURCE_PACKAGES) demo
+
+built: demo-deps
 	@$(MAKE) --no-print-directory all
 
 data: fashion-mnist scenes
 
-fashion-mnist: deps
+fashion-mnist: demo-deps
 	@test -e $(BUILD)/data/fashion-mnist/train.list || \
 	    $(PYTHON) scripts/fashion_mnist.py $(BUILD)/data/fashion-mnist
 
-scenes: deps
+scenes: demo-deps
 	@test -e $(BUILD)/data/scenes/val.list || \
 	    $(PYTHON) scripts/make_scenes.py $(BUILD)/data/scenes
 
-glyphs: deps
+glyphs:
 	@scripts/deps.sh install glyphs
 	@test -e $(BUILD)/data/glyphs/valid.list || \
 	    $(PYTHON) scripts/make_glyphs.py $(BUILD)/data/glyphs
@@ -166,7 +172,8 @@ table: built fashion-mnist
 table-yolo: built scenes
 	@$(PYTHON) scripts/table.py --task scenes
 
-table-glyphs: built glyphs
+table-glyphs: built
+	@$(MAKE) --no-print-directory glyphs
 	@$(PYTHON) scripts/table.py --task glyphs
 
 table-one-class: built scenes
@@ -235,15 +242,17 @@ EMULATED = tests/gpu/% tests/emulator/% tests/cli/gpu.t
 # Without these no test can run; what else is missing and can't be installed is named, and the
 # tests that need it are skipped
 test-packages:
-	@scripts/deps.sh install $(PACKAGES) prove python \
-	    $(if $(wildcard $(SOURCE)/Makefile),,source)
+	@scripts/deps.sh install $(PACKAGES) $(SOURCE_PACKAGES) prove python
 	@scripts/deps.sh try test demo coco
+
+check-deps:
+	@scripts/deps.sh install $(PACKAGES) $(SOURCE_PACKAGES) prove
 
 unit-programs: all
 	@$(MAKE) $(IN_BUILD) -f $(ROOT)/tests/Makefile
 
-check: unit-programs
-	@scripts/deps.sh check prove
+check: check-deps
+	@$(MAKE) --no-print-directory unit-programs
 	@$(PROVE) $(call programs,$(filter tests/unit/%,$(TESTS)))
 
 test: $(if $(CHOSEN),test-packages)
@@ -264,8 +273,8 @@ help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
 
 FORCE:
-.PHONY: all packages deps built data fashion-mnist scenes glyphs photos-cifar10 photos-bccd demo \
-    demo-yolo table table-yolo table-glyphs table-one-class table-cifar10 table-bccd bench \
-    bench-programs has-gpu gpu-programs gpu-test emulated test-packages unit-programs check test \
-    test-asan clean help FORCE
+.PHONY: all packages deps demo-deps check-deps built data fashion-mnist scenes glyphs \
+    photos-cifar10 photos-bccd demo demo-yolo table table-yolo table-glyphs table-one-class \
+    table-cifar10 table-bccd bench bench-programs has-gpu gpu-programs gpu-test emulated \
+    test-packages unit-programs check test test-asan clean help FORCE
 .DELETE_ON_ERROR:

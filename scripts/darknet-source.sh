@@ -89,7 +89,8 @@ Acquire::http::Timeout "30";
 END
     cd "$1"
     apt-get -qq -c "$1/apt.conf" update >"$1/log" 2>&1 || true # judged by what comes next
-    apt-get -qq -c "$1/apt.conf" source --download-only darknet >>"$1/log" 2>&1 ||
+    # the tar alone: what Debian adds to it differs from suite to suite
+    apt-get -qq -c "$1/apt.conf" source --download-only --tar-only darknet >>"$1/log" 2>&1 ||
         die "no Darknet source from Debian: $(grep '^E:' "$1/log" | tail -n 1)" \
             "(DARKNET_SRC=/path gives one by hand)"
     set -- darknet_*.orig.tar.xz

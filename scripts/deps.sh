@@ -3,8 +3,11 @@
 #
 #   deps.sh check GROUP...     exits 1 with one line that names the missing packages
 #   deps.sh install GROUP...   installs the missing ones (root or sudo), else says what to type
-#   deps.sh try GROUP...       the same, but what can't be installed is named, a line each, and
-#                              that is no error: the tests that need it are skipped
+#   deps.sh try GROUP...       the same, but what can't be installed, or what this Debian does not
+#                              have, is named, a line each, and that is no error: the tests that
+#                              need it are skipped
+#
+# A version that we can't use is an error of all three, before anything is compiled.
 #
 # Where there is no dpkg-query, nothing is known to be missing, and all exit 0.
 #
@@ -16,7 +19,8 @@ PYCOCOTOOLS=2.0.11
 root=$(cd "$(dirname "$0")/.." && pwd)
 python=${PYTHON:-/usr/bin/python3}
 
-# group package: what it is for
+# group package: what it is for. Two numbers behind the package: its least and its last major
+# version.
 table() {
     cat <<'END'
 build  gcc: compiles Darknet and the plugin
@@ -25,7 +29,7 @@ build  make: runs the Makefiles
 build  patch: applies patches/
 blas   libopenblas-dev: matrix products (not needed with BLAS=0)
 cjson  libcjson-dev: reads COCO's annotations (not needed with CJSON=0)
-dnnl   libdnnl-dev: convolutions (not needed with DNNL=0)
+dnnl   libdnnl-dev 2 3: convolutions (not needed with DNNL=0)
 images libjpeg-dev: reads JPEG (not needed with IMAGES=0)
 images libpng-dev: reads PNG (not needed with IMAGES=0)
 images libstb-dev: reads BMP, TGA and others (not needed with IMAGES=0)
@@ -75,6 +79,19 @@ install_pycocotools() {
         echo "note: no pycocotools (pip says why above); scripts/evaluate_coco.py needs it" >&2
 }
 
+# What installing $missing takes from the network
+download() {
+    # shellcheck disable=SC2086
+    apt-get -qq --print-uris install --no-install-recommends $missing 2>/dev/null |
+        awk '{ bytes += $3 } END { printf "%d packages, %.1f MB", NR, bytes / 1e6 }'
+}
+
+leave_out_unknown() { # of $missing
+    missing=$(for package in $missing; do
+        ! apt-cache show "$package" >/dev/null 2>&1 || printf ' %s' "$package"
+    done | cut -c 2-)
+}
+
 install_packages() { # those in $missing
     sudo=
     if [ "$(id -u)" != 0 ]; then
@@ -85,9 +102,11 @@ install_packages() { # those in $missing
             exit 1
         fi
     fi
-    echo "installing $missing"
     export DEBIAN_FRONTEND=noninteractive
     $sudo apt-get -qq update || true # a broken third-party entry need not stop us
+    [ "$action" != try ] || leave_out_unknown
+    [ -n "$missing" ] || return 0
+    echo "installing $missing ($(download) to download)"
     # shellcheck disable=SC2086
     $sudo apt-get -qq -o Dpkg::Use-Pty=0 install -y --no-install-recommends $missing || {
         echo "could not install $missing; apt-get says why above" >&2
@@ -112,11 +131,24 @@ name_missing() { # GROUP...: those in $missing, a line each
     done >&2
 }
 
+check_versions() { # GROUP...: of what is installed
+    for group; do
+        table | sed -n "s/^$group  *\([^ :]*\) \([0-9]*\) \([0-9]*\): /\1 \2 \3 /p"
+    done | while read -r package least last purpose; do
+        version=$(dpkg-query -W -f '${Version}' "$package" 2>/dev/null | sed 's/^[0-9]*://')
+        major=$(expr "$version" : '\([0-9]*\)') || continue
+        if [ "$major" -lt "$least" ] || [ "$major" -gt "$last" ]; then
+            echo "$package: found version $version, expected $least to $last: $purpose" >&2
+            exit 1
+        fi
+    done
+}
+
 action=$1
 shift
 wanted=$(for group in "$@"; do
     [ "$group" != coco ] || ! has_pycocotools || continue
-    table | sed -n "s/^$group  *\([^:]*\):.*/\1/p"
+    table | sed -n "s/^$group  *\([^ :]*\).*/\1/p"
 done)
 
 command -v dpkg-query >/dev/null || exit 0
@@ -124,13 +156,13 @@ find_missing
 
 if [ "$action" = check ]; then
     [ -z "$missing" ] || { echo "missing: $missing; to install, type: make deps" >&2 && exit 1; }
-    exit 0
-fi
-if [ "$action" = try ]; then
-    [ -z "$missing" ] || (install_packages) || { find_missing && name_missing "$@"; }
+elif [ "$action" = try ]; then
+    [ -z "$missing" ] || { (install_packages) || true; find_missing; name_missing "$@"; }
 else
     [ -z "$missing" ] || install_packages
 fi
+check_versions "$@"
+[ "$action" != check ] || exit 0
 case " $* " in
 *" coco "*) has_pycocotools || install_pycocotools ;;
 esac

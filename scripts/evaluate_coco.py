@@ -114,7 +114,7 @@ def evaluate(truth, detections):
         from pycocotools.coco import COCO
         from pycocotools.cocoeval import COCOeval
     except ImportError as error:
-        raise InputError(f"no pycocotools ({error}); to install, type: make deps") from error
+        raise InputError(f"no pycocotools ({error}); to install, type: scripts/deps.sh install coco") from error
     with open(os.devnull, "w", encoding="ascii") as null, contextlib.redirect_stdout(null):
         wanted, found = COCO(), COCO()
         wanted.dataset = truth

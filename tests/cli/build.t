@@ -5,7 +5,7 @@
 : "${ROOT:=$(cd "$(dirname "$0")/../.." && pwd)}" "${DARKNET:=$ROOT/build/darknet}"
 unset MAKEFLAGS MFLAGS MAKELEVEL DARKNET_SRC BUILD
 
-echo 1..21
+echo 1..24
 count=0
 ok() { # ok STATUS NAME: one TAP line; on failure, with the last output
     count=$((count + 1))
@@ -97,9 +97,32 @@ PATH=$tmp/bin:$PATH scripts/deps.sh install build prove >log 2>&1 && [ ! -s log 
 ok $? "make deps does nothing when all packages are there"
 
 fake dpkg-query 'echo installed make'
-! PATH=$tmp/bin:$PATH build && said 'missing: gcc g++ patch .*libcjson-dev libdnnl-dev .*libstb-dev; .*type: make deps'
+! PATH=$tmp/bin:$PATH build CJSON=1 DNNL=1 IMAGES=1 && said 'missing: gcc g++ patch .*libcjson-dev libdnnl-dev .*libstb-dev; .*type: make deps'
 ok $? "a missing package is named, with the line to type"
 
+fake dpkg-query 'case $* in *Version*) echo 1:1.8-2 ;; *) for p; do echo "installed $p"; done ;; esac'
+! PATH=$tmp/bin:$PATH build DNNL=1 && said 'libdnnl-dev: found version 1.8-2, expected 2 to 3: convol'
+ok $? "a version that we can't use is named before anything is compiled"
+
+fake dpkg-query 'for p; do case $p in -* | *Status* | darknet | python3-*) ;; *) echo "installed $p" ;; esac; done'
+fake id 'echo 0'
+fake apt-cache '[ "$2" != darknet ]' # this Debian has no such package
+fake apt-get 'case $* in
+    *update*) ;;
+    *print-uris*) printf "%s\n" "u a.deb 1500000 SHA256:0" "v b.deb 1000000 SHA256:0" ;;
+    *) echo "$@" ;;
+esac'
+PATH=$tmp/bin:$PATH scripts/deps.sh try test </dev/null >log 2>&1 && [ "$(cat log)" = \
+"installing python3-opencv (2 packages, 2.5 MB to download)
+-qq -o Dpkg::Use-Pty=0 install -y --no-install-recommends python3-opencv
+missing: darknet: stock Darknet, to read what we write; tests of it are skipped
+missing: python3-opencv: OpenCV, to read what we write; tests of it are skipped" ]
+ok $? "what a Debian does not have is left out and named; the rest is installed, and how much that is said"
+
+build -n demo && grep -q 'deps.sh install build .*demo' log && ! grep -q 'deps.sh .*\(test\|prove\)' log
+ok $? "make demo asks for no package of the tests"
+
+fake dpkg-query 'echo installed make'
 fake id 'echo 1000' # from here on there is no way to become root
 fake sudo 'exit 1'
 ! PATH=$tmp/bin:$PATH scripts/deps.sh install build </dev/null >log 2>&1 &&

@@ -464,7 +464,7 @@ def without_pycocotools(folder):
     os.makedirs(folder.at("pycocotools"))
     folder.write("pycocotools/__init__.py", "raise ImportError('not today')")
     check_refused(evaluate(folder, TRUTH, DETECTIONS, PYTHONPATH=folder.path),
-                  "no pycocotools (not today)", "make deps")
+                  "no pycocotools (not today)", "scripts/deps.sh install coco")
 
 
 # get_coco.sh

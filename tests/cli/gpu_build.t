@@ -52,7 +52,7 @@ def name_missing(gpu, cudnn, opencv):
     if gpu and cudnn and not HAS_CUDNN:
         return f"found no cudnn.h in {CUDA}/include or /usr/include"
     if opencv and not HAS_OPENCV:
-        return "pkg-config finds no OpenCV; make deps installs libopencv-dev"
+        return "pkg-config finds no OpenCV; make deps OPENCV=1 installs libopencv-dev"
     return ""
 
 
