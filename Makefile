@@ -12,6 +12,7 @@
 #   make check       the unit tests alone, which take half a minute
 #   make test        every test                   make test-asan  again, with sanitizers
 #   make test T='resume rows'  these alone, by the names of their files in tests/
+#   make test-kernels   those that train, under the code that other processors run
 #   make gpu-test    the tests that need a GPU; with no package but a CUDA toolkit
 #   make clean       remove what was compiled (weights and data sets stay)
 #   make help        this text
@@ -260,6 +261,14 @@ test: $(if $(CHOSEN),test-packages)
 	@$(if $(filter $(EMULATED),$(CHOSEN)),$(MAKE) --no-print-directory emulated)
 	@$(PROVE) $(call programs,$(CHOSEN))
 
+# Without what does not train, and GPU code on the CPU, which takes long and has its own arithmetic
+NOT_TRAINING = $(EMULATED) $(patsubst %,tests/cli/%.t,badinput bench build gpu_build help house \
+               patches peer yolo_badinput)
+test-kernels: test-packages
+	@$(MAKE) --no-print-directory unit-programs
+	@OMP_WAIT_POLICY=passive DARKNET='$(abspath $(BUILD))/darknet' tests/kernels.sh \
+	    prove -j2 --exec '' $(call programs,$(filter-out $(NOT_TRAINING),$(CHOSEN)))
+
 # Darknet never frees its networks, so leaks are not looked for
 test-asan:
 	@ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
@@ -276,5 +285,5 @@ FORCE:
 .PHONY: all packages deps demo-deps check-deps built data fashion-mnist scenes glyphs \
     photos-cifar10 photos-bccd demo demo-yolo table table-yolo table-glyphs table-one-class \
     table-cifar10 table-bccd bench bench-programs has-gpu gpu-programs gpu-test emulated \
-    test-packages unit-programs check test test-asan clean help FORCE
+    test-packages unit-programs check test test-kernels test-asan clean help FORCE
 .DELETE_ON_ERROR:

@@ -35,7 +35,7 @@ ROOT = os.environ.get("ROOT") or os.path.dirname(os.path.dirname(os.path.dirname
 DARKNET = os.path.abspath(os.environ.get("DARKNET") or os.path.join(ROOT, "build", "darknet"))
 PYTHON = os.environ.get("PYTHON") or "/usr/bin/python3"
 ENVIRONMENT = {"ASAN_OPTIONS": "detect_leaks=0", **os.environ, "OMP_WAIT_POLICY": "passive"}
-PATIENCE = 120  # seconds; no run here takes more than a few
+PATIENCE = 600  # seconds; no run here takes more than some, but of a slow core that others use
 
 SIDE = 12
 CLASSES = 6
