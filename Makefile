@@ -48,6 +48,11 @@ BUILD   ?= build
 PYTHON  ?= /usr/bin/python3
 
 ROOT    := $(CURDIR)
+# The way from BUILD to here, which never has a space: to make a space is the end of a name
+HERE    := .root
+ifneq ($(words $(BUILD)),1)
+$(error BUILD=$(BUILD): found a space, expected a folder without one; a link to it will do)
+endif
 # Darknet as published: fetched once, read by every BUILD
 SOURCE  := build/source
 export BUILD PYTHON ROOT DARKNET_SRC
@@ -60,9 +65,10 @@ ifneq ($(strip $(ARCH)),)
 SWITCHES += 'ARCH=$(ARCH)'
 endif
 ifneq ($(strip $(CUDA)),)
-SWITCHES += CUDA=$(abspath $(CUDA))
+# absolute, since the linker's rpath has it
+SWITCHES += CUDA=$(if $(word 2,$(ROOT)),$(CUDA:%=$(if $(CUDA:/%=),$(HERE)/)%),$(abspath $(CUDA)))
 endif
-CUDA_DIR = $(abspath $(or $(CUDA),/usr/local/cuda))
+CUDA_DIR = $(or $(CUDA),/usr/local/cuda)
 ifeq ($(SANITIZE),1)
 SWITCHES += 'OPTS=-O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined'
 endif
@@ -84,7 +90,7 @@ endif
 
 # Darknet's own Makefile, patched to include plugin/plugin.mk, does the compiling
 IN_BUILD = --no-print-directory -C $(BUILD) $(SWITCHES) \
-           PLUGIN_DIR=$(ROOT)/plugin PLUGIN_MK=$(ROOT)/plugin/plugin.mk
+           PLUGIN_DIR=$(HERE)/plugin PLUGIN_MK=$(HERE)/plugin/plugin.mk
 
 # Keeps a file's time where nothing in it is new
 IF_NEW = if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
@@ -93,6 +99,7 @@ DEEPKD_COMMIT ?= $(shell { [ -e .git ] && git describe --always --dirty --tags 2
                  echo unknown)
 
 all: packages $(BUILD)/.patched $(BUILD)/.switches $(BUILD)/.version
+	@ln -sfnr . $(BUILD)/$(HERE)
 	@find -L $(BUILD)/cfg -type l -delete
 	@ln -sfnr $(wildcard cfg/*) $(BUILD)/cfg/
 	@$(MAKE) $(IN_BUILD)
@@ -118,7 +125,7 @@ $(BUILD)/.patched: $(SOURCE)/Makefile patches/series $(wildcard patches/*/*.patc
 	@for patch in $$(sed 's/#.*//' patches/series); do \
 	    echo "applying patches/$$patch"; \
 	    patch -d $(BUILD) -p1 --fuzz=0 --force --silent --no-backup-if-mismatch \
-	        -i $(ROOT)/patches/$$patch || { echo "make: patches/$$patch failed" >&2; exit 1; }; \
+	        <patches/$$patch || { echo "make: patches/$$patch failed" >&2; exit 1; }; \
 	done
 	@touch $@
 
@@ -203,14 +210,14 @@ bench: $(if $(filter 1,$(GPU)),has-gpu) built
 
 # What it runs besides darknet; it calls this itself
 bench-programs:
-	@$(MAKE) $(IN_BUILD) -f $(ROOT)/tests/Makefile bench
+	@$(MAKE) $(IN_BUILD) -f $(HERE)/tests/Makefile bench
 
 has-gpu:
 	@$(PYTHON) -B tests/bench/gpu.py >/dev/null
 
 # A GPU=1 build and the programs of tests/gpu, for a GPU or for the emulator
 gpu-programs: all
-	@$(MAKE) $(IN_BUILD) -f $(ROOT)/tests/Makefile gpu-tests
+	@$(MAKE) $(IN_BUILD) -f $(HERE)/tests/Makefile gpu-tests
 
 gpu-test:
 	@MAKE='$(MAKE)' tests/gpu/run.sh $(MAKEOVERRIDES)
@@ -221,7 +228,7 @@ emulated:
 	@$(MAKE) --no-print-directory gpu-programs GPU=1 CUDA=tests/emulator BUILD=$(BUILD)/emulated
 
 # C programs and scripts alike speak TAP; two run at once, so threads that wait must sleep
-PROVE = OMP_WAIT_POLICY=passive DARKNET=$(abspath $(BUILD))/darknet prove -j2 --exec ''
+PROVE = OMP_WAIT_POLICY=passive DARKNET='$(abspath $(BUILD))/darknet' prove -j2 --exec ''
 
 # The names of tests; a T of the environment is something else
 ifneq ($(origin T),command line)
@@ -250,7 +257,7 @@ check-deps:
 	@scripts/deps.sh install $(PACKAGES) $(SOURCE_PACKAGES) prove
 
 unit-programs: all
-	@$(MAKE) $(IN_BUILD) -f $(ROOT)/tests/Makefile
+	@$(MAKE) $(IN_BUILD) -f $(HERE)/tests/Makefile
 
 check: check-deps
 	@$(MAKE) --no-print-directory unit-programs

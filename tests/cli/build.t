@@ -1,7 +1,8 @@
 #!/bin/sh
-# The build's promises, tried in a copy of the tree and of the build under test: a second make
-# does nothing, a touched file rebuilds what includes it and no more, a changed switch rebuilds
-# all, another commit one object, and what goes wrong stops with one line that says what to do.
+# The build's promises, tried in a copy of the tree and of the build under test, in a path with a
+# space: a second make does nothing, a touched file rebuilds what includes it and no more, a changed
+# switch rebuilds all, another commit one object, and what goes wrong stops with one line that says
+# what to do.
 : "${ROOT:=$(cd "$(dirname "$0")/../.." && pwd)}" "${DARKNET:=$ROOT/build/darknet}"
 unset MAKEFLAGS MFLAGS MAKELEVEL DARKNET_SRC BUILD
 
@@ -13,8 +14,9 @@ ok() { # ok STATUS NAME: one TAP line; on failure, with the last output
     echo "not ok $count - $2"
     { echo "build.t: not ok $count - $2" && tail -n 20 "$tmp/log"; } | sed 's/^/# /' >&2
 }
-tmp=$(mktemp -d)
-trap 'rm -rf "$tmp"' EXIT
+top=$(mktemp -d)
+trap 'rm -rf "$top"' EXIT
+tmp="$top/with space"
 
 cd "$ROOT" || exit 1
 mkdir -p "$tmp/build/backup" "$tmp/build/results" "$tmp/bin"
@@ -23,7 +25,6 @@ cp -a build/source "$tmp/build"
 cd "$(dirname "$DARKNET")" || exit 1
 cp -a src include examples cfg obj Makefile darknet libdarknet.* .patched .switches .version "$tmp/build"
 cd "$tmp" || exit 1
-sed -i "s|$ROOT/|$tmp/|g" build/obj/*.d # the headers that objects were made from
 cp build/.switches switches
 DEEPKD_COMMIT=$(sed -n 's/#define KD_COMMIT "\(.*\)"/\1/p' build/.version)
 export DEEPKD_COMMIT # the copy is no clone
