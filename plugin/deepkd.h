@@ -82,11 +82,12 @@
  *     detect.c             from a detector's output to boxes, and to COCO's JSON of results
  *     evaluate.c           accuracy, loss or mAP on a list of images
  *     checkpoint.c         what -resume needs, in one file
+ *     cfg_text.c           a cfg's lines, and where two cfgs differ
  *     plain_cfg.c          the student's cfg without our sections
  *     chart.cpp            the CSV drawn as it grows (OPENCV=1)
  *     log.c                training lines, progress bar, CSV
  *     announce.c           what is said before a run begins
- *     files.c              the files that a run writes
+ *     files.c              the files that a run writes, and its lock
  *     stop.c               signals that end a run
  *     train.c              the loop
  *   cli/      the commands: from words to a run

@@ -27,7 +27,7 @@ static const command distill_command = {
         {"-start STUDENT.weights", WORD_TEXT, TO(start), 0, 0,
          "weights that the student starts from, of all or of its first layers"},
         {"-clear", WORD_FLAG, TO(clear), 0, 0,
-         "begins at image 0, also over a run that was stopped"},
+         "begins at image 0, also over a run that stopped or ended"},
         {"-resume", WORD_FLAG, TO(resume), 0, 0, "goes on with the run that was stopped"},
         {"-gpus N,N", WORD_TEXT, TO(gpu_list), 0, 0,
          "trains on these GPUs, a batch on each a step"},

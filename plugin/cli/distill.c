@@ -4,6 +4,7 @@
  */
 #include "cli/distill.h"
 #include "cli/arguments.h"
+#include "cli/command.h"
 #include "distil/deepkd_loss.h"
 #include "distil/gsnr.h"
 #include "net/device.h"
@@ -134,12 +135,43 @@ static void read_lists(distill_run *run)
         read_box_list(d->valid, d->classes, most, d->annotations ? &run->annotations : 0);
 }
 
+/* -resume finds no whole state; the one before it may be. */
+static void refuse_resume(const distill_run *run, const run_files *files, state_kind kind)
+{
+    run_state before;
+    char offer[4096] = "";
+    if (find_state(files->previous, &before) == STATE_WHOLE)
+        snprintf(offer, sizeof(offer),
+                 "; `mv %s %s` puts the one before it there, of batch %llu", files->previous,
+                 files->state, (unsigned long long)(before.seen / images_per_batch(run->net)));
+    kd_fail("%s: found %s, expected a state that distill has saved%s", files->state,
+            state_kind_name[kind], offer);
+}
+
+/* A run that begins goes over no other one unasked. */
+static void refuse_overwriting(const run_files *files, state_kind kind, const run_state *there)
+{
+    if (kind == STATE_MISSING || (kind == STATE_WHOLE && !there->seen)) return;
+    if (kind != STATE_WHOLE)
+        kd_fail("%s: found %s: expected -clear to begin anew, or another backup= folder",
+                files->state, state_kind_name[kind]);
+    if (there->seen >= there->planned)
+        kd_fail(
+            "%s: found a run that has ended: expected -clear to begin anew over its files, or "
+            "another backup= folder",
+            files->state);
+    kd_fail("%s: found a run that stopped after %llu of %llu images: expected -resume to go "
+            "on with it, or -clear to begin anew",
+            files->state, (unsigned long long)there->seen, (unsigned long long)there->planned);
+}
+
 /* Where the student begins: at random, at -start, or where the saved state stopped. */
-static run_state place_student(distill_run *run, char *state_file)
+static run_state place_student(distill_run *run, const run_files *files)
 {
     distill_arguments *a = &run->arguments;
     network *net = run->net;
-    run_state stopped;
+    run_state there;
+    state_kind kind = find_state(files->state, &there);
     if (a->start) load_whole_weights(net, a->start, 1);
     if (a->clear) *net->seen = 0;
     if (a->start && *net->seen / images_per_batch(net) >= (size_t)net->max_batches)
@@ -149,14 +181,9 @@ static run_state place_student(distill_run *run, char *state_file)
     metric by = !run->is_detector ? METRIC_TOP1 : a->map ? METRIC_MAP : METRIC_LOSS;
     run_state state = begin_state(run->kd, a->cfg, hash_list(&run->train), by,
                                   a->resume ? a->seed : run->seed);
-    if (a->resume) {
-        load_checkpoint(state_file, &state, run->kd);
-    } else if (!a->clear && find_unfinished(state_file, &stopped)) {
-        kd_fail(
-            "%s: found a run that stopped after %llu of %llu images: expected -resume to go "
-            "on with it, or -clear to begin anew",
-            state_file, (unsigned long long)stopped.seen, (unsigned long long)stopped.planned);
-    }
+    if (a->resume && kind != STATE_WHOLE) refuse_resume(run, files, kind);
+    if (a->resume) load_checkpoint(files->state, &state, run->kd);
+    else if (!a->clear) refuse_overwriting(files, kind, &there);
     return state;
 }
 
@@ -217,10 +244,11 @@ int run_distill(int argc, char **argv)
     run.seed = run.arguments.seed ? run.arguments.seed : (uint64_t)time(0);
     cfg_section_hook = strict_section;
     run_files files = name_files(run.arguments.cfg, run.data.backup);
+    lock_files(&files);
     choose_gpus(&run.arguments);
     load_networks(&run);
     read_lists(&run);
-    run_state state = place_student(&run, files.state);
+    run_state state = place_student(&run, &files);
     spread_student(&run.replicas);
     catch_signals();
     training t = plan_training(&run, files, &state);
@@ -228,5 +256,6 @@ int run_distill(int argc, char **argv)
     announce_teacher(run.kd->teacher, &t.valid, run.data.valid);
     int status = train(&t);
     release_run(&run);
+    if (!status) check_printed();
     return status;
 }

@@ -5,7 +5,7 @@
 #ifndef KD_DISTILL_H
 #define KD_DISTILL_H
 
-/* The command; returns its exit status: 0, or 130 / 143 after SIGINT / SIGTERM. */
+/* The command; returns its exit status: 0, or 128 + the signal that stopped it. */
 int run_distill(int argc, char **argv);
 
 #endif

@@ -12,9 +12,11 @@
 
 typedef struct {
     /* What must be the same when the run goes on. */
-    uint64_t cfg_hash;     /* of the student's cfg, without comments and blanks */
-    uint64_t teacher_hash; /* of the teacher's cfg and weights */
-    uint64_t train_hash;   /* of the training images' paths and classes or boxes */
+    char *cfg;                 /* the student's, as read_cfg_text gives it */
+    uint64_t cfg_bytes;        /* of it, in a file; 0 elsewhere */
+    uint64_t teacher_cfg_hash; /* of the teacher's cfg, and of its weights */
+    uint64_t teacher_hash;
+    uint64_t train_hash; /* of the training images' paths and classes or boxes */
     uint64_t seed;
     uint64_t metric; /* what the best evaluation went by: a `metric` of evaluate.h */
     /* Where the run was. */
@@ -27,20 +29,32 @@ typedef struct {
     gsnr_state gsnr; /* of the components' gradients, for momentum_rule=gsnr */
 } run_state;
 
+/* What is found where a state is looked for. */
+typedef enum {
+    STATE_MISSING,
+    STATE_WHOLE,
+    STATE_DAMAGED,
+    STATE_OLD, /* or of a version to come */
+    STATE_NONE_OF_OURS,
+} state_kind;
+extern const char *const state_kind_name[]; /* "a damaged state", and so on */
+
 /* Writes the file in place of the last one, or exits and leaves that as it was. */
 void save_checkpoint(char *file, const run_state *state, deepkd *kd);
 
+/* Before a save: the last one stays too, as `previous`. */
+void keep_checkpoint(char *file, char *previous);
+
 /*
- * Reads it into the student, its groups and *state, whose first five fields
- * say what is expected (seed 0: any). Exits when the file is missing, too
- * short or too long, or belongs to another cfg, teacher, image list, metric or seed;
- * nothing has been changed then.
+ * Reads it into the student, its groups and *state, whose first seven fields
+ * say what is expected (seed 0: any). Exits when the file is missing or damaged,
+ * or belongs to another cfg, teacher, image list, metric or seed, and says to
+ * which; nothing has been changed then.
  */
 void load_checkpoint(char *file, run_state *state, deepkd *kd);
 
-/* 1 when the file is the state of a run that has not come to its end, then in *state; else 0.
- */
-int find_unfinished(char *file, run_state *state);
+/* What the file is; the head of a whole state goes into *state, without its cfg. */
+state_kind find_state(char *file, run_state *state);
 
 /* The hash of a cfg's lines, comments and blanks left out. */
 uint64_t hash_cfg(char *file);

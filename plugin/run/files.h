@@ -4,9 +4,11 @@
 
 typedef struct {
     char *last, *best, *final; /* weights */
-    char *state, *csv;
+    char *state, *previous;    /* what -resume goes on from, and the one before */
+    char *csv;
     char *gsnr;      /* CSV of what gsnr_interval= measures */
     char *plain_cfg; /* that goes with the weights */
+    char *lock;      /* there while the run goes on, locked by it */
 } run_files;
 
 /*
@@ -14,5 +16,11 @@ typedef struct {
  * stands where the plain one will be saved.
  */
 run_files name_files(char *cfg, const char *folder);
+
+/*
+ * Until this program ends, however it does, no other one gets these files; exits, with its
+ * number, when another has them.
+ */
+void lock_files(const run_files *files);
 
 #endif

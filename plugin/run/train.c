@@ -90,6 +90,7 @@ static void save_run(loop *run)
     run->state->seen = *run->net->seen;
     run->state->gsnr = run->kd->gsnr;
     save_weights(run->net, run->t->files.last);
+    keep_checkpoint(run->t->files.state, run->t->files.previous);
     save_checkpoint(run->t->files.state, run->state, run->kd);
 }
 
@@ -208,21 +209,32 @@ static loop start_loop(const training *t)
     return run;
 }
 
+/* A signal, or a standard output that takes no more */
+static int has_to_stop(void)
+{
+    return stop_signal || ferror(stdout);
+}
+
 /* Says how it ended, and saves what only a whole run has; returns the exit status. */
 static int end_loop(loop *run)
 {
+    size_t batch = get_current_batch(run->net);
+    int is_whole = !stop_signal && batch >= (size_t)run->net->max_batches;
     if (run->t->verbose)
         printf("waited for data: %.2f of %.2f seconds (%.1f %%)\n", run->waited, run->trained,
                run->trained > 0 ? 100 * run->waited / run->trained : 0);
-    if (!stop_signal) save_final(run);
+    if (is_whole) save_final(run);
     else {
         clear_progress(&run->log);
-        printf("stopped at batch %zu; -resume goes on from %s\n", get_current_batch(run->net),
-               run->t->files.state);
+        printf("stopped at batch %zu; -resume goes on from %s\n", batch, run->t->files.state);
     }
     free_loader(run->loader);
     close_log(&run->log);
     kd_free_arrays(run->weights);
+    if (!is_whole && !stop_signal)
+        kd_fail(
+            "standard output cannot be written: stopped at batch %zu; -resume goes on from %s",
+            batch, run->t->files.state);
     return stop_signal ? 128 + stop_signal : 0;
 }
 
@@ -239,8 +251,9 @@ int train(const training *t)
         if (batch && (is_end || has_passed(&run, batch, eval_interval)) &&
             run.state->evaluated != (uint64_t)batch)
             evaluate_student(&run, batch);
-        if (stop_signal || is_end || has_passed(&run, batch, t->save_interval)) save_run(&run);
-        if (stop_signal || is_end) break;
+        int is_last = is_end || has_to_stop();
+        if (is_last || has_passed(&run, batch, t->save_interval)) save_run(&run);
+        if (is_last) break;
         run.logged_at += what_time_is_it_now() - began; /* neither counts as training */
         train_batch(&run);
     }

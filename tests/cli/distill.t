@@ -254,8 +254,8 @@ def logistic_single_class(folder):
 def flags(folder):
     """flags in any order, before, between and behind the files"""
     expected = weights(folder)
-    for words in ("-threads 1 -seed 7 {} {} {}", "{} -seed 7 {} -threads 1 {}",
-                  "{} {} {} -threads 1 -seed 7"):
+    for words in ("-threads 1 -seed 7 -clear {} {} {}", "{} -seed 7 {} -clear -threads 1 {}",
+                  "{} {} {} -threads 1 -clear -seed 7"):
         command = words.format("deepkd.data", "student.cfg", "teacher.weights").split()
         folder.remove(FINAL)
         folder.darknet("distill", *command).check(0)
@@ -268,7 +268,7 @@ def given_elsewhere(folder):
     expected = weights(folder)
     folder.write("deepkd.data", data_file(teacher="teacher.cfg"))
     folder.write("student.cfg", student_cfg(teacher={"weights": "teacher.weights"}))
-    folder.darknet("distill", "deepkd.data", "student.cfg", "-seed", "7").check(0)
+    folder.darknet("distill", "deepkd.data", "student.cfg", "-clear", "-seed", "7").check(0)
     assert folder.read(FINAL) == expected
     folder.write("deepkd.data", data_file(teacher="nowhere.cfg"))
     folder.write("student.cfg", student_cfg(teacher={"cfg": "teacher.cfg",
@@ -370,7 +370,7 @@ def chain(folder):
     """a distilled student teaches: its cfg with the two sections serves as a teacher's"""
     folder.distill().check(0)
     folder.write("first.cfg", student_cfg())
-    os.replace(folder.at(FINAL), folder.at("teacher.weights"))
+    folder.take_final("teacher.weights")
     folder.write("student.cfg", student_cfg(teacher={"cfg": "first.cfg"}))
     folder.distill().check(0)
 

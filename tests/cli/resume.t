@@ -1,18 +1,17 @@
 #!/usr/bin/python3 -B
 """Stopping and going on, in TAP.
 
-Proves: a run that was stopped by a signal, or killed, and resumed writes the
+Proves: a run that was stopped by a signal (killed: kill.t) and resumed writes the
 same weights, to the byte, and the same rows as one that was not: between
 epochs and inside one, with subdivisions, dropout, batch norm and two or three
-momentum groups; at any moment the saved files are whole; a state that does not
-belong to the run, or is damaged, and a disk that is full cost nothing that was
-there.
+momentum groups; a state that does not belong to the run, or is damaged, and a disk that
+is full cost nothing that was there.
 """
-import fcntl
 import os
 import random
 import re
 import resource
+import shutil
 import signal
 import subprocess
 import time
@@ -175,35 +174,6 @@ def second_signal(folder):
 
 
 @test
-def kill(folder):
-    """kill -9 at random moments: whole files each time, and the same end"""
-    set_up(folder, {"method": "dkd"}, {"save_interval": 1, "eval_interval": 2}, max_batches=200)
-    expected = uninterrupted(folder)
-    moments = random.Random(1)
-    flags, kills = (), 0
-    while kills < 8:
-        with subprocess.Popen(**folder.command(*folder.distill_words(*flags)),
-                              stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
-            fcntl.fcntl(process.stdout, fcntl.F_SETPIPE_SZ, 4096)  # it can't run far ahead of us
-            for _ in range(moments.randrange(1, 25)):
-                process.stdout.readline()
-            time.sleep(moments.uniform(0, .01))
-            process.kill()
-            process.stdout.read()
-        if process.returncode == 0:
-            break
-        assert process.returncode == -signal.SIGKILL, process.returncode
-        kills += 1
-        for name in set(folder.names()) & set(WEIGHTS):
-            tap.check_weights(folder.read(f"backup/{name}"))
-        if "student.state" in folder.names():
-            flags = ("-resume",)
-    assert kills >= 3, f"{kills} kills"
-    folder.distill("-resume").check(0)
-    check_equal(folder, expected)
-
-
-@test
 def loadable(folder):
     """the files of a stopped run load in Darknet's own commands"""
     set_up(folder)
@@ -260,24 +230,30 @@ def cut(count):
     return lambda f: f.write(STATE, f.read(STATE)[:count])
 
 
-refuse("no state", "No such file", edit=lambda f: f.remove(STATE))
+refuse("no state", "no such file", edit=lambda f: f.remove(STATE))
 refuse("an empty state", "expected a state", edit=cut(0))
 refuse("a state of 7 bytes", "expected a state", edit=cut(7))
 refuse("a state cut in its head", "expected a state", edit=cut(50))
-refuse("a state cut in its numbers", "bytes, expected", edit=cut(-4))
-refuse("a state that is too long", "bytes, expected",
+refuse("a state cut in its numbers", "damaged state", edit=cut(-4))
+refuse("a state that is too long", "damaged state",
        edit=lambda f: f.write(STATE, f.read(STATE) + b"more"))
 refuse("garbage for a state", "expected a state",
        edit=lambda f: f.write(STATE, random.Random(1).randbytes(len(f.read(STATE)))))
 refuse("weights for a state", "expected a state",
        edit=lambda f: f.write(STATE, f.read("backup/student_last.weights")))
-refuse("another student cfg", "another student cfg", "expected",
+refuse("a state of before", "another version", edit=lambda f: f.write(
+    STATE, b"DEEPKD03" + f.read(STATE)[8:]))
+refuse("max_batches raised", "another student cfg", "[net] max_batches=60", "max_batches=61",
+       "-start", edit=lambda f: f.write("student.cfg", f.read("student.cfg").replace(
+           b"max_batches=60", b"max_batches=61")))
+refuse("another student cfg", "another student cfg", "its end", "[deepkd_loss] alpha=2",
        edit=lambda f: f.write("student.cfg", student_cfg({"alpha": 2}, **SCHEDULE)))
-refuse("another student network", "another student cfg", "expected",
+refuse("another student network", "another student cfg", "[convolutional] filters=8",
+       "[convolutional] filters=12",
        edit=lambda f: f.write("student.cfg", student_cfg(layers=tap.TEACHER_LAYERS, **SCHEDULE)))
-refuse("another teacher", "another teacher", "expected",
+refuse("another teacher", "another teacher's weights", "expected",
        edit=lambda f: f.write("teacher.weights", f.read("teacher.weights")[:-1] + b"\x3e"))
-refuse("another seed", "another seed", "expected", seed="8", edit=lambda f: None)
+refuse("another seed", "another seed, 7", "expected", seed="8", edit=lambda f: None)
 refuse("another list", "another list of training images", "expected",
        edit=lambda f: f.write("train.list", f.read("train.list") + b"images/valid/class-a-0.png\n"))
 
@@ -285,23 +261,61 @@ refuse("another list", "another list of training images", "expected",
 refuse("a list in another order", "another list of training images", "expected",
        edit=lambda f: f.write("train.list", b"".join(
            reversed(f.read("train.list").splitlines(keepends=True)))))
-refuse("another teacher cfg", "another teacher", "expected",
+refuse("another teacher cfg", "another teacher's cfg", "expected",
        edit=lambda f: f.write("teacher.cfg", f.read("teacher.cfg").replace(b"leaky", b"relu")))
 
 
 @test
-def fresh_run_over_a_stopped_one(folder):
-    """a run that stopped is not overwritten without -clear; one that ended is"""
+def flipped_bits(folder):
+    """a flipped bit anywhere in the state is found: 40 of 40, seed, position and best among them"""
     set_up(folder)
     stop(folder, 9)
+    whole = folder.read(STATE)
+    places = random.Random(1)
+    head = range(8, 8 + 12 * 8)  # what stands before the cfg and the numbers
+    for place in [*places.sample(head, 20), *places.sample(range(len(whole)), 20)]:
+        flipped = bytearray(whole)
+        flipped[place] ^= 1 << places.randrange(8)
+        folder.write(STATE, flipped)
+        line = folder.distill("-resume").check(1).err.rstrip("\n").split("\n")[-1]
+        assert STATE in line and "found" in line, f"byte {place}: {line}"
+        assert folder.read(STATE) == flipped, "the state changed"
+    assert "expected -clear" in folder.distill().check(1).err, "a new run went over it"
+
+
+@test
+def one_before(folder):
+    """a damaged or lost state: the one before it is offered, and -resume goes on from there"""
+    set_up(folder)
+    expected = uninterrupted(folder)
+    stop(folder, 19)
+    for edit in (cut(-4), lambda f: f.remove(STATE)):
+        edit(folder)
+        line = folder.distill("-resume").check(1).err.rstrip("\n").split("\n")[-1]
+        command = re.search(r"`mv (\S+) (\S+)` puts the one before it there, of batch 15$", line)
+        assert command, line
+        shutil.copy(folder.at(command[1]), folder.at(command[2]))
+    folder.distill("-resume").check(0)
+    check_equal(folder, expected)
+
+
+def check_not_overwritten(folder, *words):
     before = folder.snapshot()
-    result = folder.distill().check(1)
-    last = result.err.rstrip("\n").split("\n")[-1]
-    for word in ("backup/student.state", "expected -resume", "or -clear"):
+    last = folder.darknet(*folder.distill_words()).check(1).err.rstrip("\n").split("\n")[-1]
+    for word in ("backup/student.state", *words):
         assert word in last, f"no {word!r}: {last}"
     assert folder.snapshot() == before, "backup/ changed"
+
+
+@test
+def fresh_run_over_another(folder):
+    """a run that stopped, or ended, is not overwritten without -clear"""
+    set_up(folder)
+    stop(folder, 9)
+    check_not_overwritten(folder, "expected -resume", "or -clear")
     folder.distill("-clear").check(0)
-    folder.distill().check(0)
+    check_not_overwritten(folder, "has ended", "expected -clear")
+    folder.distill("-clear").check(0)
 
 
 @test

@@ -212,6 +212,16 @@ class Folder:
     def remove(self, name):
         os.unlink(self.at(name))
 
+    def forget_run(self):
+        """Removes the state of the last one, over which distill would not go."""
+        if os.path.exists(self.at("backup/student.state")):
+            self.remove("backup/student.state")
+
+    def take_final(self, name):
+        """Moves the weights that a run ended with."""
+        os.replace(self.at("backup/student_final.weights"), self.at(name))
+        self.forget_run()
+
     def names(self, folder="backup"):
         return sorted(os.listdir(self.at(folder)))
 
@@ -230,6 +240,9 @@ class Folder:
         return check_sane(Result(args, done.returncode, done.stdout, done.stderr), sent)
 
     def distill(self, *flags, seed="7", threads="2", **options):
+        """Distils, also over a run that has ended, which a test need not clear."""
+        if "-resume" not in flags and os.path.exists(self.at("backup/student_final.weights")):
+            self.forget_run()
         return self.darknet(*self.distill_words(*flags, seed=seed, threads=threads), **options)
 
     @staticmethod
@@ -238,15 +251,15 @@ class Folder:
         words += ["-seed", seed] if seed else []
         return [*words, "-threads", threads, *flags]
 
-    def distill_until(self, wanted, number, *flags):
+    def distill_until(self, wanted, number, *flags, **options):
         """Distils, and sends signal `number` after the first line of stdout that is wanted(line).
 
         The pipe is a page: a run can't get further ahead of us than some lines.
         """
         words = self.distill_words(*flags)
         with open(self.at("stderr.txt"), "wb") as err, \
-                subprocess.Popen(**self.command(*words), bufsize=0, stdout=subprocess.PIPE,
-                                 stderr=err) as process:
+                subprocess.Popen(**self.command(*words, **options), bufsize=0,
+                                 stdout=subprocess.PIPE, stderr=err) as process:
             fcntl.fcntl(process.stdout, fcntl.F_SETPIPE_SZ, 4096)
             out = b""
             for line in iter(process.stdout.readline, b""):
@@ -293,7 +306,7 @@ def make_teacher(folder, layers=None, **net):
         {"teacher_weight": 0, "trainer": "sgd"}, layers=layers or TEACHER_LAYERS,
         **{"max_batches": 150, "learning_rate": ".1", **net}))
     folder.distill().check(0)
-    os.replace(folder.at("backup/student_final.weights"), folder.at("teacher.weights"))
+    folder.take_final("teacher.weights")
 
 
 # Detectors: scenes of coloured rectangles, whose colour is the class
@@ -410,7 +423,7 @@ class DetectorFolder(Folder):
         self.write("student.cfg", detector_cfg({"teacher_weight": 0, "trainer": "sgd"},
                                                layers or YOLO_TEACHER, **net))
         self.distill().check(0)
-        os.replace(self.at("backup/student_final.weights"), self.at("teacher.weights"))
+        self.take_final("teacher.weights")
 
     def own(self, name):
         """Makes a linked folder one of the test's own, to change files in."""

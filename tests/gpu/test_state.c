@@ -37,7 +37,9 @@ static const pair_spec plain = {"batch=4 subdivisions=2 " NET, PLAIN, TEACHER, D
 
 /* ---- checkpoints and weights files ---------------------------------------- */
 
-static const run_state a_state = {.cfg_hash = 11,
+#define CFG_TEXT "[net]\nbatch=4\n"
+
+static const run_state a_state = {.cfg = CFG_TEXT,
                                   .teacher_hash = 22,
                                   .train_hash = 33,
                                   .seed = 44,
@@ -63,7 +65,7 @@ static int load(deepkd *kd, const char *name)
 {
     char *file = nets_file(name);
     run_state state = {
-        .cfg_hash = 11, .teacher_hash = 22, .train_hash = 33, .metric = METRIC_LOSS};
+        .cfg = CFG_TEXT, .teacher_hash = 22, .train_hash = 33, .metric = METRIC_LOSS};
     enter_pair(kd);
     load_checkpoint(file, &state, kd);
     free(file);

@@ -34,7 +34,9 @@
 
 /* ---- checkpoints ------------------------------------------------------- */
 
-static const run_state a_state = {.cfg_hash = 11,
+#define CFG_TEXT "[net]\nbatch=4\n"
+
+static const run_state a_state = {.cfg = CFG_TEXT,
                                   .teacher_hash = 22,
                                   .train_hash = 33,
                                   .seed = 44,
@@ -48,7 +50,7 @@ static const run_state a_state = {.cfg_hash = 11,
 /* What a run that is to go on expects; seed 0: any. */
 static run_state same_run(uint64_t seed)
 {
-    return (run_state){.cfg_hash = 11,
+    return (run_state){.cfg = CFG_TEXT,
                        .teacher_hash = 22,
                        .train_hash = 33,
                        .seed = seed,
@@ -148,10 +150,12 @@ static void test_states_of_other_runs(void)
     run_state own = same_run(44);
     loading l = {nets_file("other.state"), own, make_pair(STUDENT, NET LAYERS, 3)};
     save_checkpoint(l.file, &a_state, l.kd);
-    l.expected.cfg_hash = 1;
-    ASSERT_FAILS(load_in_child, &l, l.file, "student cfg", "000000000000000b");
+    l.expected.cfg = "[net]\nbatch=8\n";
+    ASSERT_FAILS(load_in_child, &l, l.file, "student cfg", "[net] batch=4", "[net] batch=8");
+    l.expected = own, l.expected.teacher_cfg_hash = 1;
+    ASSERT_FAILS(load_in_child, &l, l.file, "teacher's cfg");
     l.expected = own, l.expected.teacher_hash = 1;
-    ASSERT_FAILS(load_in_child, &l, l.file, "teacher");
+    ASSERT_FAILS(load_in_child, &l, l.file, "teacher's weights");
     l.expected = own, l.expected.train_hash = 1;
     ASSERT_FAILS(load_in_child, &l, l.file, "training images");
     l.expected = own, l.expected.seed = 1;
@@ -177,10 +181,10 @@ static void test_damaged_states(void)
     const size_t lengths[] = {n - 1, n - 4, n + 1, n / 2, 8 + sizeof(run_state)};
     for (int i = 0; i < COUNT(lengths); ++i) {
         l.file = write_bytes("damaged.state", bytes, lengths[i]);
-        ASSERT_FAILS(load_in_child, &l, l.file, "bytes, expected");
+        ASSERT_FAILS(load_in_child, &l, l.file, "damaged state");
         free(l.file);
     }
-    const size_t heads[] = {0, 7, 8, 8 + sizeof(run_state) - 1};
+    const size_t heads[] = {0, 5};
     for (int i = 0; i < COUNT(heads); ++i) {
         l.file = write_bytes("damaged.state", bytes, heads[i]);
         ASSERT_FAILS(load_in_child, &l, l.file, "another kind of file");
@@ -188,7 +192,7 @@ static void test_damaged_states(void)
     }
     bytes[7] ^= 1;
     l.file = write_bytes("damaged.state", bytes, n);
-    ASSERT_FAILS(load_in_child, &l, l.file, "another kind of file");
+    ASSERT_FAILS(load_in_child, &l, l.file, "another version");
     unlink(l.file);
     ASSERT_FAILS(load_in_child, &l, l.file);
     free(l.file), free(bytes), free_pair(l.kd);
@@ -200,6 +204,57 @@ static void save_in_child(void *argument)
     signal(SIGXFSZ, SIG_IGN);
     setrlimit(RLIMIT_FSIZE, &(struct rlimit){100, 100});
     save_checkpoint(l->file, &a_state, l->kd);
+}
+
+static state_kind kind_of(const char *bytes, size_t n)
+{
+    run_state state;
+    char *file = write_bytes("flipped.state", bytes, n);
+    state_kind kind = find_state(file, &state);
+    free(file);
+    return kind;
+}
+
+/* In every byte of the head and of the cfg, and here and there in the numbers and the checksum
+ */
+static void test_every_flipped_bit_is_found(void)
+{
+    size_t n;
+    char *file = nets_file("flipped.state");
+    deepkd *kd = make_pair(STUDENT, NET LAYERS, 4);
+    save_checkpoint(file, &a_state, kd);
+    char *bytes = read_bytes(file, &n);
+    assert_int_equal(kind_of(bytes, n), STATE_WHOLE);
+    for (size_t i = 0; i < n; i += i < 8 + sizeof(run_state) + sizeof(CFG_TEXT) ? 1 : 97)
+        for (int bit = 0; bit < 8; ++bit) {
+            bytes[i] ^= 1 << bit;
+            if (kind_of(bytes, n) == STATE_WHOLE) fail_msg("byte %zu, bit %d", i, bit);
+            bytes[i] ^= 1 << bit;
+        }
+    for (size_t i = n - 8; i < n; ++i) {
+        bytes[i] ^= 1;
+        assert_int_equal(kind_of(bytes, n), STATE_DAMAGED);
+        bytes[i] ^= 1;
+    }
+    free(bytes), free(file), free_pair(kd);
+}
+
+/* The last state and the one before it; the first has none. */
+static void test_the_state_before(void)
+{
+    run_state later = a_state, found;
+    char *file = nets_file("twice.state"), *previous = nets_file("twice_previous.state");
+    deepkd *kd = make_pair(STUDENT, NET LAYERS, 4);
+    for (later.seen = 1; later.seen < 4; ++later.seen) {
+        keep_checkpoint(file, previous);
+        save_checkpoint(file, &later, kd);
+        assert_int_equal(find_state(file, &found), STATE_WHOLE);
+        assert_int_equal(found.seen, later.seen);
+        state_kind before = find_state(previous, &found);
+        assert_int_equal(before, later.seen == 1 ? STATE_MISSING : STATE_WHOLE);
+        if (before == STATE_WHOLE) assert_int_equal(found.seen, later.seen - 1);
+    }
+    free(file), free(previous), free_pair(kd);
 }
 
 /* A state that can't be written costs none that is there. */
@@ -870,6 +925,8 @@ int main(void)
         TEST(test_no_seed_is_any_seed),
         TEST(test_states_of_other_runs),
         TEST(test_damaged_states),
+        TEST(test_every_flipped_bit_is_found),
+        TEST(test_the_state_before),
         TEST(test_a_failed_save),
         TEST(test_hash_of_a_cfg),
         TEST(test_all_finite),
