@@ -13,6 +13,7 @@
 #   make test        every test                   make test-asan  again, with sanitizers
 #   make test T='resume rows'  these alone, by the names of their files in tests/
 #   make test-kernels   those that train, under the code that other processors run
+#   make fuzz TIME=60   each reader of outside input fed with noise for so many seconds (clang)
 #   make gpu-test    the tests that need a GPU; with no package but a CUDA toolkit
 #   make clean       remove what was compiled (weights and data sets stay)
 #   make help        this text
@@ -71,6 +72,10 @@ endif
 CUDA_DIR = $(or $(CUDA),/usr/local/cuda)
 ifeq ($(SANITIZE),1)
 SWITCHES += 'OPTS=-O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined'
+endif
+ifeq ($(SANITIZE),fuzz)
+SWITCHES += CC=clang CPP=clang++ \
+            'OPTS=-O1 -g -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,address,undefined'
 endif
 ifeq ($(BLAS),1)
 PACKAGES += blas
@@ -281,8 +286,19 @@ test-asan:
 	@ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
 	    $(MAKE) --no-print-directory test BUILD=build-asan SANITIZE=1
 
+# TIME seconds each of the readers of outside input, or of F='cfg image' alone
+TIME = 60
+F    =
+fuzz:
+	@command -v clang >/dev/null || { echo 'fuzz: skipped: found no clang (Debian: clang)'; \
+	    exit 0; }; $(MAKE) --no-print-directory fuzz-program BUILD=build-fuzz SANITIZE=fuzz OPENMP=0 \
+	    && tests/fuzz/run.sh $(TIME) $(F)
+
+fuzz-program: all
+	@$(MAKE) $(IN_BUILD) -f $(ROOT)/tests/Makefile tests/fuzz
+
 clean:
-	@rm -rf build-asan build-gpu tests/emulator/lib64 $(addprefix $(BUILD)/, \
+	@rm -rf build-asan build-fuzz build-gpu tests/emulator/lib64 $(addprefix $(BUILD)/, \
 	    emulated obj tests darknet libdarknet.a libdarknet.so .patched .switches .version)
 
 help:
