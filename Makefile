@@ -308,5 +308,6 @@ FORCE:
 .PHONY: all packages deps demo-deps check-deps built data fashion-mnist scenes glyphs \
     photos-cifar10 photos-bccd demo demo-yolo table table-yolo table-glyphs table-one-class \
     table-cifar10 table-bccd bench bench-programs has-gpu gpu-programs gpu-test emulated \
-    test-packages unit-programs check test test-kernels test-asan clean help FORCE
+    test-packages unit-programs check test test-kernels test-asan fuzz fuzz-program clean help \
+    FORCE
 .DELETE_ON_ERROR:
