@@ -30,7 +30,7 @@ import tarfile
 import zlib
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 import imagelist
 from imagelist import InputError, Split
@@ -157,7 +157,8 @@ def read_image(source, name, data):
     """An image file's pixels (32, 32, 3)."""
     try:
         with Image.open(io.BytesIO(data)) as image:
-            size, pixels = image.size, np.asarray(image.convert("RGB"))
+            size = image.size
+            pixels = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise InputError(f"{source}: {name}: no whole image, expected JPEG or PNG") from error
     if size != (SIDE, SIDE):

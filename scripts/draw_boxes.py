@@ -20,7 +20,7 @@ matplotlib.use("Agg")
 # pylint: disable=wrong-import-position
 from matplotlib import pyplot as plt  # noqa: E402
 import numpy as np  # noqa: E402
-from PIL import Image  # noqa: E402
+from PIL import Image, ImageOps  # noqa: E402
 
 from evaluate_coco import read_detections, read_truth  # noqa: E402
 from imagelist import InputError, positive, replace_file, run  # noqa: E402
@@ -128,7 +128,7 @@ def draw(args, truth, columns):
     figure, grid = make_grid(images, len(columns))
     for cells, image in zip(grid, images):
         with Image.open(os.path.join(args.images, image["file_name"])) as file:
-            pixels = np.asarray(file.convert("RGB"))
+            pixels = np.asarray(ImageOps.exif_transpose(file).convert("RGB"))
         for axes, (_, boxes) in zip(cells, columns):
             draw_scene(axes, pixels, image, boxes[image["id"]], names, colours)
     for axes, (title, _) in zip(grid[0], columns):

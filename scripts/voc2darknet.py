@@ -49,6 +49,7 @@ from imagelist import InputError
 
 SETS = "train", "val", "test"
 ENDINGS = ".jpg", ".jpeg", ".png", ".bmp"
+ORIENTATION = 0x112  # EXIF's tag
 SIDES = "xmin", "ymin", "xmax", "ymax"
 LAST_ID = 2 ** 31 - 1  # Darknet's ids are ints
 
@@ -183,10 +184,11 @@ def find_image(name, images):
 
 
 def check_image(path, size):
-    """The image opens and has that size: boxes in another one would be wrong."""
+    """The image opens and has that size, upright: boxes in another one would be wrong."""
     try:
         with PIL.Image.open(path) as image:
-            real = image.size
+            lies = image.getexif().get(ORIENTATION, 1) >= 5
+            real = image.size[::-1] if lies else image.size
     except (OSError, SyntaxError, PIL.Image.DecompressionBombError) as error:
         raise BadEntry(f"{os.path.basename(path)} is no image that can be read") from error
     if real != tuple(size):

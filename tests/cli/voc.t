@@ -250,6 +250,19 @@ def bad_xml(folder):
 
 
 @test
+def orientation(folder):
+    """the size is that of the upright image, as darknet reads it; boxes of another are refused"""
+    make_voc(folder)
+    image = Image.new("RGB", (100, 50))
+    exif = image.getexif()
+    exif[0x112] = 6  # lies on its side
+    image.save(folder.at("VOC/JPEGImages/a_000007.jpg"), exif=exif)
+    refuse(folder, "a_000007.xml: says 100x50, but a_000007.jpg has 50x100")
+    folder.write("VOC/Annotations/a_000007.xml", an_xml(size=(50, 100), filename="a_000007.jpg"))
+    check_ran(convert(folder))
+
+
+@test
 def bad_images(folder):
     """an image that is missing, there twice or no image is refused; ten of many are named"""
     make_voc(folder)
