@@ -365,6 +365,17 @@ def too_large(folder):
 
 
 @test
+def thin(folder):
+    """a thin image that a command would enlarge beyond what Darknet counts: one line"""
+    folder.write("wide.cfg", tap.teacher_cfg(width=224, height=224))
+    Image.new("L", (1, 65535)).save(folder.at(BAD), "PNG")
+    folder.write("valid.list", BAD + "\n")
+    result = folder.darknet("classifier", "validfull", "deepkd.data", "wide.cfg",
+                            "teacher.weights").check(1)
+    check_error(result, ["Cannot make an image of 224 x 14679840 x 3: too large"])
+
+
+@test
 def limit(folder):
     """DARKNET_MAX_PIXELS is the most that an image may have; a value that is none is an error"""
     prepare(folder)
