@@ -233,7 +233,7 @@ emulated:
 	@$(MAKE) --no-print-directory gpu-programs GPU=1 CUDA=tests/emulator BUILD=$(BUILD)/emulated
 
 # C programs and scripts alike speak TAP; two run at once, so threads that wait must sleep
-PROVE = OMP_WAIT_POLICY=passive DARKNET='$(abspath $(BUILD))/darknet' prove -j2 --exec ''
+PROVE = LC_ALL=C.UTF-8 OMP_WAIT_POLICY=passive DARKNET='$(abspath $(BUILD))/darknet' prove -j2 --exec ''
 
 # The names of tests; a T of the environment is something else
 ifneq ($(origin T),command line)
@@ -278,7 +278,7 @@ NOT_TRAINING = $(EMULATED) $(patsubst %,tests/cli/%.t,badinput bench build gpu_b
                patches peer yolo_badinput)
 test-kernels: test-packages
 	@$(MAKE) --no-print-directory unit-programs
-	@OMP_WAIT_POLICY=passive DARKNET='$(abspath $(BUILD))/darknet' tests/kernels.sh \
+	@LC_ALL=C.UTF-8 OMP_WAIT_POLICY=passive DARKNET='$(abspath $(BUILD))/darknet' tests/kernels.sh \
 	    prove -j2 --exec '' $(call programs,$(filter-out $(NOT_TRAINING),$(CHOSEN)))
 
 # Darknet never frees its networks, so leaks are not looked for

@@ -20,7 +20,7 @@ fail() {
 }
 
 sed 's/#.*//' "$patches/series" | tr -s ' \t' '\n' | sed '/^$/d' >"$tmp/series"
-(cd "$patches" && find . -name '*.patch' | sed 's|^\./||' | sort) >"$tmp/found"
+(cd "$patches" && find . -name '*.patch' | sed 's|^\./||' | LC_ALL=C sort) >"$tmp/found"
 left_out=$(grep -vxFf "$tmp/series" "$tmp/found" | head -n 1)
 [ -z "$left_out" ] || fail "$left_out: not in series"
 while read -r name; do

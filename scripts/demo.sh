@@ -9,6 +9,7 @@
 # From the environment, all optional: BUILD, ROOT, PYTHON (the Makefile sets them), TASK, BATCHES,
 # SEED, and for tests DATA and TEACHER, both as seen from BUILD.
 set -eu -o pipefail
+export LC_ALL=C.UTF-8 # elsewhere awk may read and write decimal commas
 
 ROOT=${ROOT:-$(cd "$(dirname "$0")/.." && pwd)}
 PYTHON=${PYTHON:-/usr/bin/python3}
@@ -171,14 +172,12 @@ draw_sheet() {
 }
 
 next_steps() {
-    local darknet=./darknet
-    ! command -v darknet >/dev/null || darknet=darknet
     if [ "$TASK" = fmnist ]; then
         cat <<END
 
 top-1 is on the 10,000 test images, with one seed; the best one was chosen on the same images.
 the figure:          $BUILD/$folder/demo.png
-classify an image:   cd $BUILD && $darknet classifier predict cfg/deepkd.data \\
+classify an image:   cd $BUILD && ./darknet classifier predict cfg/deepkd.data \\
                          demo/deepkd/deepkd.cfg demo/deepkd/deepkd_final.weights \\
                          data/fashion-mnist/valid/9_boot_00001.png
 distill your own:    ./darknet deepkd wrap STUDENT.cfg -teacher TEACHER.cfg >cfg/my-student.cfg
@@ -190,7 +189,7 @@ END
 mAP is of the last weights on the 500 validation scenes, with one seed.
 the curves:          $BUILD/$folder/demo.png
 boxes, before/after: $BUILD/$folder/boxes.png
-detect in an image:  cd $BUILD && $darknet detector test cfg/scenes.data \\
+detect in an image:  cd $BUILD && ./darknet detector test cfg/scenes.data \\
                          $folder/deepkd/deepkd.cfg $folder/deepkd/deepkd_final.weights \\
                          data/scenes/images/val/000000100001.png
 AP of each class:    ./darknet deepkd map cfg/scenes.data $folder/deepkd/deepkd.cfg \\

@@ -83,7 +83,7 @@ install_pycocotools() {
 download() {
     # shellcheck disable=SC2086
     apt-get -qq --print-uris install --no-install-recommends $missing 2>/dev/null |
-        awk '{ bytes += $3 } END { printf "%d packages, %.1f MB", NR, bytes / 1e6 }'
+        LC_ALL=C awk '{ bytes += $3 } END { printf "%d packages, %.1f MB", NR, bytes / 1e6 }'
 }
 
 leave_out_unknown() { # of $missing

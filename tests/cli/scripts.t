@@ -509,11 +509,19 @@ def boxes_refused(folder):
 
 # demo.sh
 
+def german(folder):
+    """Where awk has decimal commas: a locale made here, if Debian's package `locales` is there."""
+    subprocess.run(["localedef", "-i", "de_DE", "-f", "UTF-8", folder.at("de_DE.UTF-8")],
+                   check=False, capture_output=True)
+    return {"LOCPATH": folder.path, "LC_ALL": "de_DE.UTF-8"}
+
+
 @test
 def demo(folder):
-    """the demo comes to its end; its table says what the CSV files say"""
+    """the demo comes to its end; its table says what the CSV files say, also in German"""
     build = make_build(folder)
-    out = check_ran(script("demo.sh", BUILD=build, BATCHES="3"))
+    out = check_ran(script("demo.sh", BUILD=build, BATCHES="3", **german(folder)))
+    assert "&& ./darknet classifier predict" in out, out
     for row in ("alone", "kd", "deepkd"):
         name = f"build/demo/{row}/{row}"
         values = [float(line["valid_top1"]) for line in folder.rows(name + ".csv")
