@@ -15,6 +15,7 @@
 #include "run/train.h"
 #include "support.h"
 
+#include "geometry.h"
 #include "plugin.h"
 
 #include <stdlib.h>
@@ -66,6 +67,7 @@ static network *parse_student(const distill_run *run)
                 "'darknet deepkd wrap' adds them",
                 cfg);
     check_network(net, cfg);
+    check_trainable(net);
     if (!kd->teacher->cfg && run->data.teacher) kd->teacher->cfg = kd_copy(run->data.teacher);
     if (!kd->teacher->cfg)
         kd_fail("%s: [teacher] has no cfg=, and %s no teacher=: expected one", cfg,

@@ -308,7 +308,7 @@ static void backward_layer(network net, int i)
     }
     if (l.type == REORG) /* its scratch memory, which several parts would share */
         net.workspace = thread_scratch(SCRATCH_WORK, (size_t)l.batch * l.inputs);
-    if (is_sum(l))
+    if (is_sum(l) && net.delta && net.layers[l.index].delta) /* a [crop] has none */
         backward_sum(l.batch * l.outputs, l.activation, l.alpha, l.beta, l.output, l.delta,
                      net.delta, net.layers[l.index].delta);
     else l.backward(l, net);

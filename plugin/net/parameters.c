@@ -152,6 +152,7 @@ void load_whole_weights(network *net, char *file, int allow_partial)
 {
     long found = file_bytes(file), header = header_bytes(file), whole = header;
     int read = 0; /* layers, when the file ends between two */
+    kd_arrays weights = network_arrays(net);
     for (int i = 0; i < net->n; ++i) {
         if (!read && found > header && found == whole) read = i;
         whole += layer_bytes(net->layers[i]);
@@ -161,7 +162,6 @@ void load_whole_weights(network *net, char *file, int allow_partial)
                 allow_partial ? " (or an end between two layers)" : "");
     if (found != whole) printf("%s: partial weights, layers 0 to %d\n", file, read - 1);
     load_weights(net, file);
-    kd_arrays weights = network_arrays(net);
     if (!all_finite(weights)) kd_fail("%s: found weights that are not finite", file);
     kd_free_arrays(weights);
 }

@@ -163,7 +163,7 @@ void strict_section(char *file, char *section, list *options, int layer, int par
         kvp *pair = n->val;
         option_place at = {file, section, pair->key, pair->val};
         int known = pair->used || (is_net && is_one_of(conditional_keys, pair->key));
-        if (!known) bad_option(&at, "a key that Darknet knows in this section, once");
+        if (!known) bad_option(&at, "a key that Darknet knows in this section");
         if (!is_known_value(section, pair->key, pair->val))
             bad_option(&at, "a value that Darknet knows");
     }

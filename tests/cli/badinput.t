@@ -287,8 +287,6 @@ for role, text in (("student", student_cfg), ("teacher", teacher_cfg)):
          **{role: text(speed=1)})
     case(f"{role}: an unknown key in a layer", FILE, "[convolutional] filter=8", "knows",
          **{role: changed(0, "filter", 8)})
-    case(f"{role}: a key twice", FILE, "[net] batch=9", "once",
-         **{role: text().replace("\n[conv", "batch=9\n[conv", 1)})
     case(f"{role}: an unknown activation", FILE, "[convolutional] activation=mish", "knows",
          **{role: changed(0, "activation", "mish")})
     case(f"{role}: an unknown policy", FILE, "[net] policy=cosine", "knows",
