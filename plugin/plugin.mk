@@ -54,6 +54,7 @@ $(EXEC) tests/%: LDFLAGS += -ldnnl -lgomp
 endif
 
 $(call objects,$(PLUGIN_C)): CFLAGS += -std=gnu11 $(PLUGIN_CFLAGS)
+$(call objects,$(PLUGIN_C)): CHECKED =
 $(call objects,$(PLUGIN_CPP)): CFLAGS += -std=gnu++17 $(PLUGIN_CFLAGS)
 # what `deepkd version` says of the build; .version has the commits
 $(call objects,version.c): .version

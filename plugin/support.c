@@ -1,6 +1,8 @@
 /* See support.h. */
 #include "support.h"
 
+#include "utils.h"
+
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -22,7 +24,8 @@ void kd_fail(const char *format, ...)
     if (isatty(STDOUT_FILENO)) printf("\r\033[K");          /* a live line */
     fflush(stdout);
     fprintf(stderr, "%s\n", line);
-    exit(1);
+    exit_once(1);
+    abort(); /* it does not come back */
 }
 
 void *kd_calloc(size_t n, size_t size)

@@ -4,7 +4,7 @@
 Proves: no link, pipe or file of somebody else's is written to, and what a killed
 run left goes; closed, full and broken standard streams; names with dots; that
 two runs don't write the same files; which signals end a run; a clock that jumps;
-a backup folder that goes away, and too few file handles. Each failure is one
+a backup folder that goes away, too few file handles and too little memory. Each failure is one
 line and exit status 1, and what was saved before is whole.
 """
 import fcntl
@@ -264,6 +264,10 @@ def nohup(folder):
 
 # The clock
 
+def has_sanitizers():
+    return b"libasan" in subprocess.run(["ldd", DARKNET], capture_output=True, check=True).stdout
+
+
 JUMP = r"""
 #define _GNU_SOURCE
 #include <sys/syscall.h>
@@ -291,7 +295,7 @@ int clock_gettime(clockid_t clock, struct timespec *t)
 @test
 def clock(folder):
     """a clock that is set again and again: speeds and the time left are none of its business"""
-    if b"libasan" in subprocess.run(["ldd", DARKNET], capture_output=True, check=True).stdout:
+    if has_sanitizers():
         raise Skip("the sanitizers want to be loaded first")
     set_up(folder)
     folder.write("jump.c", JUMP)
@@ -339,6 +343,26 @@ def few_handles(folder):
             check_saved(folder)
     assert 1 in statuses and statuses[-1] == 0, statuses
     outcome(folder)
+
+
+@test
+def memory_limits(folder):
+    """a limit of memory (ulimit -v), from too little to enough: one line, exit 1; no crash, no hang"""
+    if has_sanitizers():
+        raise Skip("the sanitizers need more memory than any limit")
+    set_up(folder)
+    ends = set()
+    for megabytes in (*range(100, 900, 75), 4000):
+        result = folder.distill("-clear", **in_child(lambda bytes=megabytes << 20:
+                                resource.setrlimit(resource.RLIMIT_AS, (bytes, bytes))))
+        if re.search("OpenBLAS blas_thread_init|error while loading shared", result.err):
+            continue  # it did not come to main()
+        assert result.status in (0, 1), f"{megabytes} MiB: {result.describe()}"
+        line = result.err.rstrip("\n").split("\n")[-1]
+        assert not result.status or "emory" in line or "hread" in line, f"{megabytes} MiB: {line}"
+        check_saved(folder)
+        ends.add(result.status)
+    assert ends == {0, 1}, ends
 
 
 tap.main()
