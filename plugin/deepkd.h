@@ -84,6 +84,7 @@
  *     checkpoint.c         what -resume needs, in one file
  *     cfg_text.c           a cfg's lines, and where two cfgs differ
  *     plain_cfg.c          the student's cfg without our sections
+ *     clients.c            which other programs read the cfg
  *     chart.cpp            the CSV drawn as it grows (OPENCV=1)
  *     log.c                training lines, progress bar, CSV
  *     announce.c           what is said before a run begins

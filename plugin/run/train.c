@@ -2,6 +2,7 @@
 #include "run/train.h"
 #include "data/loader.h"
 #include "net/device.h"
+#include "run/clients.h"
 #include "run/log.h"
 #include "run/plain_cfg.h"
 #include "run/stop.h"
@@ -177,8 +178,13 @@ static void save_final(loop *run)
     if (run->state->best_batch)
         printf("best %s at batch %llu: %s\n", best, (unsigned long long)run->state->best_batch,
                run->t->files.best);
-    printf("last: %s\nfor stock Darknet and OpenCV, with either: %s\n", run->t->files.final,
-           run->t->files.plain_cfg);
+    char why[128];
+    printf("last: %s\n", run->t->files.final);
+    if (opencv_reads(run->state->cfg, run->net, why, sizeof(why)))
+        printf("for stock Darknet and OpenCV, with either: %s\n", run->t->files.plain_cfg);
+    else
+        printf("for stock Darknet, with either: %s; OpenCV does not read %s\n",
+               run->t->files.plain_cfg, why);
 }
 
 /* Opens the log and begins to load. */

@@ -4,7 +4,8 @@
 Proves: Debian's Darknet, which knows nothing of the patches, and OpenCV's DNN
 module load the plain cfg and the distilled weights, and find the same
 probabilities as this build on real pictures: the first 100 of Fashion-MNIST's
-test set, for cfg/fmnist-student.cfg after a few batches. A program that is not
+test set, for cfg/fmnist-student.cfg after a few batches; and that what distill
+says OpenCV can't read, OpenCV can't. A program that is not
 installed skips its test.
 """
 import os
@@ -142,6 +143,88 @@ def plain_of_fmnist(folder):
     found, expected = ([line for line in text.split("\n") if line and line[0] != "#"]
                        for text in (out, cfg_of("fmnist-student-plain.cfg")))
     assert found == expected, out
+
+
+# Which cfgs OpenCV reads: layers before a classifier's end, and what `distill` says it can't read
+
+def before_end(*layers):
+    return [tap.conv(8), *layers, ("avgpool", {}), *STUDENT_LAYERS[-2:]]
+
+
+CROP = ("crop", {"crop_height": 12, "crop_width": 12, "flip": 0, "angle": 0, "saturation": 1,
+                 "exposure": 1})
+LRN = ("normalization", {"alpha": ".1", "beta": ".7", "size": 5, "kappa": 1})
+KINDS = {  # name: (layers, words or None, replaced in the cfg)
+    "plain": (before_end(), None),
+    "[network]": (before_end(), "[network]", "[net]", "[network]"),
+    "[crop]": ([CROP, *before_end()], "[crop]"),
+    "[conv]": (before_end(), "[conv]", "[convolutional]", "[conv]"),
+    "[normalization]": (before_end(LRN), "[normalization]"),
+    "[activation]": (before_end(("activation", {"activation": "leaky"})), "[activation]"),
+    "activation=elu": (before_end(tap.conv(8, activation="elu")), "activation=elu"),
+    "activation=logistic": (before_end(tap.conv(8, activation="logistic")), None),
+    "activation=tanh": (before_end(tap.conv(8, activation="tanh")), None),
+    "a strided [shortcut]": (before_end(tap.conv(8, 2), ("shortcut", {
+        "from": -2, "activation": "linear"})), "a [shortcut] from another size"),
+    "a [shortcut] of other channels": (before_end(tap.conv(12), ("shortcut", {
+        "from": -2, "activation": "leaky"})), None),
+    "a weighted [shortcut]": (before_end(tap.conv(8), ("shortcut", {
+        "from": -2, "activation": "linear", "alpha": ".5", "beta": ".5"})), "beta=.5 in [shortcut]"),
+    "[reorg]": (before_end(("reorg", {"stride": 2})), None),
+    "[reorg] reverse=1": (before_end(("reorg", {"stride": 2, "reverse": 1})),
+                          "reverse=1 in [reorg]"),
+    "[maxpool]": (before_end(("maxpool", {"size": 3, "stride": 2})), None),
+    "[maxpool] without stride": (before_end(("maxpool", {"size": 3})),
+                                 "a [maxpool] without stride="),
+    "[upsample], [dropout], [route]": (before_end(
+        ("upsample", {"stride": 2}), ("dropout", {"probability": ".1"}), tap.conv(6),
+        ("route", {"layers": "-1,-2"})), None),
+}
+
+
+def opencv_output(cv2, folder, path):
+    """The plain cfg's last layer for a picture; None: OpenCV throws."""
+    try:
+        net = cv2.dnn.readNetFromDarknet(folder.at("backup/student.cfg"),
+                                         folder.at("backup/student_final.weights"))
+        net.setInput(cv2.dnn.blobFromImage(cv2.imread(folder.at(path)), 1 / 255, (12, 12),
+                                           swapRB=True, crop=False))
+        return net.forward().reshape(-1)
+    except cv2.error:
+        return None
+
+
+def darknet_output(folder, path):
+    out = folder.darknet("classifier", "predict", "deepkd.data", "backup/student.cfg",
+                         "backup/student_final.weights", path, "-t", str(tap.CLASSES)).check(0).out
+    found = {label: float(percent) / 100
+             for percent, label in re.findall(r"([\d.]+)%: (\S+)$", out, re.M)}
+    assert set(found) == set(tap.LABELS), out
+    return np.array([found[label] for label in tap.LABELS])
+
+
+@test
+def opencv_rules(folder):
+    """distill says what OpenCV can't read of a cfg, and OpenCV can't; else it finds the same"""
+    try:
+        import cv2  # pylint: disable=import-outside-toplevel
+    except ImportError:
+        raise tap.missing("python3-opencv") from None
+    for name, (layers, words, *replaced) in KINDS.items():
+        cfg = tap.student_cfg({"trainer": "sgd"}, layers=layers, learning_rate=".001")
+        folder.write("student.cfg", cfg.replace(*replaced) if replaced else cfg)
+        out = folder.distill().check(0).out.rstrip("\n").split("\n")[-1]
+        said = f"; OpenCV does not read {words}" if words else "for stock Darknet and OpenCV, "
+        assert said in out, f"{name}: {out}"
+        path = "images/valid/class-b-1.png"
+        found = opencv_output(cv2, folder, path)
+        if found is None:
+            assert words, f"{name}: OpenCV can't read it"
+            continue
+        expected = darknet_output(folder, path)
+        assert expected.max() < .999, f"{name}: {expected} would hide a difference"
+        same = np.abs(found - expected).max() < 1e-3
+        assert same == (not words), f"{name}: OpenCV found {found}, Darknet {expected}"
 
 
 tap.main()
