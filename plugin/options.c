@@ -3,6 +3,7 @@
 #include "support.h"
 
 #include "option_list.h"
+#include "utils.h"
 
 #include <errno.h>
 #include <math.h>
@@ -55,6 +56,7 @@ static void set_option(const option_place *at, const option *o, char *value, voi
 {
     void *to = (char *)into + o->offset;
     char *end = value;
+    if (o->kind != OPTION_TEXT) strip(value);
     switch (o->kind) {
     case OPTION_INT: *(int *)to = (int)read_number(at, o, &end); break;
     case OPTION_REAL: *(double *)to = read_number(at, o, &end); break;
@@ -109,6 +111,7 @@ void read_options(const char *file, const char *section, list *options, const op
         kvp *pair = n->val;
         char *value = kd_copy(pair->val);
         value[strcspn(value, "#")] = 0;
+        trim(value);
         option_place at = {file, section, pair->key, value};
         const option *o = find_option(table, pair->key);
         if (!o) {

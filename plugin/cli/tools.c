@@ -47,11 +47,27 @@ static const command export_command = {
     "Prints a student's cfg without [teacher] and [deepkd_loss], for stock Darknet and OpenCV.",
     (const word[]){{"STUDENT.cfg", WORD_FILE, TO(cfg), 0, 1, "the student"}, {0}}};
 
+/* A line of a cfg has no place for a line end, a comment or outer blanks. */
+static void check_fits_cfg(const char *name)
+{
+    char *trimmed = kd_copy(name);
+    trim(trimmed);
+    for (const char *c = name; *c; ++c)
+        if ((unsigned char)*c < ' ' || *c == '#')
+            kd_fail("-teacher %s: found a # or a line end, which a cfg can't hold: expected "
+                    "another name",
+                    name);
+    if (!*name || strcmp(trimmed, name))
+        kd_fail("-teacher '%s': found blanks at an end, expected a name without", name);
+    free(trimmed);
+}
+
 static int run_wrap(int argc, char **argv)
 {
     cfg_arguments a = {0};
     read_command(&wrap_command, argc, argv, 3, &a);
     check_is_plain(a.cfg);
+    check_fits_cfg(a.teacher);
     FILE *fp = fopen(a.teacher, "r");
     if (!fp) file_error(a.teacher);
     fclose(fp);

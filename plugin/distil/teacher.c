@@ -38,10 +38,14 @@ static void drop_training_buffers(network *net)
         layer *l = net->layers + i;
         if (on_gpu(net)) drop_from_gpu(net, l);
         if (l->type == YOLO || l->type == REGION) continue; /* their forward clears it */
-        if (l->type != DROPOUT) free(l->delta); /* a [dropout]'s delta is its neighbour's */
-        free(l->weight_updates);
-        free(l->bias_updates);
-        free(l->scale_updates);
+        int is_copy = l->type == BLANK; /* of its output layer, in a student that teaches */
+        if (l->type != DROPOUT && !is_copy)
+            free(l->delta); /* a [dropout]'s is its neighbour's */
+        if (!is_copy) {
+            free(l->weight_updates);
+            free(l->bias_updates);
+            free(l->scale_updates);
+        }
         l->delta = l->weight_updates = l->bias_updates = l->scale_updates = 0;
     }
 }

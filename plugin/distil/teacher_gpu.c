@@ -208,7 +208,7 @@ void drop_from_gpu(const network *net, layer *l)
                          &l->scale_updates_gpu, &l->x_norm_gpu};
     if (l->type == DROPOUT) l->delta_gpu = 0;
     for (size_t k = 0; k < sizeof(buffers) / sizeof(*buffers); ++k) {
-        device_free(net, *buffers[k]);
+        if (l->type != BLANK) device_free(net, *buffers[k]); /* or they are another layer's */
         *buffers[k] = 0;
     }
 }

@@ -7,6 +7,7 @@
 #include "cost_layer.h"
 #include "option_list.h"
 #include "plugin.h"
+#include "utils.h"
 
 #include <limits.h>
 #include <stdlib.h>
@@ -127,7 +128,9 @@ static void check_numbers(char *file, char *section, list *options, int layer)
         kvp *pair = n->val;
         option_place at = {file, section, pair->key, pair->val};
         const option *o = find_option(number_table, pair->key);
-        if (!strcmp(pair->key, "from") || !strcmp(pair->key, "layers")) {
+        int names_layers = !strcmp(pair->key, "from") || !strcmp(pair->key, "layers");
+        if (o || names_layers) strip(pair->val); /* as Darknet does with numbers */
+        if (names_layers) {
             check_sources(&at, layer);
             ++sources;
         }

@@ -456,6 +456,45 @@ def wrap(folder):
 
 
 @test
+def spaces(folder):
+    """values keep their spaces: folders, lists, label and cfg files; those at the ends are trimmed"""
+    os.makedirs(folder.at("back up"))
+    os.makedirs(folder.at("my data"))
+    for name in ("train.list", "valid.list", "labels.txt", "teacher.cfg"):
+        folder.write(f"my data/{name}", b"\xef\xbb\xbf" + folder.read(name).replace(b"\n", b"\r\n"))
+    folder.write("deepkd.data", data_file(
+        train=" my data/train.list ", valid="\tmy data/valid.list", labels="my data/labels.txt",
+        names="my data/labels.txt", backup="back up/"))
+    folder.write("plain.cfg", plain_cfg())
+    wrapped = folder.darknet("deepkd", "wrap", "plain.cfg", "-teacher", "my data/teacher.cfg")
+    folder.write("student.cfg", wrapped.check(0).out.replace("batch=8", "batch = 8 "))
+    folder.distill().check(0)
+    assert "student_final.weights" in folder.names("back up"), folder.names("back up")
+    assert not folder.names() and not os.path.exists(folder.at("backup/up")), folder.names()
+    folder.darknet("classifier", "train", "deepkd.data", "plain.cfg").check(0)
+    assert "plain.weights" in folder.names("back up"), folder.names("back up")
+
+
+@test
+def numbers_with_blanks(folder):
+    """blanks in numbers and lists of them mean nothing, as before"""
+    text = student_cfg({"topk_phases": " .3 , .7 "}, policy="steps", steps="2, 4", scales=".1 , .1")
+    folder.write("student.cfg", text.replace("from=-3", "from=- 3").replace("batch=8", "batch=0 8"))
+    folder.distill().check(0)
+    folder.darknet("ops", "student.cfg").check(0)
+
+
+@test
+def wrap_names(folder):
+    """deepkd wrap refuses a name that its line of a cfg can't hold"""
+    folder.write("plain.cfg", plain_cfg())
+    for name in ("a\n[net].cfg", "a#b.cfg", " a.cfg", "a.cfg ", "a\r", ""):
+        result = folder.darknet("deepkd", "wrap", "plain.cfg", "-teacher", name).check(1)
+        assert "-teacher" in result.err and not result.out, result.describe()
+        assert result.err.count("\n") == 1, result.err
+
+
+@test
 def export_elsewhere(folder):
     """deepkd export: comments in and around the sections, blanks, sections in any place"""
     text = plain_cfg()

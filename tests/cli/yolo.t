@@ -990,4 +990,12 @@ def stock_train(folder):
         assert np.isfinite(tap.floats(folder.read(FINAL))).all(), "not finite"
 
 
+@test
+def student_teaches(folder):
+    """a student's cfg as a teacher's: its two sections are nothing there"""
+    text = folder.read("teacher.cfg").decode()
+    folder.write("teacher.cfg", text + "[teacher]\ncfg=none.cfg\n[deepkd_loss]\n")
+    folder.distill().check(0)
+
+
 tap.main(tap.DetectorFolder)
