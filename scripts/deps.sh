@@ -44,6 +44,7 @@ test   darknet: stock Darknet, to read what we write
 test   python3-opencv: OpenCV, to read what we write
 test   libopencv-dev: to build with OPENCV=1
 test   pkg-config: to build with OPENCV=1
+test   strace: lets system calls fail
 demo   python3-numpy: reads the data set, computes the tables
 demo   python3-pil: writes images
 demo   python3-matplotlib: draws the figures

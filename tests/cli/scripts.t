@@ -173,7 +173,7 @@ def check_rows(build, name):
                             "max_batches=2", "batch=4"))
         table.write_text(os.path.join(folder, "student.cfg"), text)
         lines, _ = bench.run_darknet(build, ["distill", "rows/run.data", "rows/student.cfg",
-                                             task.weights, "-seed", "1"])
+                                             task.weights, "-seed", "1", "-clear"])
         out = "".join(line for _, line in lines)
         assert f"momentum groups: {momenta}\n" in out, f"{row}: {out}"
 
