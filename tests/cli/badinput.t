@@ -204,7 +204,7 @@ case("-start: has seen all images", "start.weights", "has seen", "expected -clea
      edit=lambda f: f.write("start.weights", f.read("teacher.weights")[:12] +
                             np.array([6 * BATCH], np.uint64).tobytes() +
                             bytes(STUDENT_BYTES - 20)))
-case("-resume without a state", "backup/student.state", "No such file", flags="-resume")
+case("-resume without a state", "backup/student.state", "no such file", flags="-resume")
 
 
 NANS = np.full(2, np.nan, np.float32).tobytes()
