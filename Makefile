@@ -15,6 +15,8 @@
 #   make test-kernels   those that train, under the code that other processors run
 #   make fuzz TIME=60   each reader of outside input fed with noise for so many seconds (clang)
 #   make gpu-test    the tests that need a GPU; with no package but a CUDA toolkit
+#   make install     the program and its manual page, into PREFIX=/usr/local; DESTDIR= before that
+#   make deb         a Debian package of both, build/deb/darknet-deepkd_*.deb
 #   make clean       remove what was compiled (weights and data sets stay)
 #   make help        this text
 #
@@ -46,6 +48,7 @@ PLUGIN   = 1
 SANITIZE = 0
 PHOTOS   =
 BUILD   ?= build
+PREFIX  ?= /usr/local
 PYTHON  ?= /usr/bin/python3
 
 ROOT    := $(CURDIR)
@@ -57,6 +60,10 @@ endif
 # Darknet as published: fetched once, read by every BUILD
 SOURCE  := build/source
 export BUILD PYTHON ROOT DARKNET_SRC
+
+$(foreach s,GPU CUDNN OPENCV OPENMP DEBUG BLAS CJSON DNNL IMAGES PLUGIN $(if \
+    $(filter fuzz,$(SANITIZE)),,SANITIZE),$(if \
+    $(filter x0 x1,x$(subst $() ,_,$($s))),,$(error $s=$($s): expected 0 or 1)))
 
 SWITCHES = GPU=$(GPU) CUDNN=$(CUDNN) OPENCV=$(OPENCV) OPENMP=$(OPENMP) DEBUG=$(DEBUG) \
            BLAS=$(BLAS) CJSON=$(CJSON) DNNL=$(DNNL) IMAGES=$(IMAGES) PLUGIN=$(PLUGIN) \
@@ -297,6 +304,23 @@ fuzz:
 fuzz-program: all
 	@$(MAKE) $(IN_BUILD) -f $(ROOT)/tests/Makefile tests/fuzz
 
+install: all
+	@mkdir -p '$(DESTDIR)$(PREFIX)/bin' '$(DESTDIR)$(PREFIX)/share/man/man1'
+	@scripts/man-page.sh $(BUILD)/darknet >$(BUILD)/darknet-distill.1
+	install $(BUILD)/darknet '$(DESTDIR)$(PREFIX)/bin/'
+	install -m 644 $(BUILD)/darknet-distill.1 '$(DESTDIR)$(PREFIX)/share/man/man1/'
+
+# In a copy, so that no object of another configuration gets into it
+deb:
+	@scripts/deps.sh install $(PACKAGES) $(SOURCE_PACKAGES) deb
+	@$(MAKE) --no-print-directory $(SOURCE)/Makefile
+	@rm -rf $(BUILD)/deb && mkdir -p $(BUILD)/deb/tree/build
+	@cp -a Makefile LICENSE CHANGELOG.md scripts plugin patches cfg docs debian $(BUILD)/deb/tree
+	@cp -a $(SOURCE) $(BUILD)/deb/tree/build
+	@cd $(BUILD)/deb/tree && unset BUILD ROOT && DEEPKD_COMMIT=$(DEEPKD_COMMIT) MAKEFLAGS= \
+	    dpkg-buildpackage --build=binary --no-sign
+	@rm -r $(BUILD)/deb/tree && ls $(BUILD)/deb/*.deb
+
 clean:
 	@rm -rf build-asan build-fuzz build-gpu tests/emulator/lib64 $(addprefix $(BUILD)/, \
 	    emulated obj tests darknet libdarknet.a libdarknet.so .patched .switches .version)
@@ -308,6 +332,6 @@ FORCE:
 .PHONY: all packages deps demo-deps check-deps built data fashion-mnist scenes glyphs \
     photos-cifar10 photos-bccd demo demo-yolo table table-yolo table-glyphs table-one-class \
     table-cifar10 table-bccd bench bench-programs has-gpu gpu-programs gpu-test emulated \
-    test-packages unit-programs check test test-kernels test-asan fuzz fuzz-program clean help \
-    FORCE
+    test-packages unit-programs check test test-kernels test-asan fuzz fuzz-program install deb \
+    clean help FORCE
 .DELETE_ON_ERROR:

@@ -64,6 +64,8 @@ glyphs fonts-open-sans: characters to test with
 glyphs fonts-vlgothic: characters to test with
 glyphs fonts-sawarabi-gothic: characters to test with
 glyphs fonts-sawarabi-mincho: characters to test with
+deb    build-essential: builds the package
+deb    debhelper: builds the package
 coco   python3-pip: fetches pycocotools
 END
 }

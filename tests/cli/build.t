@@ -6,7 +6,7 @@
 : "${ROOT:=$(cd "$(dirname "$0")/../.." && pwd)}" "${DARKNET:=$ROOT/build/darknet}"
 unset MAKEFLAGS MFLAGS MAKELEVEL DARKNET_SRC BUILD
 
-echo 1..24
+echo 1..27
 count=0
 ok() { # ok STATUS NAME: one TAP line; on failure, with the last output
     count=$((count + 1))
@@ -20,7 +20,7 @@ tmp="$top/with space"
 
 cd "$ROOT" || exit 1
 mkdir -p "$tmp/build/backup" "$tmp/build/results" "$tmp/bin"
-cp -a Makefile scripts plugin patches cfg "$tmp"
+cp -a Makefile scripts plugin patches cfg docs debian "$tmp"
 cp -a build/source "$tmp/build"
 cd "$(dirname "$DARKNET")" || exit 1
 cp -a src include examples cfg obj Makefile darknet libdarknet.* .patched .switches .version "$tmp/build"
@@ -92,6 +92,23 @@ fake apt-get 'case $* in *source*) echo bad >darknet_0.orig.tar.xz ;; esac'
     tail -n 1 log | grep -q 'orig.tar.xz: checksum [0-9a-f]*, expected ec536ae' &&
     [ "$(find build -name 'other*')" = "" ]
 ok $? "a wrong download is refused, and nothing of it stays"
+
+! build BLAS=2 && grep -q 'BLAS=2: expected 0 or 1' log && [ "$(wc -l <log)" = 1 ]
+ok $? "a switch that is neither 0 nor 1 is refused"
+
+page=$tmp/dest/usr/share/man/man1/darknet-distill.1 darknet=$tmp/dest/usr/bin/darknet
+build install PREFIX=/usr DESTDIR="$tmp/dest" && {
+    "$darknet" distill --help && "$darknet" deepkd --help
+} | sed -n 's/^  -\([a-z_]*\).*/\1/p' >flags && [ "$(wc -l <flags)" -ge 9 ] &&
+    while read -r flag; do
+        grep -q "^\.BI* \"*\\\\-$flag\b" "$page" || echo "no row of -$flag"
+    done <flags >log && { ! command -v man || man --warnings -l "$page" 2>>log; } >man &&
+    [ ! -s log ]
+ok $? "make install: the program, and a manual page with all of its flags"
+
+version=$(sed -n 's/#define DEEPKD_VERSION "\(.*\)"/\1/p' plugin/deepkd.h)
+head -n 1 debian/changelog >log && grep -q "^darknet-deepkd ($version) " log
+ok $? "the package has the program's version"
 
 fake apt-get 'echo apt-get was called; exit 1'
 PATH=$tmp/bin:$PATH scripts/deps.sh install build prove >log 2>&1 && [ ! -s log ]
