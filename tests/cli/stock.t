@@ -90,6 +90,69 @@ fails("classifier valid deepkd.data plain.cfg plain.weights", "class-a-",
       edit=picture_of(b"hello\n"))
 
 
+# Flags
+
+for flags, words in (("-thresh abc", ("-thresh abc", "expected a number")),
+                     ("-thresh 1x", ("-thresh 1x", "expected a number")),
+                     ("-thresh", ("-thresh", "value is missing")),
+                     ("-avg 1.5", ("-avg 1.5", "expected a whole number")),
+                     ("-speed 3", ("-speed", "unknown flag of darknet detector"))):
+    fails(f"detector test deepkd.data plain.cfg plain.weights {PICTURE} {flags}", *words)
+    if " " in flags:
+        fails(f"detector test {flags} deepkd.data plain.cfg plain.weights {PICTURE}", *words)
+fails(f"{PREDICT} -top 3", "-top", "unknown flag of darknet classifier")
+fails(f"{PREDICT} -t x", "-t x", "expected a whole number")
+fails("detect plain.cfg plain.weights -speed", "-speed", "unknown flag of darknet detect")
+fails("detector demo deepkd.data plain.cfg plain.weights", "needs OpenCV")
+fails("classifier demo deepkd.data plain.cfg plain.weights", "needs OpenCV")
+
+
+# Weights and images of another network
+
+for command in ("valid deepkd.data", "train deepkd.data", "predict deepkd.data"):
+    fails(f"classifier {command} plain.cfg plain.weights {PICTURE}", "plain.weights: ",
+          f"expected {STUDENT_BYTES} for this network", edit=weights_of(STUDENT_BYTES + 40))
+
+
+def channels_of(count):
+    def edit(folder):
+        folder.write("plain.cfg", plain_cfg(channels=count))
+    edit.__doc__ = f"with channels={count}"
+    return edit
+
+
+for count in (1, 4):
+    fails("classifier train deepkd.data plain.cfg", f"[net] channels={count}", "expected",
+          edit=channels_of(count))
+
+
+@test
+def long_paths(folder):
+    """a backup folder of 3,430 characters: the weights are there; of 5,000: one line"""
+    deep = "/".join(["backup"] + 17 * [200 * "d"])
+    os.makedirs(folder.at(deep))
+    folder.write("plain.cfg", plain_cfg())
+    folder.write("deepkd.data", tap.data_file(backup=deep))
+    folder.darknet("classifier", "train", "deepkd.data", "plain.cfg").check(0)
+    assert "plain.weights" in folder.names(deep)
+    folder.write("deepkd.data", tap.data_file(backup=25 * f"{deep[:200]}/"))
+    result = folder.darknet("classifier", "train", "deepkd.data", "plain.cfg").check(1)
+    assert "name too long" in result.err, result.describe()
+
+
+@test
+def lists_on_stdin(folder):
+    """paths on standard input: Windows ends, more than 255 characters, an empty line"""
+    prepare(folder)
+    far = "/".join(["images"] + 150 * ["."]) + "/valid/class-a-0.png"
+    text = f"{PICTURE}\r\n{far}\n"
+    words = PREDICT.split()[:-1]
+    result = folder.darknet(*words, text=text).check(0)
+    assert result.err.count("Predicted in") == 2, result.describe()
+    result = folder.darknet(*words, text="\n").check(1)
+    assert "No such file" in result.err or "Cannot load image" in result.err, result.describe()
+
+
 @test
 def partial(folder):
     """weights that end with a layer load, are announced, and leave the others as they were"""

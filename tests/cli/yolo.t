@@ -998,4 +998,27 @@ def student_teaches(folder):
     folder.distill().check(0)
 
 
+@test
+def names_on_pictures(folder):
+    """detector test: names with letters of UTF-8, in Darknet's folder and where no letters are"""
+    folder.write("names.txt", "r\u00f6d\ngr\u00fcn\nbl\u00e5 \u2014\n")
+    words = ("detector", "test", "deepkd.data", "teacher.cfg", "teacher.weights",
+             "images/val/000000000101.png", "-thresh", ".001")
+    result = folder.darknet(*words).check(0)
+    assert "data/labels/32_0.png" in result.err and "%" in result.out, result.describe()
+    os.symlink(os.path.join(os.path.dirname(tap.DARKNET), "data"), folder.at("data"))
+    result = folder.darknet(*words).check(0)
+    assert "data/labels" not in result.err and "%" in result.out, result.describe()
+
+
+@test
+def grey(folder):
+    """detector train: a net of other channels than the pictures have is one line"""
+    for channels in (1, 4):
+        folder.write("grey.cfg", folder.read("teacher.cfg").decode().replace(
+            "channels=3", f"channels={channels}"))
+        result = folder.darknet("detector", "train", "deepkd.data", "grey.cfg").check(1)
+        assert f"[net] channels={channels}: found images of" in result.err, result.describe()
+
+
 tap.main(tap.DetectorFolder)
