@@ -38,6 +38,15 @@
  *     support.c            errors, memory, seeds, hashes
  *     options.c            a cfg section's options: table, types, ranges, errors
  *     plugin.mk            how Darknet's Makefile compiles and links all of it
+ *   darknet/  what Darknet itself calls (patches/): in its libraries too, and with PLUGIN=0, so it
+ *             includes nothing else of the plugin's
+ *     geometry.c           what a cfg asks for, reckoned before anything of it is made
+ *     decode.c             an image's file to pixels: EXIF, channels, limits
+ *     decode_jpeg.c        by libjpeg-turbo
+ *     decode_png.c         by libpng
+ *     decode_others.c      BMP, TGA and the like, by stb
+ *     atomic_file.c        files that take the place of others once they are whole
+ *     checked_memory.c     memory that there is not ends the program with one line
  *   math/     what plain arrays are enough for; includes no header of Darknet's
  *     kd_math.c            losses, gradients, top-k mask, its schedule
  *     kd_formulas.h        what the CPU shares with its twin kd_math_kernels.cu
@@ -64,10 +73,6 @@
  *     lists.c              lists of images
  *     labels.c             Darknet's label files
  *     annotations.c        COCO's JSON of truth boxes
- *     decode.c             an image's file to pixels: EXIF, channels, limits; Darknet calls it too
- *     decode_jpeg.c        by libjpeg-turbo
- *     decode_png.c         by libpng
- *     decode_others.c      BMP, TGA and the like, by stb
  *     loader.c             images and truths of a batch, in threads, repeatable by seed
  *   distil/   one training step: how the student learns from the teacher
  *     teacher.c            the [teacher] section

@@ -1,7 +1,7 @@
 # Included by Darknet's Makefile (see patches/hooks/01), which runs in the build folder: compiles
 # every *.c in plugin/ and its folders, with GPU=1 every *.cu and with OPENCV=1 every *.cpp into
 # Darknet's obj/, and links it into ./darknet, not into the libraries. No two share a name.
-# Only the decoders of images, which Darknet itself calls, are in the libraries, and with PLUGIN=0.
+# Only what Darknet itself calls, in plugin/darknet, is in the libraries, and there with PLUGIN=0.
 # PLUGIN_DIR, PLUGIN and the files .switches, .patched and .version come from the top Makefile.
 
 .DEFAULT_GOAL := all
@@ -15,23 +15,29 @@ PLUGIN_CFLAGS := -Wall -Wextra -isystem include -isystem src -I$(PLUGIN_DIR) -MM
 PLUGIN_CFLAGS += -fno-fast-math -fopenmp-simd
 
 objects = $(patsubst %,$(OBJDIR)%.o,$(basename $(notdir $(1))))
-DECODERS := $(PLUGIN_DIR)/data/decode.c
+DARKNET_C := $(wildcard $(PLUGIN_DIR)/darknet/*.c)
 ifeq ($(IMAGES),1)
-DECODERS += $(wildcard $(PLUGIN_DIR)/data/decode_*.c)
 COMMON   += -DIMAGE_LIBRARIES
 LDFLAGS  += -ljpeg -lpng
+else
+DARKNET_C := $(filter-out $(PLUGIN_DIR)/darknet/decode_%,$(DARKNET_C))
 endif
-OBJ   += $(notdir $(call objects,$(DECODERS)))
-VPATH := $(VPATH):$(PLUGIN_DIR)/data
-$(call objects,$(DECODERS)): CFLAGS += -std=gnu11 $(PLUGIN_CFLAGS)
+COMMON  += -I$(PLUGIN_DIR)/darknet
+CHECKED := -include checked_memory.h
+DEPS    += $(wildcard $(PLUGIN_DIR)/darknet/*.h)
+OBJ     += $(notdir $(call objects,$(DARKNET_C)))
+VPATH   := $(VPATH):$(PLUGIN_DIR)/darknet
+$(call objects,$(DARKNET_C)): CFLAGS += -std=gnu11 $(PLUGIN_CFLAGS)
+# an image that is too large is an error of its own
+$(call objects,checked_memory.c $(filter %/decode.c %/decode_%,$(DARKNET_C))): CHECKED =
 # stb multiplies what a file says before it looks at it
 $(call objects,decode_others.c): CFLAGS += -fwrapv
--include $(patsubst %.o,%.d,$(call objects,$(DECODERS)))
+-include $(patsubst %.o,%.d,$(call objects,$(DARKNET_C)))
 
 ifeq ($(PLUGIN),1)
 VERSION_SWITCHES := GPU CUDNN OPENCV OPENMP BLAS CJSON DNNL IMAGES DEBUG SANITIZE
 sources = $(wildcard $(PLUGIN_DIR)/*.$(1) $(PLUGIN_DIR)/*/*.$(1))
-PLUGIN_C := $(filter-out $(PLUGIN_DIR)/data/decode%,$(call sources,c))
+PLUGIN_C := $(filter-out $(PLUGIN_DIR)/darknet/%,$(call sources,c))
 ifeq ($(GPU),1)
 PLUGIN_CFLAGS += -isystem $(CUDA)/include
 PLUGIN_CU := $(call sources,cu)

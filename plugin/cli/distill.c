@@ -15,7 +15,7 @@
 #include "run/train.h"
 #include "support.h"
 
-#include "geometry.h"
+#include "darknet/geometry.h"
 #include "plugin.h"
 
 #include <stdlib.h>

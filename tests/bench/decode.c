@@ -1,6 +1,6 @@
 /*
  * How long it takes to decode images: before, by the stb_image of 2017 that Darknet brings, and
- * now, by plugin/data/decode.c. One line of JSON: the pixels of all files, and for each of
+ * now, by plugin/darknet/decode.c. One line of JSON: the pixels of all files, and for each of
  * ROUNDS the seconds of CPU that both took, in turn. `make bench` runs it.
  */
 #include "image.h"

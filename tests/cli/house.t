@@ -17,7 +17,7 @@ import re
 import tap
 from tap import ROOT, test
 
-ORDER = ["", "math", "net", "cpu", "data", "distil", "run", "cli"]  # "": plugin/ itself
+ORDER = ["", "darknet", "math", "net", "cpu", "data", "distil", "run", "cli"]  # "": plugin/ itself
 REGISTRATION = "deepkd.c"  # sees all
 C_LIBRARY = {"assert.h", "ctype.h", "errno.h", "float.h", "inttypes.h", "limits.h", "math.h",
              "stdarg.h", "stddef.h", "stdint.h", "stdio.h", "stdlib.h", "string.h"}

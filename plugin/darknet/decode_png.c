@@ -2,7 +2,7 @@
  * PNG, by libpng, as Darknet and OpenCV take it: 8 bits, of 16 the upper ones, colours as they
  * are stored, whatever gamma= says. Its simplified API would convert those.
  */
-#include "data/decode.h"
+#include "darknet/decode.h"
 
 #include <png.h>
 #include <setjmp.h>

@@ -3,7 +3,7 @@
  * OpenCV. Nothing that a file says is believed: whatever it is, it ends as pixels or as a
  * reason, and a small file cannot ask for much memory.
  */
-#include "data/decode.h"
+#include "darknet/decode.h"
 
 #include "image.h"
 

@@ -2,7 +2,7 @@
  * BMP, TGA, PNM, GIF (its first picture), PSD and HDR, by Debian's stb_image. It makes up
  * what is missing at the end of a file; here that is found out, and refused.
  */
-#include "data/decode.h"
+#include "darknet/decode.h"
 
 #include <string.h>
 

@@ -2,7 +2,7 @@
  * JPEG, by libjpeg-turbo, with the pixels that OpenCV gives: what is merely odd is passed over,
  * as there and in Pillow; a file that ends before the image does is refused, as in Pillow.
  */
-#include "data/decode.h"
+#include "darknet/decode.h"
 
 #include <setjmp.h>
 #include <stdio.h>
