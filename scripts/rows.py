@@ -45,14 +45,14 @@ OFFICIAL = {**FIXED, **NO_WARMUP, "delta_tog": "-.075", "delta_tcg": "-.075", "d
 BASELINE = "kd"
 
 CLASSIFIERS = {
-    "alone": Row("student alone", .4, ALONE),
+    "alone": Row("student alone", .2, ALONE),
     "kd-plain": Row("KD without warm-up", .2, {**SGD_KD, **NO_WARMUP}),
     "kd": Row("KD", .2, SGD_KD),
     "dkd": Row("DKD", .1, {**SGD_KD, **DKD}),
-    "dot": Row("DOT (KD)", .1, {**SGD_KD, "trainer": "dot"}),
+    "dot": Row("DOT (KD)", .2, {**SGD_KD, "trainer": "dot"}),
     "deepkd": Row("DeepKD", .1, FIXED),
-    "deepkd-gsnr": Row("DeepKD, momenta by GSNR", .1, GSNR),
-    "deepkd-dtm": Row("DeepKD with DTM", .1, DTM),
+    "deepkd-gsnr": Row("DeepKD, momenta by GSNR", .8, GSNR),
+    "deepkd-dtm": Row("DeepKD with DTM", .2, DTM),
     "deepkd-official": Row("DeepKD as the official code runs", .025, OFFICIAL),
 }
 

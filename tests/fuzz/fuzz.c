@@ -6,9 +6,10 @@
  */
 #include "nets.h"
 
-#include <sys/resource.h>
+#include <sys/sysinfo.h>
 
 #include "cli/arguments.h"
+#include "darknet/geometry.h"
 #include "data/annotations.h"
 #include "data/labels.h"
 #include "data/lists.h"
@@ -19,8 +20,9 @@
 
 #define CLASSES 3
 #define MOST 50
-#define MEMORY (512l << 20) /* what a network may ask for here: a fuzzer has no time for more  \
-                             */
+#define MEMORY                                                                                 \
+    (512l << 20) /* what a network may ask for here: a fuzzer has no time for more             \
+                  */
 
 static const uint8_t *input;
 static size_t input_size;
@@ -28,7 +30,7 @@ static jmp_buf refused;
 static int reading;
 
 void __real_exit(int status) __attribute__((noreturn));
-int __real_getrlimit(__rlimit_resource_t resource, struct rlimit *limit);
+int __real_sysinfo(struct sysinfo *info);
 
 /* kd_fail's and Darknet's */
 __attribute__((noreturn)) void __wrap_exit(int status)
@@ -50,10 +52,12 @@ int __wrap_pthread_mutex_unlock(pthread_mutex_t *m)
     return 0;
 }
 
-int __wrap_getrlimit(__rlimit_resource_t resource, struct rlimit *limit)
+/* A machine without more memory than that refuses larger networks. */
+int __wrap_sysinfo(struct sysinfo *info)
 {
-    int failed = __real_getrlimit(resource, limit);
-    if (resource == RLIMIT_AS || resource == RLIMIT_DATA) limit->rlim_cur = MEMORY;
+    int failed = __real_sysinfo(info);
+    info->totalram = MEMORY / info->mem_unit;
+    info->totalswap = 0;
     return failed;
 }
 
@@ -114,6 +118,7 @@ static void drop_net(network *net)
 static void fuzz_cfg(char *file)
 {
     network *net = make_net_of(file);
+    check_trainable(net);
     if (net->truths) train_steps(net);
     drop_net(net);
 }
