@@ -28,7 +28,8 @@ import numpy as np
 from PIL import Image
 
 BUILD = os.path.dirname(DARKNET)
-FAULTS = sorted(glob.glob(os.path.join(ROOT, "tests", "faults", "*")))
+FAULTS = sorted(path for end in ("jpg", "tga", "bin")
+                for path in glob.glob(os.path.join(ROOT, "tests", "faults", f"*.{end}")))
 H, W = 13, 17
 
 
