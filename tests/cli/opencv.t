@@ -141,7 +141,8 @@ def chart_of_a_resumed_run(folder):
     distill(folder).check(0)
     whole = folder.read("chart.png")
     with opencv():
-        folder.distill_until(lambda line: line.startswith("6, "), signal.SIGTERM, "-dont_show")
+        folder.distill_until(lambda line: line.startswith("6, "), signal.SIGTERM, "-dont_show",
+                             "-clear")
     assert folder.read("chart.png") != whole, "the run was not stopped"
     distill(folder, "-resume", seed=None).check(0)
     assert folder.read("chart.png") == whole, "the charts differ"
