@@ -4,7 +4,7 @@
 # build-fuzz/corpus; its words are those of the source that reads them. A find is left in
 # build-fuzz/finds, with the command that repeats it, and makes the exit status 1.
 set -u
-cd "$(dirname "$0")/../.."
+cd "$(dirname "$0")/../.." || exit
 
 seconds=$1
 shift
@@ -30,13 +30,13 @@ for reader in $readers; do
     finds=build-fuzz/finds/$reader
     log=build-fuzz/$reader.log
     words=build-fuzz/$reader.dict
-    seeds=tests/fuzz/corpus/$reader
     mkdir -p "$corpus" "$finds"
-    [ -d "$seeds" ] || seeds=
+    own=("${flags[@]}" -artifact_prefix="$finds/")
     grep -ohE '"[[:alnum:]_]+"' "$(words_of "$reader")" | sort -u >"$words"
-    export FUZZ=$reader FUZZ_SEED=$corpus/seed
-    build-fuzz/tests/fuzz "${flags[@]}" -artifact_prefix="$finds/" $([ ! -s "$words" ] || echo "-dict=$words") \
-        "$corpus" $seeds >"$log" 2>&1
+    [ ! -s "$words" ] || own+=(-dict="$words")
+    own+=("$corpus")
+    [ ! -d "tests/fuzz/corpus/$reader" ] || own+=("tests/fuzz/corpus/$reader")
+    FUZZ=$reader FUZZ_SEED=$corpus/seed build-fuzz/tests/fuzz "${own[@]}" >"$log" 2>&1
     runs=$(sed -n 's/^#\([0-9]*\):.*/\1/p' "$log" | tail -n 1)
     found=$(find "$finds" -type f | wc -l)
     echo "fuzz: $reader: ${runs:-0} runs, $found finds"
