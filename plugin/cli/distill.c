@@ -144,8 +144,9 @@ static void refuse_resume(const distill_run *run, const run_files *files, state_
     char offer[4096] = "";
     if (find_state(files->previous, &before) == STATE_WHOLE)
         snprintf(offer, sizeof(offer),
-                 "; `mv %s %s` puts the one before it there, of batch %llu", files->previous,
-                 files->state, (unsigned long long)(before.seen / images_per_batch(run->net)));
+                 "; `mv '%s' '%s'` puts the one before it there, of batch %llu",
+                 files->previous, files->state,
+                 (unsigned long long)(before.seen / images_per_batch(run->net)));
     kd_fail("%s: found %s, expected a state that distill has saved%s", files->state,
             state_kind_name[kind], offer);
 }

@@ -11,13 +11,15 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 typedef struct atomic_file {
     FILE *fp;
-    char *temporary; /* 0: the target is a device or a pipe, and is written to as it is */
+    char *target;    /* the file itself, where the name that was given is a link's */
+    char *temporary; /* 0: the target is a device, a pipe or open already, and is written to */
     struct atomic_file *next;
 } atomic_file;
 
@@ -106,21 +108,49 @@ static int open_temporary(char *filename, atomic_file *file)
 /* A pipe that nobody reads is an error, not a wait. */
 static int open_special(char *filename)
 {
-    int fd = open(filename, O_WRONLY | O_NONBLOCK | O_CLOEXEC);
+    int fd = open(filename, O_WRONLY | O_TRUNC | O_NONBLOCK | O_CLOEXEC);
     if (fd >= 0) fcntl(fd, F_SETFL, 0);
+    return fd;
+}
+
+static int is_descriptor(const char *path)
+{
+    static const char *const begins[] = {"/dev/std", "/dev/fd/", "/proc/"};
+    for (size_t i = 0; i < sizeof(begins) / sizeof(*begins); ++i)
+        if (!strncmp(path, begins[i], strlen(begins[i]))) return 1;
+    return 0;
+}
+
+/* What is there already and can't be replaced: no file, or one that somebody has open under a
+ * name such as /dev/stdout */
+static int is_special(char *filename)
+{
+    char link[PATH_MAX + 1];
+    struct stat info;
+    if (stat(filename, &info)) return 0;
+    ssize_t n = readlink(filename, link, PATH_MAX);
+    link[n > 0 ? n : 0] = 0;
+    return !S_ISREG(info.st_mode) || is_descriptor(filename) || is_descriptor(link);
+}
+
+/* As open_temporary, beside the file that a link leads to, with its permissions */
+static int open_beside(char *filename, atomic_file *file)
+{
+    struct stat info;
+    file->target = realpath(filename, 0);
+    int is_there = file->target && !stat(file->target, &info);
+    if (!file->target) file->target = copy_string(filename);
+    remove_leftovers(file->target);
+    int fd = open_temporary(file->target, file);
+    if (fd >= 0 && is_there) fchmod(fd, info.st_mode & 07777);
     return fd;
 }
 
 FILE *open_atomic(char *filename)
 {
-    struct stat info;
-    int fd;
+    if (!filename) error("Couldn't write file: found no name for it");
     atomic_file *file = calloc(1, sizeof(atomic_file));
-    if (!stat(filename, &info) && !S_ISREG(info.st_mode)) fd = open_special(filename);
-    else {
-        remove_leftovers(filename);
-        fd = open_temporary(filename, file);
-    }
+    int fd = is_special(filename) ? open_special(filename) : open_beside(filename, file);
     if (fd >= 0) file->fp = fdopen(fd, "wb");
     if (!file->fp) {
         if (fd >= 0 && file->temporary) unlink(file->temporary);
@@ -145,12 +175,12 @@ static int flush_folder(char *filename)
     return failed;
 }
 
-static int put_in_place(atomic_file *file, char *filename)
+static int put_in_place(atomic_file *file)
 {
     if (!file->temporary) return fclose(file->fp);
     /* closed last, for with it goes the lock */
-    int failed =
-        fsync(fileno(file->fp)) || rename(file->temporary, filename) || flush_folder(filename);
+    int failed = fsync(fileno(file->fp)) || rename(file->temporary, file->target) ||
+                 flush_folder(file->target);
     return fclose(file->fp) || failed;
 }
 
@@ -160,8 +190,9 @@ void close_atomic(FILE *fp, char *filename)
     while (*at && (*at)->fp != fp) at = &(*at)->next;
     atomic_file *file = *at;
     if (!file) error("close_atomic: the file was not opened by open_atomic");
-    if (ferror(fp) || fflush(fp) || put_in_place(file, filename)) atomic_error(filename);
+    if (ferror(fp) || fflush(fp) || put_in_place(file)) atomic_error(filename);
     *at = file->next;
+    free(file->target);
     free(file->temporary);
     free(file);
 }

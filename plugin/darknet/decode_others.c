@@ -49,8 +49,9 @@ static int refuse_others(decoded *d, int is_short)
 {
     const char *reason = stbi_failure_reason();
     if (!strcmp(reason, "unknown image type"))
-        return refuse_image(d, "found no image, expected JPEG, PNG, BMP, TGA, PNM, GIF, PSD or "
-                               "HDR");
+        return refuse_image(d,
+                            "found no image, expected JPEG, PNG, BMP, TGA, PGM, PPM, GIF, PSD "
+                            "or HDR");
     if (is_short) return refuse_image(d, "ends too early");
     return refuse_image(d, "stb_image: %s", reason);
 }
@@ -63,6 +64,9 @@ int decode_others(const unsigned char *file, size_t size, decoded *d)
     if (!stbi_info_from_callbacks(&callbacks, &r, &w, &h, &c))
         return refuse_others(d, r.is_short);
     if (!check_size(d, w, h)) return 0;
+    r = (reader){file, size, 0, 0, 0};
+    if (file[0] == 'P' && stbi_is_16_bit_from_callbacks(&callbacks, &r)) /* its bytes swapped */
+        return refuse_image(d, "found 16 bits a number, expected 8 of a PGM or PPM");
     r = (reader){file, size, 0, 0, 0};
     d->bytes = stbi_load_from_callbacks(&callbacks, &r, &d->w, &d->h, &d->c, 0);
     if (!d->bytes) return refuse_others(d, r.is_short);

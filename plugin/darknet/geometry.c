@@ -108,7 +108,8 @@ static long long number(const geometry *g, const char *key, long long def, long 
     if (!value) return def;
     errno = 0;
     long long n = strtoll(value, &end, 10);
-    if (end == value || errno || (*end && *end != '#') || n < least || n > most) {
+    if (end == value || errno || (*end && *end != '#' && *end != ';') || n < least ||
+        n > most) {
         refuse(g, key, "expected a whole number from %lld to %lld", least, most);
     }
     return n;
@@ -778,13 +779,14 @@ static size_t machine_memory(void)
 
 /*
  * Pages that nobody writes to take no memory: prediction, which goes on with one image, does
- * with that one's where all of the batch has its addresses.
+ * with that one's where all of the batch has its addresses, and with the half of the arrays
+ * that are no gradients.
  */
 static void check_memory(const geometry *g, network *net)
 {
-    size_t one = g->fixed + g->image + g->workspace;
+    size_t one = (g->fixed + g->image) / 2 + g->workspace;
     size_t left = address_space(), has = machine_memory();
-    net->memory = one + g->image * (g->batch - 1);
+    net->memory = g->fixed + g->image * g->batch + g->workspace;
     if (net->memory > left) {
         fprintf(stderr,
                 "%s: needs %zu MB of memory for %zu images at once, expected at most the %zu "
@@ -805,7 +807,7 @@ void check_trainable(network *net)
 {
     size_t has = machine_memory();
     if (net->untrainable) stop(net->untrainable);
-    if (net->memory > has) {
+    if (gpu_index < 0 && net->memory > has) { /* a GPU's training leaves these arrays alone */
         fprintf(stderr,
                 "[net] batch and subdivisions: training %d images at once needs %zu MB of "
                 "memory, expected at most the %zu MB of this machine\n",

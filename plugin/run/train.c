@@ -10,6 +10,8 @@
 
 #include "utils.h"
 
+#include <unistd.h>
+
 typedef struct {
     const training *t;
     run_state *state; /* t's */
@@ -23,6 +25,7 @@ typedef struct {
     double logged_at;  /* seconds, and images seen, when a batch was last logged */
     uint64_t logged_images;
     double waited, trained; /* seconds: for images, and in all batches */
+    int has_saved;          /* a state of its own */
 } loop;
 
 /* Batches that one step trains */
@@ -91,8 +94,11 @@ static void save_run(loop *run)
     run->state->seen = *run->net->seen;
     run->state->gsnr = run->kd->gsnr;
     save_weights(run->net, run->t->files.last);
-    keep_checkpoint(run->t->files.state, run->t->files.previous);
+    if (run->t->resumed || run->has_saved)
+        keep_checkpoint(run->t->files.state, run->t->files.previous);
+    else unlink(run->t->files.previous); /* of a run that -clear has ended */
     save_checkpoint(run->t->files.state, run->state, run->kd);
+    run->has_saved = 1;
 }
 
 static void evaluate_student(loop *run, long batch)

@@ -217,7 +217,7 @@ def too_large(folder):
     huge = [conv(16, 1) for _ in range(200)]
     folder.write("huge.cfg", tap.cfg([*huge, *END], width=8192, height=8192, batch=1))
     check_line(folder.darknet("ops", "huge.cfg"),
-               ["huge.cfg: needs 17", "MB of memory for one image, expected at most", "machine"])
+               ["huge.cfg: needs 86", "MB of memory for one image, expected at most", "machine"])
 
 
 @test

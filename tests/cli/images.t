@@ -135,6 +135,15 @@ def kinds():
 
 
 @test
+def sixteen_bits(folder):
+    """PGM and PPM of 16 bits, which stb would read as their low bytes, are refused"""
+    for kind, channels in (("P5", 1), ("P6", 3)):
+        folder.write("deep.pgm", f"{kind} 2 2 65535\n".encode() + bytes(8 * channels))
+        result = folder.darknet("imtest", "deep.pgm").check(1)
+        assert "deep.pgm" in result.err and "16 bits" in result.err, result.err
+
+
+@test
 def pixels(folder):
     """PNG, BMP, TGA, PNM, GIF: grey, palettes, alpha, interlaced, 16 bits: what was put in"""
     for name, (file, picture) in kinds().items():

@@ -81,6 +81,55 @@ test(in_the_way(os.mkfifo), "a pipe with the temporary file's name is not waited
 
 
 @test
+def links_to_targets(folder):
+    """a link that the user made stays: the file that it leads to is replaced, its mode kept"""
+    set_up(folder)
+    os.mkdir(folder.at("disk"))
+    folder.write("disk/last.weights", "old")
+    os.chmod(folder.at("disk/last.weights"), 0o640)
+    os.symlink("../disk/last.weights", folder.at("backup/student_last.weights"))
+    folder.distill().check(0)
+    assert os.path.islink(folder.at("backup/student_last.weights")), "the link is gone"
+    assert folder.read("disk/last.weights") == folder.read("backup/student_final.weights")
+    assert os.stat(folder.at("disk/last.weights")).st_mode & 0o777 == 0o640
+
+
+@test
+def links_to_descriptors(folder):
+    """/dev/stdout and links like it are written to, not replaced, whatever they lead to"""
+    set_up(folder)
+    os.symlink("/proc/self/fd/1", folder.at("link"))
+    for name in ("link", "/dev/stdout", "/dev/fd/1"):
+        with open(folder.at("out.weights"), "wb") as out:
+            subprocess.run([DARKNET, "partial", "teacher.cfg", "teacher.weights", name, "1"],
+                           cwd=folder.path, stdout=out, stderr=subprocess.DEVNULL, check=True)
+        numbers = folder.read("out.weights")[20:]  # behind the head, which has the images seen
+        assert numbers and numbers in folder.read("teacher.weights"), (name, len(numbers))
+    assert os.readlink(folder.at("link")) == "/proc/self/fd/1", "the link is another"
+
+
+@test
+def nowhere_to_write(folder):
+    """commands that write without a name to write to have a usage, not a crash"""
+    set_up(folder)
+    for words in (["rescale", "teacher.cfg", "teacher.weights"], ["partial", "teacher.cfg"],
+                  ["mkimg", "teacher.cfg"], ["print"], ["-nogpu"], ["ops"]):
+        result = folder.darknet(*words).check(1)
+        assert result.err.startswith("usage: ") and result.err.count("\n") == 1, result.err
+
+
+@test
+def cleared(folder):
+    """with -clear, the state before the newest is never that of the run that was cleared"""
+    set_up(folder, save_interval=5)
+    folder.distill().check(0)
+    folder.write("deepkd.data", data_file(eval_interval=100, save_interval=100))
+    folder.distill_until(lambda line: line.startswith("3, ") or " images/s" in line,
+                         signal.SIGTERM, "-clear").check(143)
+    assert "student_previous.state" not in folder.names(), folder.names()
+
+
+@test
 def leftovers(folder):
     """what a killed run left goes; what a living one writes, and other files, stay"""
     set_up(folder)
