@@ -292,7 +292,7 @@ def one_before(folder):
     for edit in (cut(-4), lambda f: f.remove(STATE)):
         edit(folder)
         line = folder.distill("-resume").check(1).err.rstrip("\n").split("\n")[-1]
-        command = re.search(r"`mv (\S+) (\S+)` puts the one before it there, of batch 15$", line)
+        command = re.search(r"`mv '(.+)' '(.+)'` puts the one before it there, of batch 15$", line)
         assert command, line
         shutil.copy(folder.at(command[1]), folder.at(command[2]))
     folder.distill("-resume").check(0)
