@@ -1,5 +1,5 @@
 /*
- * BMP, TGA, PNM, GIF (its first picture), PSD and HDR, by Debian's stb_image. It makes up
+ * BMP, TGA, PGM, PPM, GIF (its first picture), PSD and HDR, by Debian's stb_image. It makes up
  * what is missing at the end of a file; here that is found out, and refused.
  */
 #include "darknet/decode.h"
