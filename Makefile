@@ -308,7 +308,7 @@ fuzz:
 	    && tests/fuzz/run.sh $(TIME) $(F)
 
 fuzz-program: all
-	@$(MAKE) $(IN_BUILD) -f $(ROOT)/tests/Makefile tests/fuzz
+	@$(MAKE) $(IN_BUILD) -f $(HERE)/tests/Makefile tests/fuzz
 
 install: all
 	@mkdir -p '$(DESTDIR)$(PREFIX)/bin' '$(DESTDIR)$(PREFIX)/share/man/man1'
@@ -336,8 +336,8 @@ help:
 
 FORCE:
 .PHONY: all packages deps demo-deps check-deps built data fashion-mnist scenes glyphs \
-    photos-cifar10 photos-bccd demo demo-yolo table table-tuned table-yolo table-glyphs table-one-class \
-    table-cifar10 table-bccd bench bench-programs has-gpu gpu-programs gpu-test emulated \
+    photos-cifar10 photos-bccd demo demo-yolo table table-tuned table-yolo table-glyphs \
+    table-one-class table-cifar10 table-bccd bench bench-programs has-gpu gpu-programs gpu-test emulated \
     test-packages unit-programs check test test-kernels test-asan fuzz fuzz-program install deb \
     clean help FORCE
 .DELETE_ON_ERROR:

@@ -25,8 +25,9 @@ void finish_geometry(geometry *g, network *net);
 void note_repeated(char *cfg, char *section, int line, list *options);
 
 /*
- * Training fills all of the memory that was reckoned, and reads truths: exits where this
- * machine has less, or where two losses disagree on how many truths there are.
+ * Training on the CPU fills all of the memory that was reckoned, and reads truths: exits where
+ * this machine has less, or where two losses disagree on how many truths there are. Darknet's
+ * forward_network calls it too, before the first training step.
  */
 void check_trainable(network *net);
 
