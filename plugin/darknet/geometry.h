@@ -27,7 +27,7 @@ void note_repeated(char *cfg, char *section, int line, list *options);
 /*
  * Training on the CPU fills all of the memory that was reckoned, and reads truths: exits where
  * this machine has less, or where two losses disagree on how many truths there are. Darknet's
- * forward_network calls it too, before the first training step.
+ * train_network_datum calls it too, before the first step.
  */
 void check_trainable(network *net);
 
