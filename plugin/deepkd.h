@@ -73,12 +73,14 @@
  *     lists.c              lists of images
  *     labels.c             Darknet's label files
  *     annotations.c        COCO's JSON of truth boxes
+ *     logit_cache.c        a file of a teacher's logits
  *     loader.c             images and truths of a batch, in threads, repeatable by seed
  *   distil/   one training step: how the student learns from the teacher
  *     teacher.c            the [teacher] section
  *     rows.c               the student's and the teacher's predictions, row by row
  *     loss_options.c       the options of [deepkd_loss]
  *     student.c            the student's state, which the files below share
+ *     cached_logits.c      the teacher's logits of a batch, to a file and from it
  *     deepkd_loss.c        the [deepkd_loss] section
  *     groups.c             momentum groups: backward and update by component
  *     gsnr.c               the components' gradients measured as the run goes on
@@ -96,13 +98,16 @@
  *     files.c              the files that a run writes, and its lock
  *     stop.c               signals that end a run
  *     train.c              the loop
+ *     teacher_cache.c      the file of a teacher's logits: made, and whether it is this run's
  *   cli/      the commands: from words to a run
  *     command.c            a command's words: what its parser and its --help read
  *     arguments.c          command line and .data file of `distill`
+ *     setup.c              from there to both networks and the images
+ *     cache.c              ./darknet deepkd cache
  *     map.c                ./darknet deepkd map
  *     version.c            ./darknet deepkd version
  *     version_opencv.cpp   the part of it that is C++
- *     tools.c              ./darknet deepkd wrap | export | map | version
+ *     tools.c              ./darknet deepkd wrap | export | cache | map | version
  *     distill.c            ./darknet distill
  *   deepkd.c  registers all of it with Darknet
  *

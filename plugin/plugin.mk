@@ -35,7 +35,7 @@ $(call objects,decode_others.c): CFLAGS += -fwrapv
 -include $(patsubst %.o,%.d,$(call objects,$(DARKNET_C)))
 
 ifeq ($(PLUGIN),1)
-VERSION_SWITCHES := GPU CUDNN OPENCV OPENMP BLAS CJSON DNNL IMAGES DEBUG SANITIZE
+VERSION_SWITCHES := GPU CUDNN OPENCV OPENMP BLAS CJSON DNNL IMAGES SQLITE DEBUG SANITIZE
 sources = $(wildcard $(PLUGIN_DIR)/*.$(1) $(PLUGIN_DIR)/*/*.$(1))
 PLUGIN_C := $(filter-out $(PLUGIN_DIR)/darknet/%,$(call sources,c))
 ifeq ($(GPU),1)
@@ -53,6 +53,10 @@ COMMON   += -DPLUGIN_INIT=deepkd_init
 ifeq ($(CJSON),1)
 COMMON += -DCJSON
 $(EXEC) tests/%: LDFLAGS += -lcjson
+endif
+ifeq ($(SQLITE),1)
+COMMON += -DSQLITE
+$(EXEC) tests/%: LDFLAGS += -lsqlite3
 endif
 ifeq ($(DNNL),1)
 COMMON += -DDNNL

@@ -17,6 +17,9 @@ garments are all of one class.
    nothing looked before: no best of several epochs, no choice among runs. A run that
    diverges counts as 0 %.
 
+The teacher runs once for all rows: `deepkd cache` keeps its logits of each seed's run in
+DIR/caches, which can be removed when the table is done.
+
 Every run is a process `darknet distill` with one thread. Its outcome becomes a line of
 DIR/results.jsonl (or of --results), under a hash of its cfg, lists, teacher, first weights
 and seed, so a stopped table goes on where it was. The hash knows neither the program nor
@@ -61,6 +64,8 @@ Run = collections.namedtuple("Run", "row rate seed split")
 # Files of a split and what they hold
 Lists = collections.namedtuple("Lists", "train valid train_images valid_images digest")
 Active = collections.namedtuple("Active", "run process log began program")
+# Of the runs of one split and seed
+Cache = collections.namedtuple("Cache", "split seed path cfg")
 
 
 def arguments():
@@ -203,9 +208,22 @@ def run_folder(args, run):
     return os.path.join(args.out, "runs", f"{run.row}-{run.split}-{run.rate:g}-{run.seed}{started}")
 
 
+def cache_of(args, run):
+    """The teacher's logits that the run learns from; None: none, or more than caches hold."""
+    options = args.task.rows[run.row].options
+    if options.get("teacher_weight") == "0" or "rows" in options:
+        return None
+    key = digest(args.student, args.batches, args.lists[run.split].digest,
+                 read(os.path.join(BUILD, args.task.teacher)), read(args.teacher, "rb"))
+    path = os.path.join(args.out, "caches", f"{run.split}-{run.seed}-{key}.sqlite")
+    return Cache(run.split, run.seed, path, run_cfg(args, run))
+
+
 def command(args, run):
     files = [os.path.join(run_folder(args, run), f"{run.row}.{end}") for end in ("data", "cfg")]
+    cache = cache_of(args, run)
     return ["./darknet", "distill", *map(seen_from_build, [*files, args.teacher]),
+            *(["-cache", seen_from_build(cache.path)] if cache else []),
             *(["-start", seen_from_build(args.start), "-clear"] if args.start else []),
             "-seed", str(run.seed), "-threads", "1", *args.task.flags]
 
@@ -218,12 +236,29 @@ def start(args, run):
     stem = os.path.join(folder, run.row)
     write_text(stem + ".cfg", run_cfg(args, run))
     write_text(stem + ".data", data_file(args, run.split, backup))
-    log = stem + ".log"
+    return launch(run, command(args, run), stem + ".log")
+
+
+def launch(run, words, log):
     with open(log, "wb") as file:
         process = subprocess.Popen(  # pylint: disable=consider-using-with
-            command(args, run), cwd=BUILD, stdin=subprocess.DEVNULL, stdout=file,
+            words, cwd=BUILD, stdin=subprocess.DEVNULL, stdout=file,
             stderr=subprocess.STDOUT, env={**os.environ, "OMP_NUM_THREADS": "1"})
     return Active(run, process, log, time.monotonic(), program_digest())
+
+
+def start_cache(args, cache):
+    """Makes it, goes on with it, or finds it whole."""
+    folder = os.path.dirname(cache.path)
+    os.makedirs(folder, exist_ok=True)
+    stem = cache.path.removesuffix(".sqlite")
+    write_text(stem + ".cfg", cache.cfg)
+    write_text(stem + ".data", data_file(args, cache.split, folder))
+    files = [stem + ".data", stem + ".cfg", args.teacher]
+    return launch(cache, ["./darknet", "deepkd", "cache", *map(seen_from_build, files), "-seed",
+                          str(cache.seed), "-threads", "1", "-out", seen_from_build(cache.path),
+                          *args.task.flags],
+                  stem + ".log")
 
 
 def last_scores(args, path):
@@ -243,16 +278,22 @@ def teacher_scores(args, log):
     return scores[:len(args.task.metrics)] or None
 
 
+def check_status(active):
+    status = active.process.returncode
+    if status:
+        last = (read(active.log).strip().split("\n") or [""])[-1]
+        raise InputError(f"{active.log}: exit status {status}: {last}")
+
+
 def read_outcome(args, active):
     """The scores of the student and the teacher, of a run that has ended; else InputError."""
     log = read(active.log)
-    status = active.process.returncode
-    teacher = teacher_scores(args, log)  # None: it did not get that far
-    if status and teacher and "not finite" in log:
+    cache = cache_of(args, active.run)
+    teacher = teacher_scores(args, read(cache.path.removesuffix(".sqlite") + ".log")
+                             if cache else log)
+    if active.process.returncode and re.search(r"batch \d+: .*not finite", log):
         return {"scores": [DIVERGED] * len(args.task.metrics), "teacher": teacher}
-    if status:
-        last = (log.strip().split("\n") or [""])[-1]
-        raise InputError(f"{active.log}: exit status {status}: {last}")
+    check_status(active)
     csv_file = os.path.join(run_folder(args, active.run), "backup", active.run.row + ".csv")
     return {"scores": last_scores(args, csv_file), "teacher": teacher}
 
@@ -283,25 +324,37 @@ def stop(active):
         a.process.wait()
 
 
+def run_each(args, waiting, begin, end):
+    """begin()s each, so many at once, and end()s it; the first failure stops the others."""
+    waiting, active = list(waiting), []
+    try:
+        while waiting or active:
+            while waiting and len(active) < args.jobs:
+                active.append(begin(args, waiting.pop(0)))
+            for a in [a for a in active if a.process.poll() is not None]:
+                active.remove(a)
+                end(a)
+            time.sleep(.05)
+    finally:
+        stop(active)
+
+
 def run_all(args, runs):
-    """Sees to it that every run has a result; the first failure stops the others."""
+    """Sees to it that every run has a result."""
     waiting = [run for run in runs if find_result(args, run) is None]
-    done, active = len(runs) - len(waiting), []
+    done = len(runs) - len(waiting)
     if waiting and args.report:
         raise InputError(f"{args.out}: {len(waiting)} of {len(runs)} runs are missing, such as "
                          f"{os.path.basename(run_folder(args, waiting[0]))}; run it without "
                          "--report")
-    try:
-        while waiting or active:
-            while waiting and len(active) < args.jobs:
-                active.append(start(args, waiting.pop(0)))
-            for a in [a for a in active if a.process.poll() is not None]:
-                active.remove(a)
-                done += 1
-                show(args, a.run, finish(args, a), done, len(runs))
-            time.sleep(.05)
-    finally:
-        stop(active)
+    caches = {cache.path: cache for cache in (cache_of(args, run) for run in waiting) if cache}
+    run_each(args, caches.values(), start_cache, check_status)
+
+    def end(active):
+        nonlocal done
+        done += 1
+        show(args, active.run, finish(args, active), done, len(runs))
+    run_each(args, waiting, start, end)
     return {run: find_result(args, run) for run in runs}
 
 
@@ -389,12 +442,15 @@ def scores_of(found, row):
 def final_table(args, chosen, found):
     names = list(args.task.metrics)
     baseline = scores_of(found, rows.BASELINE) if rows.BASELINE in chosen else None
-    head, body = [f"test {names[0]}, %", "learning rate"], [["the teacher", ""]]
+    head, body = [f"test {names[0]}, %", "learning rate"], []
+    teacher = next(filter(None, (result["teacher"] for result in found.values())), None)
     for name in names:
         head += ["mean" if name == names[0] else f"{name}, mean", "standard deviation", "min",
                  "max", "to KD, paired"]
-    for value in next(iter(found.values()))["teacher"]:
-        body[0] += [percent(value), "", "", "", ""]
+    if teacher:  # one that was not cached alone
+        body.append(["the teacher", ""])
+        for value in teacher:
+            body[0] += [percent(value), "", "", "", ""]
     for row, rate in chosen.items():
         cells = [title(args, row), f"{rate:g}"]
         for i, values in enumerate(scores_of(found, row)):

@@ -24,6 +24,8 @@ static const command distill_command = {
         {"STUDENT.cfg", WORD_FILE, TO(cfg), 0, 1, "the student; `deepkd wrap` makes one"},
         {"TEACHER.weights", WORD_FILE, TO(weights), 0, 0,
          "of the teacher; can be left out where [teacher] has weights="},
+        {"-cache FILE", WORD_TEXT, TO(cache), 0, 0,
+         "the teacher's logits, as `deepkd cache` has made them: the teacher does not run"},
         {"-start STUDENT.weights", WORD_TEXT, TO(start), 0, 0,
          "weights that the student starts from, of all or of its first layers"},
         {"-clear", WORD_FLAG, TO(clear), 0, 0,

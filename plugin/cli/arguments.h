@@ -9,6 +9,7 @@
 
 typedef struct {
     char *data, *cfg, *weights;     /* weights: NULL when only [teacher] names them */
+    char *cache;                    /* a file of the teacher's logits, or NULL */
     char *start;                    /* weights that the student starts from, or NULL */
     int clear, resume;              /* clear: begin at image 0, also over a stopped run */
     int map, verbose;               /* detectors: evaluate mAP; Darknet's lines of each head */

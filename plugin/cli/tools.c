@@ -4,12 +4,14 @@
  *                                         with [teacher] and [deepkd_loss] added
  *   export STUDENT.cfg                    prints it without them, for stock
  *                                         Darknet and OpenCV
+ *   cache DATA STUDENT.cfg WEIGHTS -out F the teacher's logits of a run, in a file (cache.h)
  *   map DATA CFG WEIGHTS                  a detector's mAP (map.h)
  *   version                               what this program is made of (version.h)
  * export undoes wrap to the byte, but for blank lines at the end and Windows line ends.
  * To add a verb: a row of `verbs`.
  */
 #include "cli/tools.h"
+#include "cli/cache.h"
 #include "cli/command.h"
 #include "cli/map.h"
 #include "cli/version.h"
@@ -89,6 +91,7 @@ static const struct {
     int (*run)(int argc, char **argv);
 } verbs[] = {{&wrap_command, run_wrap},
              {&export_command, run_export},
+             {&cache_command, run_cache},
              {&map_command, run_map},
              {&version_command, run_version}};
 #define VERBS ((int)(sizeof(verbs) / sizeof(*verbs)))

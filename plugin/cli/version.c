@@ -20,6 +20,9 @@
 #include <jpeglib.h>
 #include <png.h>
 #endif
+#ifdef SQLITE
+#include <sqlite3.h>
+#endif
 #ifdef _OPENMP
 #include <omp.h>
 #endif
@@ -44,6 +47,9 @@ static void print_libraries(void)
 #endif
 #ifdef CJSON
     printf("cJSON %s\n", cJSON_Version());
+#endif
+#ifdef SQLITE
+    printf("SQLite %s\n", sqlite3_libversion());
 #endif
 #ifdef IMAGE_LIBRARIES
     printf("libjpeg-turbo " TEXT_OF(LIBJPEG_TURBO_VERSION) "\nlibpng %s\n",

@@ -416,13 +416,14 @@ static shape reckon_batchnorm(geometry *g)
     return same(g, 4);
 }
 
-/* No window lies in the padding alone. */
+/* No window lies in the padding alone, nor is it so large that looking at its padding never
+ * ends. */
 static shape reckon_maxpool(geometry *g)
 {
-    size_t stride = number(g, "stride", 1, 1, INT_MAX);
-    size_t size = number(g, "size", stride, 1, INT_MAX / 2);
-    size_t padding = number(g, "padding", size - 1, 0, 2 * size - 2);
     need_image(g);
+    size_t side = g->in.w > g->in.h ? g->in.w : g->in.h, most = side > 500 ? 2 * side : 1000;
+    size_t stride = number(g, "stride", 1, 1, most), size = number(g, "size", stride, 1, most);
+    size_t padding = number(g, "padding", size - 1, 0, 2 * size - 2);
     shape s = image_of(g, windows(g, g->in.w, padding, size, stride),
                        windows(g, g->in.h, padding, size, stride), g->in.c);
     take(g, 0, 3 * s.outputs);

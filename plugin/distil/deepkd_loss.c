@@ -1,5 +1,6 @@
 /* See deepkd_loss.h. */
 #include "distil/deepkd_loss.h"
+#include "distil/cached_logits.h"
 #include "distil/deepkd_loss_gpu.h"
 #include "distil/groups.h"
 #include "distil/student_gpu.h"
@@ -339,6 +340,7 @@ void forward_deepkd_loss_layer(layer l, network net)
     if (kd->options.task_weight) kd->loss[KD_TOG] += kd->options.task_weight * *kd->net->cost;
     kd->images += net.batch;
     kd->keep = kd_topk_schedule(&kd->topk_config, kd->classes, training_progress(kd->net));
+    if (kd->cache && !kd->teacher->idle) recall_logits(kd);
     if (!kd->broken) kd->broken = find_broken(kd);
     if (kd->broken || !kd->options.teacher_weight) return;
 

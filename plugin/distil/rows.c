@@ -226,6 +226,34 @@ int needs_teacher(const row_source *s)
     return s->kind == ROWS_DENSE ? s->feature_nms : l.type == REGION && !l.bias_match;
 }
 
+static void append_teacher(const row_source *s, int o, int b, int n, int i, int j,
+                           row_list *list)
+{
+    row r = {.teacher = find_prediction(s->teacher, &s->teacher_outputs, o, b, n, i, j)};
+    append_row(list, r);
+}
+
+static void append_all_teachers(const row_source *s, int b, row_list *list)
+{
+    for (int o = 0; o < s->teacher_outputs.n; ++o) {
+        layer l = s->teacher->layers[s->teacher_outputs.layer[o]];
+        for (int k = 0; k < l.n * l.h * l.w; ++k)
+            append_teacher(s, o, b, k / (l.w * l.h), k % l.w, k / l.w % l.h, list);
+    }
+}
+
+void find_teachers_predictions(const row_source *s, int b, row_list *list)
+{
+    box truth;
+    row r = {0};
+    list->n = 0;
+    if (!is_detector(&s->teacher_outputs)) append_teacher(s, 0, b, 0, 0, 0, list);
+    else if (s->kind == ROWS_DENSE) append_all_teachers(s, b, list);
+    else
+        for (int t = 0; get_truth(s->student, b, t, &truth); ++t)
+            if (find_teachers(s, b, truth, &r.teacher)) append_row(list, r);
+}
+
 static void find_detector_rows(const row_source *s, row_list *list)
 {
     row_list found = {0};

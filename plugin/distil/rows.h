@@ -65,6 +65,13 @@ int needs_teacher(const row_source *s);
 void free_pairs(row_source *s);
 
 /*
+ * The predictions of the teacher that a row of image b can have, one after the other as
+ * `teacher` of the list's rows, in place of those in it: the classifier's own; with rows=truth
+ * that of each truth it has an anchor for, found by geometry alone; with rows=dense all.
+ */
+void find_teachers_predictions(const row_source *s, int b, row_list *list);
+
+/*
  * The rows of the batch that both networks have just seen, in place of those in the list.
  * A classifier has one for each image and pair of views, of the pair's weight.
  * rows=truth: weight 1; a truth that one of the networks has no anchor for has no row.

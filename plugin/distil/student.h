@@ -26,6 +26,7 @@ typedef struct deepkd {
     deepkd_options options;
     network *net; /* the student */
     teacher *teacher;
+    struct logit_cache *cache;      /* the teacher's logits, which then does not run; or NULL */
     struct momentum_groups *groups; /* groups.h; NULL until attach_groups */
     int copies; /* of the student, which train a batch each at once (replicas.h); mostly 1 */
     int keeps_apart;         /* 1: each component has momenta of its own (groups.h) */

@@ -103,7 +103,7 @@ static int has_scratch(const network *net)
  */
 static void make_network(teacher *t)
 {
-    t->own_batch = on_gpu(t->student) ? 1 : t->student->batch;
+    t->own_batch = on_gpu(t->student) && !t->is_cached ? 1 : t->student->batch;
     t->net = parse_network_cfg_batch(t->cfg, t->own_batch);
     if (t->own_batch == t->student->batch || !has_scratch(t->net)) return;
     free_network(t->net);
@@ -124,9 +124,10 @@ void load_teacher(teacher *t, char *weights)
     if (t->resize && !is_resizable(t->net))
         kd_fail("%s: found a layer that Darknet cannot resize: expected [teacher] resize=0",
                 cfg);
-    load_whole_weights(t->net, weights, 0);
+    if (weights) load_whole_weights(t->net, weights, 0);
     drop_training_buffers(t->net);
     follow_student(t);
+    if (t->is_cached) return;
     if (on_gpu(student)) attach_teacher_gpu(t);
     else attach_cores(t->net, &t->outputs);
 }
@@ -145,15 +146,26 @@ static void resize_images(teacher *t)
     }
 }
 
-void forward_teacher_layer(layer l, network net)
+static void predict(teacher *t)
 {
-    teacher *t = l.plugin;
-    if (!t->net || t->idle || !net.train) return;
-    if (on_gpu(t->net)) {
-        finish_teacher_gpu(t);
-        return;
-    }
     int same = t->net->w == t->student->w && t->net->h == t->student->h;
     if (!same) resize_images(t);
     network_predict(t->net, same ? t->student->input : t->input);
+}
+
+void forward_teacher_layer(layer l, network net)
+{
+    teacher *t = l.plugin;
+    if (!t->net || t->idle || t->is_cached || !net.train) return;
+    if (on_gpu(t->net)) finish_teacher_gpu(t);
+    else predict(t);
+}
+
+void run_teacher(teacher *t, float *images)
+{
+    float *own_input = t->student->input;
+    t->student->input = images;
+    if (on_gpu(t->net)) run_teacher_gpu(t);
+    else predict(t);
+    t->student->input = own_input;
 }

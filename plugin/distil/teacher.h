@@ -18,6 +18,7 @@ typedef struct {
     network *student; /* whose input it sees */
     net_outputs outputs;
     float *input;  /* [batch][c][h][w] of the teacher's size; NULL until the sizes differ */
+    int is_cached; /* 1: its logits come from a file, forward does nothing */
     int idle;      /* 1: nobody needs the logits, forward does nothing */
     int pulls;     /* 1: the host needs its predictions also when it runs on the GPU */
     int own_batch; /* images for which its layers have memory of their own; on the GPU mostly 1
@@ -30,9 +31,9 @@ typedef struct {
 layer parse_teacher(list *options, network *net, int index, char *cfgfile);
 
 /*
- * Makes the teacher ready for forward_teacher_layer: parses t->cfg with the
- * student's batch and loads `weights`, which must fit it exactly. Exits on bad
- * input, and on other input channels than the student's.
+ * Makes the teacher ready for forward_teacher_layer: parses t->cfg with the student's batch and
+ * loads `weights`, which must fit it exactly; a cached one's may be NULL. Exits on bad input,
+ * and on other input channels than the student's.
  */
 void load_teacher(teacher *t, char *weights);
 
@@ -41,5 +42,9 @@ void load_teacher(teacher *t, char *weights);
  * been running since the student's forward pass began, and this waits for it.
  */
 void forward_teacher_layer(layer l, network net);
+
+/* Runs it by itself on images as the student takes them, [batch][c][h][w] on the host, to where
+ * output_logits finds its logits. */
+void run_teacher(teacher *t, float *images);
 
 #endif

@@ -185,6 +185,16 @@ void finish_teacher_gpu(teacher *t)
     if (t->pulls) pull_predictions(t);
 }
 
+void run_teacher_gpu(teacher *t)
+{
+    network *student = t->student;
+    device_push(student, (size_t)student->batch * student->inputs, student->input,
+                student->input_gpu);
+    start_teacher(student);
+    finish_teacher_gpu(t);
+    pull_logits(t->net, &t->outputs);
+}
+
 void attach_teacher_gpu(teacher *t)
 {
     t->gpu = kd_calloc(1, sizeof(*t->gpu));

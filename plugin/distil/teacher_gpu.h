@@ -25,6 +25,9 @@ void share_outputs(teacher *t);
  */
 void finish_teacher_gpu(teacher *t);
 
+/* Runs it by itself on the images in the student's host input, and fetches its logits. */
+void run_teacher_gpu(teacher *t);
+
 /* Frees what only training needs of a layer. */
 void drop_from_gpu(const network *net, layer *l);
 

@@ -42,8 +42,8 @@ void find_difference(const char *text, const char *other_text, char *one, char *
     while (line = strcspn(text, "\n"),
            line == strcspn(other_text, "\n") && *text && !strncmp(text, other_text, line)) {
         if (*text == '[') section = text;
-        text += line + 1;
-        other_text += line + 1;
+        text += line + (text[line] == '\n'); /* a damaged state's may end in a line */
+        other_text += line + (other_text[line] == '\n');
     }
     name_line(text, section, one, size);
     name_line(other_text, section, other, size);

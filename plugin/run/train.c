@@ -34,19 +34,23 @@ static int batches_a_step(const loop *run)
     return run->t->students->n;
 }
 
-/*
- * The size at which a batch is trained: the cfg's or, with Darknet's random=1, a square that is
- * drawn anew every ten batches, and at the end a large one.
- */
-static void find_training_size(const loop *run, long batch, int *width, int *height)
+void find_training_size(const network *net, int is_detector, uint64_t seed, long batch,
+                        int *width, int *height)
+{
+    if (!is_detector || !net->layers[net->n - 1].random) return;
+    long first = batch - batch % 10;
+    *width = *height = first + 200 > net->max_batches
+                           ? 608
+                           : (10 + derive_seed(seed ^ 0x72657369, first) % 10) * 32;
+}
+
+/* Of a batch of this run */
+static void find_size(const loop *run, long batch, int *width, int *height)
 {
     *width = run->width;
     *height = run->height;
-    if (!run->t->valid.is_detector || !run->net->layers[run->net->n - 1].random) return;
-    long first = batch - batch % 10;
-    *width = *height = first + 200 > run->net->max_batches
-                           ? 608
-                           : (10 + derive_seed(run->state->seed ^ 0x72657369, first) % 10) * 32;
+    find_training_size(run->net, run->t->valid.is_detector, run->state->seed, batch, width,
+                       height);
 }
 
 /* Begins to load the images of the step that comes `ahead` steps from now. */
@@ -56,7 +60,7 @@ static void load_ahead(loop *run, int ahead)
     int width, height, batches = ahead * batches_a_step(run);
     long batch = get_current_batch(net) + batches;
     if (batch >= net->max_batches) return; /* the run has ended by then */
-    find_training_size(run, batch, &width, &height);
+    find_size(run, batch, &width, &height);
     start_loading(run->loader, *net->seen + batches * images_per_batch(net), width, height);
 }
 
@@ -155,7 +159,7 @@ static void train_batch(loop *run)
     image_batch images = finish_loading(run->loader);
     run->waited += what_time_is_it_now() - began;
     load_ahead(run, LOADER_AHEAD);
-    find_training_size(run, batch, &width, &height);
+    find_size(run, batch, &width, &height);
     resize_replicas(run->t->students, width, height);
     double loss = train_replicas(run->t->students, images,
                                  derive_seed(run->state->seed ^ 0x64726F70, batch));

@@ -24,6 +24,14 @@ typedef struct {
     int verbose, dont_show;
 } training;
 
+/*
+ * The size at which a batch, from 0, is trained: as given, the cfg's, or, with a detector's
+ * random=1, Darknet's square, which is drawn anew every ten batches, and at the end a large
+ * one.
+ */
+void find_training_size(const network *net, int is_detector, uint64_t seed, long batch,
+                        int *width, int *height);
+
 /* Trains to the end; returns the exit status. */
 int train(const training *t);
 

@@ -6,7 +6,7 @@
 : "${ROOT:=$(cd "$(dirname "$0")/../.." && pwd)}" "${DARKNET:=$ROOT/build/darknet}"
 unset MAKEFLAGS MFLAGS MAKELEVEL DARKNET_SRC BUILD
 
-echo 1..27
+echo 1..28
 count=0
 ok() { # ok STATUS NAME: one TAP line; on failure, with the last output
     count=$((count + 1))
@@ -74,6 +74,13 @@ ok $? "IMAGES=0 builds without libraries for images, and reads none: one line sa
 build build/.switches && build -n && did "$(find build/obj -name '*.o' | wc -l)" 1
 ok $? "changed switches rebuild every object"
 
+symbols() { # symbols FLAGS: what the file defines with them
+    gcc -std=gnu11 -Wall -Wextra -Werror -O "$@" -Iplugin -c plugin/data/logit_cache.c -o cache.o &&
+        nm cache.o | sed -n 's/^[0-9a-f]* T //p'
+}
+symbols >log && { ! ldd build/darknet | grep -q sqlite || symbols -DSQLITE | cmp -s - log; }
+ok $? "SQLITE=0 has all that is called of a cache"
+
 build DARKNET_SRC="$tmp/build/source" build/.patched && ! grep -q applying log
 ok $? "DARKNET_SRC with the right source is taken, and nothing is patched again"
 
@@ -115,7 +122,7 @@ PATH=$tmp/bin:$PATH scripts/deps.sh install build prove >log 2>&1 && [ ! -s log 
 ok $? "make deps does nothing when all packages are there"
 
 fake dpkg-query 'echo installed make'
-! PATH=$tmp/bin:$PATH build CJSON=1 DNNL=1 IMAGES=1 && said 'missing: gcc g++ patch .*libcjson-dev libdnnl-dev .*libstb-dev; .*type: make deps'
+! PATH=$tmp/bin:$PATH build CJSON=1 DNNL=1 IMAGES=1 && said 'missing: gcc g++ patch .*libcjson-dev libdnnl-dev .*libsqlite3-dev; .*type: make deps'
 ok $? "a missing package is named, with the line to type"
 
 fake dpkg-query 'case $* in *Version*) echo 1:1.8-2 ;; *) for p; do echo "installed $p"; done ;; esac'

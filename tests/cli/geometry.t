@@ -102,6 +102,9 @@ refused("a [reorg] of a width that its stride does not divide",
         "12 x 12")
 refused("an [upsample] by 2147483647", [conv(), ("upsample", {"stride": 2147483647}), *END],
         "[upsample] stride=2147483647: found")
+refused("a [maxpool] with windows that take for ever", 
+        [conv(), ("maxpool", {"stride": 5555551}), *END],
+        "[maxpool] stride=5555551: expected a whole number from 1 to 1000")
 refused("a [maxpool] with windows in the padding alone",
         [conv(), ("maxpool", {"size": 2, "stride": 1, "padding": 50}), *END],
         "[maxpool] padding=50: expected a whole number from 0 to 2")

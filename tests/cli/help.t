@@ -13,13 +13,15 @@ import tap
 from tap import DARKNET, ENVIRONMENT, ROOT, test
 
 HELP = ("-h", "-help", "--help")
-VERBS = ("wrap", "export", "map", "version")
+VERBS = ("wrap", "export", "cache", "map", "version")
 # files that are not there, as many as each command takes
-FILES = {"distill": 3, "deepkd wrap": 1, "deepkd export": 1, "deepkd map": 3, "deepkd version": 0}
-SWITCHES = ["GPU", "CUDNN", "OPENCV", "OPENMP", "BLAS", "CJSON", "DNNL", "IMAGES", "DEBUG",
-            "SANITIZE"]
-LIBRARIES = [("OpenBLAS", "BLAS"), ("oneDNN", "DNNL"), ("cJSON", "CJSON"),
-             ("libjpeg-turbo", "IMAGES"), ("libpng", "IMAGES"), ("CUDA", "GPU"), ("cuDNN", "CUDNN"), ("OpenCV", "OPENCV")]
+FILES = {"distill": 3, "deepkd wrap": 1, "deepkd export": 1, "deepkd cache": 3, "deepkd map": 3,
+         "deepkd version": 0}
+SWITCHES = ["GPU", "CUDNN", "OPENCV", "OPENMP", "BLAS", "CJSON", "DNNL", "IMAGES", "SQLITE",
+            "DEBUG", "SANITIZE"]
+LIBRARIES = [("OpenBLAS", "BLAS"), ("oneDNN", "DNNL"), ("cJSON", "CJSON"), ("SQLite", "SQLITE"),
+             ("libjpeg-turbo", "IMAGES"), ("libpng", "IMAGES"), ("CUDA", "GPU"),
+             ("cuDNN", "CUDNN"), ("OpenCV", "OPENCV")]
 
 
 def page(folder, *words):

@@ -397,6 +397,10 @@ class DetectorFolder(Folder):
         self.write("teacher.cfg", teacher_detector_cfg())
 
     def fill(self):
+        self.fill_scenes()
+        self.train_teacher()
+
+    def fill_scenes(self):
         self.write("names.txt", "\n".join(NAMES) + "\n")
         truth = {"images": [], "annotations": [],
                  "categories": [{"id": i, "name": name} for i, name in zip(CATEGORIES, NAMES)]}
@@ -413,7 +417,6 @@ class DetectorFolder(Folder):
                 if split == "val":
                     add_truths(truth, number, width, height, boxes)
         self.write("val.json", json.dumps(truth))
-        self.train_teacher()
 
     def train_teacher(self, layers=None, **net):
         """By its task alone, as a student of a random one; overwrites both cfg files."""

@@ -57,7 +57,7 @@ ${CC:-cc} tests/gpu/find_gpu.c -o "$build/find_gpu" -I"$cuda/include" -L"$cuda/l
 gpu=$("$build/find_gpu") || skip "$gpu"
 
 echo "gpu-test: $gpu; building in $build, which takes minutes the first time"
-${MAKE:-make} --no-print-directory gpu-programs GPU=1 CUDNN=$cudnn BLAS=0 CJSON=0 DNNL=0 IMAGES=0 \
+${MAKE:-make} --no-print-directory gpu-programs GPU=1 CUDNN=$cudnn BLAS=0 CJSON=0 DNNL=0 IMAGES=0 SQLITE=0 \
     "$@" BUILD="$build" >"$build/gpu-test.log" 2>&1 || {
     tail -n 30 "$build/gpu-test.log" >&2
     exit 1

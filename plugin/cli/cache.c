@@ -1,0 +1,71 @@
+/* See cache.h. */
+#include "cli/cache.h"
+#include "cli/setup.h"
+#include "run/announce.h"
+#include "run/stop.h"
+#include "run/teacher_cache.h"
+#include "support.h"
+
+#include <stdio.h>
+
+typedef struct {
+    distill_arguments of; /* the run that it is for */
+    char *out;
+    uint64_t epochs; /* 0: as many as max_batches has */
+} cache_arguments;
+
+#define TO(field) offsetof(cache_arguments, field)
+const command cache_command = {
+    "deepkd cache",
+    "Adds to a file what it lacks of a run: the teacher's logits, for `distill -cache`.",
+    (const word[]){
+        {"DATA", WORD_FILE, TO(of.data), 0, 1, "the run's .data file"},
+        {"STUDENT.cfg", WORD_FILE, TO(of.cfg), 0, 1, "the student"},
+        {"TEACHER.weights", WORD_FILE, TO(of.weights), 0, 0,
+         "of the teacher; can be left out where [teacher] has weights="},
+        {"-out FILE", WORD_TEXT, TO(out), 0, 1, "an SQLite database"},
+        {"-epochs N", WORD_LONG, TO(epochs), INT32_MAX, 0,
+         "of the training list; else as many as max_batches has"},
+        {"-seed N", WORD_LONG, TO(of.seed), INT64_MAX, 0,
+         "the run's; else the file's, or the clock's"},
+        {"-map", WORD_FLAG, TO(of.map), 0, 0,
+         "detectors: measures the teacher's mAP, as it does a classifier's top-1"},
+        {"-threads N", WORD_INT, TO(of.threads), 256, 0, "threads that load images; 2"},
+        {0}}};
+#undef TO
+
+/* In whole batches */
+static uint64_t count_images(const setup *s, uint64_t epochs)
+{
+    uint64_t batch = images_per_batch(s->net), images = epochs * s->train.n;
+    return epochs ? (images + batch - 1) / batch * batch : batch * s->net->max_batches;
+}
+
+int run_cache(int argc, char **argv)
+{
+    cache_arguments a = {.of.threads = 2};
+    setvbuf(stdout, 0, _IOLBF, 0);
+    read_command(&cache_command, argc, argv, 3, &a);
+    setup s = {.arguments = a.of};
+    begin_setup(&s);
+    load_networks(&s);
+    read_lists(&s);
+    s.cache = make_logit_cache(a.out);
+    if (!a.of.seed && cached_images(s.cache)) s.seed = cache_seed(s.cache);
+    run_state state = begin_state(s.kd, a.of.cfg, hash_list(&s.train), METRIC_LOSS, s.seed);
+    agree_on_cache(s.cache, s.kd, &state, CACHE_WRITTEN, 1);
+    check_cache(s.cache, s.kd, 0);
+    catch_signals();
+    validation valid = plan_validation(&s);
+    announce_teacher(s.kd->teacher, &valid, s.data.valid);
+    cache_job job = {.cache = s.cache,
+                     .kd = s.kd,
+                     .list = &s.train,
+                     .is_detector = s.is_detector,
+                     .threads = a.of.threads,
+                     .seed = s.seed,
+                     .images = count_images(&s, a.epochs)};
+    int status = fill_cache(&job);
+    release_setup(&s);
+    return status;
+}

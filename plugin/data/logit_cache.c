@@ -1,0 +1,227 @@
+/* See logit_cache.h. */
+#include "data/logit_cache.h"
+#include "support.h"
+
+#include <stdlib.h>
+
+#ifdef SQLITE
+
+#include <sqlite3.h>
+
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+
+/* In the file's head, so that no other database is taken for one of ours */
+#define APPLICATION_ID 1145785412 /* "DKLD" */
+
+struct logit_cache {
+    const char *file;
+    sqlite3 *db;
+    sqlite3_stmt *put, *get;
+};
+
+/* Exits with SQLite's reason. */
+__attribute__((noreturn)) static void refuse(const logit_cache *c, int status)
+{
+    if (status == SQLITE_BUSY)
+        kd_fail("%s: another program is at work with it: expected to be alone", c->file);
+    if (status == SQLITE_NOTADB || status == SQLITE_CORRUPT)
+        kd_fail("%s: found no whole cache, expected one that `deepkd cache` has made", c->file);
+    kd_fail("%s: %s", c->file, sqlite3_errmsg(c->db));
+}
+
+static void run_sql(const logit_cache *c, const char *sql)
+{
+    int status = sqlite3_exec(c->db, sql, 0, 0, 0);
+    if (status != SQLITE_OK) refuse(c, status);
+}
+
+static sqlite3_stmt *prepare(const logit_cache *c, const char *sql)
+{
+    sqlite3_stmt *s;
+    int status = sqlite3_prepare_v2(c->db, sql, -1, &s, 0);
+    if (status != SQLITE_OK) refuse(c, status);
+    return s;
+}
+
+/* 1: there is a row; 0: there is none, or no more */
+static int step(const logit_cache *c, sqlite3_stmt *s)
+{
+    int status = sqlite3_step(s);
+    if (status != SQLITE_ROW && status != SQLITE_DONE) refuse(c, status);
+    return status == SQLITE_ROW;
+}
+
+/* The number that a query yields */
+static int64_t ask(const logit_cache *c, const char *sql)
+{
+    sqlite3_stmt *s = prepare(c, sql);
+    int64_t number = step(c, s) ? sqlite3_column_int64(s, 0) : 0;
+    sqlite3_finalize(s);
+    return number;
+}
+
+static logit_cache *open_database(const char *file, int flags)
+{
+    logit_cache *c = kd_calloc(1, sizeof(*c));
+    c->file = file;
+    int status = sqlite3_open_v2(file, &c->db, flags, 0);
+    if (!c->db) kd_fail("out of memory");
+    if (status != SQLITE_OK) refuse(c, status);
+    sqlite3_limit(c->db, SQLITE_LIMIT_LENGTH, INT_MAX);
+    return c;
+}
+
+static void check_is_ours(const logit_cache *c)
+{
+    if (ask(c, "PRAGMA application_id") != APPLICATION_ID) refuse(c, SQLITE_NOTADB);
+}
+
+static void prepare_use(logit_cache *c)
+{
+    c->get = prepare(c, "SELECT hash, numbers FROM logits WHERE position = ?");
+    c->put = prepare(c, "INSERT INTO logits VALUES (?, ?, ?)");
+}
+
+logit_cache *open_logit_cache(const char *file)
+{
+    logit_cache *c = open_database(file, SQLITE_OPEN_READONLY);
+    check_is_ours(c);
+    run_sql(c, "BEGIN"); /* to the end: nobody writes meanwhile */
+    prepare_use(c);
+    return c;
+}
+
+static void make_tables(const logit_cache *c)
+{
+    char sql[256];
+    snprintf(sql, sizeof(sql),
+             "PRAGMA application_id = %d;"
+             "CREATE TABLE notes(key TEXT PRIMARY KEY, value TEXT);"
+             "CREATE TABLE logits(position INTEGER PRIMARY KEY, hash INTEGER, numbers BLOB)",
+             APPLICATION_ID);
+    run_sql(c, sql);
+}
+
+logit_cache *make_logit_cache(const char *file)
+{
+    logit_cache *c = open_database(file, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE);
+    run_sql(c, "PRAGMA locking_mode = EXCLUSIVE");
+    run_sql(c, "BEGIN IMMEDIATE");
+    if (ask(c, "SELECT count(*) FROM sqlite_master")) check_is_ours(c);
+    else make_tables(c);
+    prepare_use(c);
+    return c;
+}
+
+void close_logit_cache(logit_cache *c)
+{
+    sqlite3_finalize(c->get);
+    sqlite3_finalize(c->put);
+    sqlite3_close(c->db);
+    free(c);
+}
+
+const char *logit_cache_file(const logit_cache *c)
+{
+    return c->file;
+}
+
+char *read_note(logit_cache *c, const char *key)
+{
+    sqlite3_stmt *s = prepare(c, "SELECT value FROM notes WHERE key = ?");
+    sqlite3_bind_text(s, 1, key, -1, SQLITE_STATIC);
+    const char *text = step(c, s) ? (const char *)sqlite3_column_text(s, 0) : 0;
+    char *copy = text ? kd_copy(text) : 0;
+    sqlite3_finalize(s);
+    return copy;
+}
+
+void write_note(logit_cache *c, const char *key, const char *value)
+{
+    sqlite3_stmt *s = prepare(c, "INSERT INTO notes VALUES (?, ?)");
+    sqlite3_bind_text(s, 1, key, -1, SQLITE_STATIC);
+    sqlite3_bind_text(s, 2, value, -1, SQLITE_STATIC);
+    step(c, s);
+    sqlite3_finalize(s);
+}
+
+uint64_t cached_images(logit_cache *c)
+{
+    int64_t n = ask(c, "SELECT count(*) FROM logits");
+    if (n && ask(c, "SELECT max(position) FROM logits") != n - 1) refuse(c, SQLITE_CORRUPT);
+    return n;
+}
+
+/* With the position, so that no image's logits are taken for another's */
+static int64_t hash_logits(uint64_t position, const void *numbers, size_t n)
+{
+    uint64_t hash = kd_hash(KD_HASH_START, &position, sizeof(position));
+    return kd_hash(hash, numbers, n * sizeof(float));
+}
+
+void write_logits(logit_cache *c, uint64_t position, const float *numbers, size_t n)
+{
+    sqlite3_bind_int64(c->put, 1, position);
+    sqlite3_bind_int64(c->put, 2, hash_logits(position, numbers, n));
+    sqlite3_bind_blob64(c->put, 3, numbers, n * sizeof(float), SQLITE_STATIC);
+    step(c, c->put);
+    sqlite3_reset(c->put);
+}
+
+void read_cached_logits(logit_cache *c, uint64_t position, float *numbers, size_t n)
+{
+    sqlite3_bind_int64(c->get, 1, position);
+    if (!step(c, c->get))
+        kd_fail("%s: found no logits of image %llu of the run", c->file,
+                (unsigned long long)position);
+    size_t bytes = sqlite3_column_bytes(c->get, 1);
+    if (bytes != n * sizeof(float))
+        kd_fail("%s: image %llu of the run: found %zu bytes, expected %zu", c->file,
+                (unsigned long long)position, bytes, n * sizeof(float));
+    if (bytes) memcpy(numbers, sqlite3_column_blob(c->get, 1), bytes);
+    if (sqlite3_column_int64(c->get, 0) != hash_logits(position, numbers, n))
+        kd_fail("%s: image %llu of the run: found damaged logits", c->file,
+                (unsigned long long)position);
+    sqlite3_reset(c->get);
+}
+
+void save_logit_cache(logit_cache *c)
+{
+    run_sql(c, "COMMIT; BEGIN IMMEDIATE");
+}
+
+#else
+
+/* Without SQLite there is no cache, and nobody who could call what stands below these two. */
+logit_cache *open_logit_cache(const char *file)
+{
+    kd_fail("%s: this darknet was built with SQLITE=0: expected no cache", file);
+}
+
+logit_cache *make_logit_cache(const char *file)
+{
+    return open_logit_cache(file);
+}
+
+#define UNUSED __attribute__((unused))
+#define NEVER                                                                                  \
+    {                                                                                          \
+        abort();                                                                               \
+    }
+void close_logit_cache(logit_cache *c UNUSED) NEVER const
+    char *logit_cache_file(const logit_cache *c UNUSED) NEVER
+    char *read_note(logit_cache *c UNUSED, const char *key UNUSED) NEVER
+    void write_note(logit_cache *c UNUSED, const char *key UNUSED,
+                    const char *value UNUSED) NEVER uint64_t
+    cached_images(logit_cache *c UNUSED) NEVER
+    void save_logit_cache(logit_cache *c UNUSED) NEVER
+
+    void write_logits(logit_cache *c UNUSED, uint64_t position UNUSED,
+                      const float *numbers UNUSED, size_t n UNUSED) NEVER
+
+    void read_cached_logits(logit_cache *c UNUSED, uint64_t position UNUSED,
+                            float *numbers UNUSED, size_t n UNUSED) NEVER
+
+#endif

@@ -1,0 +1,43 @@
+/*
+ * A teacher's logits in a file, so that it runs once for many students: an SQLite database,
+ * which any language reads.
+ *
+ *   notes(key, value)                 what they are the logits of, in words
+ *   logits(position, hash, numbers)   of the image at a position of the run, from 0: float32,
+ * in the machine's order; FNV-1a of position and numbers
+ *
+ * Positions come without gaps. A program that is killed leaves what it has saved, and one that
+ * reads keeps others from writing until it ends. All functions exit with one line that names
+ * the file when they can't do what they say.
+ */
+#ifndef KD_LOGIT_CACHE_H
+#define KD_LOGIT_CACHE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct logit_cache logit_cache;
+
+/* To be read; and to be written, made if it is not there. Close it in the end. */
+logit_cache *open_logit_cache(const char *file);
+logit_cache *make_logit_cache(const char *file);
+void close_logit_cache(logit_cache *c);
+
+/* Its file, as it was given. */
+const char *logit_cache_file(const logit_cache *c);
+
+/* A note's text, which the caller frees; NULL: there is none. */
+char *read_note(logit_cache *c, const char *key);
+void write_note(logit_cache *c, const char *key, const char *value);
+
+/* How many images it holds. */
+uint64_t cached_images(logit_cache *c);
+
+/* `n` numbers of the image at the position; one is cached only once. */
+void write_logits(logit_cache *c, uint64_t position, const float *numbers, size_t n);
+void read_cached_logits(logit_cache *c, uint64_t position, float *numbers, size_t n);
+
+/* What has been written is there from now on, whatever happens. */
+void save_logit_cache(logit_cache *c);
+
+#endif

@@ -1,0 +1,78 @@
+/* See cached_logits.h. */
+#include "distil/cached_logits.h"
+#include "net/device.h"
+#include "support.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+typedef enum { TO_CACHE, FROM_CACHE } direction;
+
+/* Between the teacher's logits and `numbers`, which hold one prediction after the other */
+static void copy_logits(const deepkd *kd, const row_list *predictions, float *numbers,
+                        direction way)
+{
+    const net_outputs *outputs = &kd->teacher->outputs;
+    for (int i = 0; i < predictions->n; ++i) {
+        prediction p = predictions->rows[i].teacher;
+        float *logits = output_logits(kd->teacher->net, outputs, p.output);
+        for (int j = is_detector(outputs) ? -1 : 0; j < kd->classes; ++j, ++numbers) {
+            float *logit = logits + (j < 0 ? p.objectness : p.classes + (size_t)j * p.stride);
+            if (way == TO_CACHE) *numbers = *logit;
+            else *logit = *numbers;
+        }
+    }
+}
+
+/* Room for one image, and how many numbers it has; frees what was there. */
+static size_t reserve_numbers(const deepkd *kd, const row_list *predictions, float **numbers)
+{
+    size_t n = (size_t)predictions->n * (kd->classes + is_detector(&kd->teacher->outputs));
+    free(*numbers);
+    *numbers = kd_calloc(n + 1, sizeof(float));
+    return n;
+}
+
+static void check_finite_logits(const deepkd *kd, const float *numbers, size_t n,
+                                uint64_t position)
+{
+    for (size_t k = 0; k < n; ++k)
+        if (!isfinite(numbers[k]))
+            kd_fail("%s: image %llu of the run: found a number that is not finite in the "
+                    "teacher's output",
+                    kd->teacher->cfg, (unsigned long long)position);
+}
+
+static void copy_batch(deepkd *kd, logit_cache *cache, uint64_t position, direction way)
+{
+    row_list predictions = {0};
+    float *numbers = 0;
+    for (int b = 0; b < kd->net->batch; ++b) {
+        find_teachers_predictions(&kd->source, b, &predictions);
+        size_t n = reserve_numbers(kd, &predictions, &numbers);
+        if (way == FROM_CACHE) read_cached_logits(cache, position + b, numbers, n);
+        copy_logits(kd, &predictions, numbers, way);
+        if (way == FROM_CACHE) continue;
+        check_finite_logits(kd, numbers, n, position + b);
+        write_logits(cache, position + b, numbers, n);
+    }
+    free(numbers);
+    free(predictions.rows);
+}
+
+void cache_logits(deepkd *kd, logit_cache *cache, uint64_t position)
+{
+    copy_batch(kd, cache, position, TO_CACHE);
+}
+
+void recall_logits(deepkd *kd)
+{
+    teacher *t = kd->teacher;
+    copy_batch(kd, kd->cache, *kd->net->seen - kd->net->batch, FROM_CACHE);
+    for (int o = 0; o < t->outputs.n; ++o) {
+        int logits = t->outputs.layer[o] - 1;
+        layer l = t->net->layers[logits];
+        device_push(t->net, (size_t)l.batch * l.outputs, l.output,
+                    layer_output(t->net, logits));
+    }
+}

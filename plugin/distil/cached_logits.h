@@ -1,0 +1,24 @@
+/* The teacher's logits of a batch, to a cache and from it (data/logit_cache.h). */
+#ifndef KD_CACHED_LOGITS_H
+#define KD_CACHED_LOGITS_H
+
+#include "data/logit_cache.h"
+#include "distil/student.h"
+
+/*
+ * Whose logits a cache's numbers are follows from the truths: those of
+ * find_teachers_predictions, each its objectness, of a detector, and its classes.
+ *
+ * Writes those of the teacher's present batch, whose first image stands at `position` of the
+ * run; the student has its truths. Exits when one is not finite.
+ */
+void cache_logits(deepkd *kd, logit_cache *cache, uint64_t position);
+
+/*
+ * Reads those of the student's present batch from kd->cache to where output_logits finds them,
+ * and where the GPU does: for rows, what the teacher would have left there. Exits when an image
+ * is missing or damaged.
+ */
+void recall_logits(deepkd *kd);
+
+#endif

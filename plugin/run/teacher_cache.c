@@ -1,0 +1,177 @@
+/* See teacher_cache.h. */
+#include "run/teacher_cache.h"
+#include "data/loader.h"
+#include "run/stop.h"
+#include "run/train.h"
+#include "support.h"
+
+#include "utils.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { NOTE = 256, BATCHES_A_SAVE = 100 };
+
+typedef unsigned long long number;
+
+static const char *const weights_key = "teacher weights", *const seed_key = "seed";
+
+/* Compares, or writes what is not there. */
+static void agree(logit_cache *cache, cache_use use, const char *key, const char *expected)
+{
+    char *found = read_note(cache, key);
+    if (!found && use == CACHE_WRITTEN) write_note(cache, key, expected);
+    else if (!found || strcmp(found, expected))
+        kd_fail("%s: is of another run, %s: found %s, expected %s", logit_cache_file(cache),
+                key, found ? found : "none", expected);
+    free(found);
+}
+
+static void agree_on_hash(logit_cache *cache, cache_use use, const char *key, uint64_t hash)
+{
+    char text[NOTE];
+    snprintf(text, sizeof(text), "%016llx", (number)hash);
+    agree(cache, use, key, text);
+}
+
+/* All options that make another image of the one in the file */
+static void describe_augmentation(const network *net, const deepkd *kd, char *text, size_t size)
+{
+    layer last = net->layers[kd->outputs.layer[kd->outputs.n - 1]];
+    if (!is_detector(&kd->outputs))
+        snprintf(text, size,
+                 "min_crop %.9g, max_crop %.9g, center %d, angle %.9g, aspect %.9g, saturation "
+                 "%.9g, exposure %.9g, hue %.9g",
+                 net->min_ratio * net->w, net->max_ratio * net->w, net->center, net->angle,
+                 net->aspect, net->saturation, net->exposure, net->hue);
+    else if (!last.random)
+        snprintf(text, size, "jitter %.9g, saturation %.9g, exposure %.9g, hue %.9g, max %d",
+                 last.jitter, net->saturation, net->exposure, net->hue, last.max_boxes);
+    else
+        snprintf(text, size,
+                 "jitter %.9g, saturation %.9g, exposure %.9g, hue %.9g, max %d, random 1, %ld "
+                 "images a batch, max_batches %d",
+                 last.jitter, net->saturation, net->exposure, net->hue, last.max_boxes,
+                 images_per_batch(net), net->max_batches);
+}
+
+static const char *name_rows(const deepkd *kd)
+{
+    if (!is_detector(&kd->outputs)) return "images";
+    return kd->options.rows == ROWS_DENSE ? "dense" : "truth";
+}
+
+static void agree_on_views(logit_cache *cache, const deepkd *kd, cache_use use)
+{
+    const network *net = kd->net, *teacher = kd->teacher->net;
+    char text[NOTE];
+    snprintf(text, sizeof(text), "%d x %d", net->w, net->h);
+    agree(cache, use, "student's input", text);
+    snprintf(text, sizeof(text), "%d x %d", teacher->w, teacher->h);
+    agree(cache, use, "teacher's input", text);
+    describe_augmentation(net, kd, text, sizeof(text));
+    agree(cache, use, "augmentation", text);
+    agree(cache, use, "rows", name_rows(kd));
+}
+
+void agree_on_cache(logit_cache *cache, const deepkd *kd, run_state *state, cache_use use,
+                    int has_weights)
+{
+    char text[NOTE];
+    agree_on_hash(cache, use, "teacher cfg", state->teacher_cfg_hash);
+    if (has_weights) agree_on_hash(cache, use, weights_key, state->teacher_hash);
+    else {
+        char *known = read_note(cache, weights_key);
+        state->teacher_hash = known ? strtoull(known, 0, 16) : 0;
+        free(known);
+    }
+    agree_on_hash(cache, use, "training images", state->train_hash);
+    snprintf(text, sizeof(text), "%llu", (number)state->seed);
+    agree(cache, use, seed_key, text);
+    agree_on_views(cache, kd, use);
+}
+
+uint64_t cache_seed(logit_cache *cache)
+{
+    char *text = read_note(cache, seed_key);
+    uint64_t seed = text ? strtoull(text, 0, 10) : 0;
+    if (!seed)
+        kd_fail("%s: found no seed, expected a cache that `deepkd cache` has begun",
+                logit_cache_file(cache));
+    free(text);
+    return seed;
+}
+
+void check_cache(logit_cache *cache, const deepkd *kd, uint64_t planned)
+{
+    uint64_t images = cached_images(cache);
+    if (needs_teacher(&kd->source) && kd->options.rows != ROWS_DENSE)
+        kd_fail("%s: found a [region] with bias_match=0, which looks at its boxes: expected no "
+                "cache",
+                kd->teacher->cfg);
+    if (kd->copies > 1) kd_fail("-gpus: expected one GPU with a cache");
+    if (images < planned)
+        kd_fail("%s: found the logits of %llu images, expected those of the run's %llu; "
+                "`deepkd cache` goes on with it",
+                logit_cache_file(cache), (number)images, (number)planned);
+}
+
+/* Runs the teacher on a batch, part by part as in training, and keeps its logits. */
+static void cache_batch(const cache_job *job, image_batch batch, uint64_t position)
+{
+    network *net = job->kd->net;
+    float *own_truth = net->truth;
+    for (int i = 0; i < net->subdivisions; ++i) {
+        image_batch part = part_of_batch(batch, i * net->batch, net->batch);
+        net->truth = part.truths;
+        run_teacher(job->kd->teacher, part.images);
+        cache_logits(job->kd, job->cache, position + i * net->batch);
+    }
+    net->truth = own_truth;
+}
+
+/* The size of the images at a position; begins to load them, unless the work ends before. */
+static void load_at(const cache_job *job, loader *l, uint64_t position, int width, int height)
+{
+    if (position >= job->images) return;
+    find_training_size(job->kd->net, job->is_detector, job->seed,
+                       position / images_per_batch(job->kd->net), &width, &height);
+    start_loading(l, position, width, height);
+}
+
+static void print_progress(const cache_job *job, uint64_t position, uint64_t first,
+                           double began)
+{
+    double seconds = what_time_is_it_now() - began;
+    save_logit_cache(job->cache);
+    printf("%llu of %llu images, %.0f images/s\n", (number)position, (number)job->images,
+           (position - first) / (seconds + 1e-9));
+}
+
+int fill_cache(const cache_job *job)
+{
+    network *net = job->kd->net;
+    int width = net->w, height = net->h, w, h;
+    uint64_t step = images_per_batch(net), first = cached_images(job->cache), position = first;
+    double began = what_time_is_it_now();
+    loader *l = make_loader(job->list, net, step, 1, job->threads, job->seed);
+    for (int i = 0; i < LOADER_AHEAD; ++i) load_at(job, l, first + i * step, width, height);
+    while (position < job->images && wait_for_images(l, &stop_signal)) {
+        image_batch batch = finish_loading(l);
+        load_at(job, l, position + LOADER_AHEAD * step, width, height);
+        w = width, h = height;
+        find_training_size(net, job->is_detector, job->seed, position / step, &w, &h);
+        if (net->w != w || net->h != h) resize_network(net, w, h);
+        cache_batch(job, batch, position);
+        position += step;
+        if (position / step % BATCHES_A_SAVE == 0 || position >= job->images)
+            print_progress(job, position, first, began);
+    }
+    if (position == first) printf("%llu images, nothing to add\n", (number)first);
+    save_logit_cache(job->cache);
+    if (stop_signal)
+        printf("stopped at image %llu; the same command goes on from there\n",
+               (number)position);
+    free_loader(l);
+    return stop_signal ? 128 + stop_signal : 0;
+}

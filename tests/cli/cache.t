@@ -1,0 +1,314 @@
+#!/usr/bin/python3 -B
+"""`darknet deepkd cache` and `distill -cache`, in TAP.
+
+Proves: a student learns the same from a cache as from the teacher itself, to the byte, classifiers
+and detectors, whole runs and resumed ones, and needs no teacher's weights then; a cache whose
+making was stopped or killed is gone on with; one of another run is refused by what differs; none
+that is damaged is believed, wherever the damage is.
+"""
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import time
+
+import tap
+from tap import (BODY, ENVIRONMENT, REGION, YOLO, YOLO_TEACHER, check_error, data_file,
+                 detector_cfg, head, student_cfg, teacher_cfg, teacher_detector_cfg, test,
+                 without_time)
+
+import numpy as np
+
+WEIGHTS = "backup/student_final.weights"
+CACHE = ("-cache", "logits.sqlite")
+CLASSES = tap.CLASSES
+
+
+def make_cache(folder, *flags, seed="7", **options):
+    words = ["deepkd", "cache", "deepkd.data", "student.cfg", "teacher.weights",
+             "-out", "logits.sqlite", *(["-seed", seed] if seed else []), *flags]
+    return folder.darknet(*words, **options)
+
+
+def outcome(folder, *flags, **options):
+    result = folder.distill(*flags, **options).check(0)
+    return folder.read(WEIGHTS), folder.read("backup/student.state"), \
+        without_time(folder.rows()), result.out
+
+
+def check_same(folder, *flags):
+    """Weights, state and CSV of a run with the teacher, and of one with its cache."""
+    expected = outcome(folder, *flags)
+    made = make_cache(folder).check(0)
+    assert " images/s\n" in made.out, made.out
+    found = outcome(folder, *CACHE, *flags)
+    assert found[:3] == expected[:3], "the cache taught another student"
+    assert "logits logits.sqlite" in found[3] and "weights teacher.weights" in expected[3]
+
+
+def logits(folder, name="logits.sqlite"):
+    with sqlite3.connect(folder.at(name)) as db:
+        return db.execute("SELECT position, numbers FROM logits ORDER BY position").fetchall()
+
+
+# The same student
+
+@test
+def classifier(folder):
+    """a classifier learns the same, and a row has its classes as float32"""
+    check_same(folder)
+    rows = logits(folder)
+    batches = len([row for row in folder.rows() if row["loss"]])
+    assert len(rows) % tap.BATCH == 0 and len(rows) >= batches * tap.BATCH, len(rows)
+    assert [position for position, _ in rows] == list(range(len(rows)))
+    for _, numbers in rows:
+        values = np.frombuffer(numbers, np.float32)
+        assert len(values) == CLASSES and np.isfinite(values).all() and values.std() > 0, values
+
+
+@test
+def options(folder):
+    """so it does with subdivisions, augmentation, three groups, momenta by GSNR, and on one core"""
+    folder.write("student.cfg", student_cfg(
+        {"method": "dkd", "momentum_rule": "gsnr", "gsnr_interval": 4},
+        subdivisions=2, angle=10, hue=.1, saturation=1.5, aspect=.8))
+    check_same(folder)
+    expected = folder.read(WEIGHTS)
+    env = {**ENVIRONMENT, "OMP_NUM_THREADS": "1"}
+    assert outcome(folder, *CACHE, env=env)[0] == expected
+    folder.remove("logits.sqlite")
+    make_cache(folder, "-threads", "5", env=env).check(0)
+    assert outcome(folder, *CACHE)[0] == expected
+
+
+DETECTORS = {  # name: options of [deepkd_loss], the student's layers and the teacher's, of [net]
+    "rows=truth": ({"objectness_weight": 1}, YOLO, YOLO_TEACHER, {}),
+    "rows=dense": ({"rows": "dense"}, YOLO, YOLO_TEACHER, {}),
+    "feature_nms=1": ({"rows": "dense", "feature_nms": 1, "objectness_weight": 1}, YOLO,
+                      YOLO_TEACHER, {}),
+    "random=1": ({}, [*YOLO[:-1], ("yolo", {**YOLO[-1][1], "random": 1})], YOLO_TEACHER,
+                 {"max_batches": 12, "learning_rate": ".0001"}),
+    "[region]": ({}, REGION, YOLO_TEACHER, {}),
+    "two heads": ({}, [*BODY, *head("yolo", "8,8, 14,14, 4,4", mask="0,1"),
+                       ("route", {"layers": -3}), ("upsample", {"stride": 2}),
+                       *head("yolo", "8,8, 14,14, 4,4", mask="2")], YOLO_TEACHER,
+                  {"subdivisions": 2}),
+}
+
+
+def try_detector(folder, loss, layers, teacher, net):
+    detectors = tap.DetectorFolder(folder.at("detectors"))
+    detectors.fill_scenes()
+    detectors.write("student.cfg", detector_cfg(loss, layers, **net))
+    detectors.write("teacher.cfg", teacher_detector_cfg(teacher, width=48, height=48))
+    detectors.darknet("partial", "teacher.cfg", "", "teacher.weights", "99").check(0)
+    check_same(detectors)
+
+
+for title, (loss_options, student, teachers, net_options) in DETECTORS.items():
+    test(lambda folder, of=(loss_options, student, teachers, net_options):
+         try_detector(folder, *of), f"a detector learns the same, {title}")
+
+
+# Runs
+
+@test
+def alone(folder):
+    """with a cache neither the teacher's weights nor the seed are needed"""
+    expected = outcome(folder)
+    make_cache(folder).check(0)
+    folder.remove("teacher.weights")
+    folder.forget_run()
+    said = folder.darknet("distill", "deepkd.data", "student.cfg", *CACHE).check(0).out
+    assert folder.read(WEIGHTS) == expected[0] and ", seed 7\n" in said, said
+    assert folder.read("backup/student.state") == expected[1]
+
+
+@test
+def resumed(folder):
+    """a run goes on with a cache where the teacher stopped, and the other way round"""
+    folder.write("deepkd.data", data_file(save_interval=5))
+    folder.write("student.cfg", student_cfg(max_batches=60))
+    expected = outcome(folder)
+    make_cache(folder).check(0)
+    for first, second in (((), CACHE), (CACHE, ())):
+        folder.forget_run()
+        folder.distill_until(lambda line: line.startswith("20, "), signal.SIGINT, "-clear", *first)
+        found = outcome(folder, "-resume", *second)
+        assert found[:3] == expected[:3], f"{first} then {second}"
+    check_error(folder.distill("-resume", *CACHE, seed="8").check(1), ["seed", "7", "8"])
+
+
+# Making it
+
+@test
+def stopped(folder):
+    """what was stopped or killed goes on, to the same logits"""
+    folder.write("student.cfg", student_cfg(max_batches=4000))
+    make_cache(folder).check(0)
+    expected, after = logits(folder), random.Random(1)
+    folder.remove("logits.sqlite")
+    for number in 3 * [signal.SIGTERM, signal.SIGKILL, signal.SIGINT]:
+        words = ["deepkd", "cache", "deepkd.data", "student.cfg", "teacher.weights", "-out",
+                 "logits.sqlite", "-seed", "7"]
+        with subprocess.Popen(**folder.command(*words), stdout=subprocess.PIPE,
+                              stderr=subprocess.DEVNULL) as process:
+            process.stdout.readline()
+            time.sleep(after.random() * .3)
+            process.send_signal(number)
+            said = process.stdout.read().decode()
+        assert process.returncode in (-number, 128 + number, 0), process.returncode
+        if process.returncode == 128 + number:
+            assert "stopped at image " in said, said
+    make_cache(folder, seed=None).check(0)
+    assert logits(folder) == expected
+    whole = folder.read("logits.sqlite")
+    assert make_cache(folder).check(0) and folder.read("logits.sqlite") == whole
+
+
+@test
+def epochs(folder):
+    """-epochs makes it shorter or longer than the run; one that is too short is refused"""
+    folder.write("student.cfg", student_cfg(max_batches=40))
+    images = len(folder.read("train.list").split())
+    make_cache(folder, "-epochs", "1").check(0)
+    short = logits(folder)
+    assert images <= len(short) < images + tap.BATCH, (images, len(short))
+    check_error(folder.distill(*CACHE).check(1), ["logits.sqlite", f"of {len(short)} images"])
+    make_cache(folder, "-epochs", "3").check(0)
+    assert logits(folder)[:len(short)] == short and len(logits(folder)) >= 3 * images
+
+
+@test
+def busy(folder):
+    """one program writes it, and none while it is read; several read it"""
+    make_cache(folder).check(0)
+    for sql, reads in (("BEGIN IMMEDIATE; INSERT INTO notes VALUES ('a', 'b')", True),
+                       ("BEGIN EXCLUSIVE", False)):
+        with sqlite3.connect(folder.at("logits.sqlite"), isolation_level=None) as db:
+            db.executescript(sql)
+            check_error(make_cache(folder).check(1), ["logits.sqlite", "another program"])
+            if reads:
+                folder.distill(*CACHE).check(0)
+            else:
+                check_error(folder.distill(*CACHE).check(1), ["another program"])
+            db.execute("ROLLBACK")
+
+
+@test
+def not_finite(folder):
+    """a teacher whose output is not finite leaves no row of it"""
+    content = bytearray(folder.read("teacher.weights"))
+    large = np.full(72, 3e38, np.float32).tobytes()
+    content[-len(large):] = large
+    folder.write("teacher.weights", content)
+    check_error(make_cache(folder).check(1), ["teacher.cfg", "image 0", "not finite"])
+    assert folder.read("logits.sqlite") == b""
+
+
+# What is refused
+
+OTHERS = {  # a note: what is changed after the cache was made
+    "teacher cfg": lambda f: f.write("teacher.cfg", teacher_cfg(momentum=".5")),
+    "teacher weights": lambda f: f.write("teacher.weights", f.read("teacher.weights")[:-4] +
+                                         b"\0\0\0\0"),
+    "training images": lambda f: f.write("train.list", b"\n".join(
+        f.read("train.list").split(b"\n")[::-1]).lstrip() + b"\n"),
+    "augmentation": lambda f: f.write("student.cfg", student_cfg(angle=3)),
+}
+
+
+def try_other(folder, key, change):
+    make_cache(folder).check(0)
+    before = folder.read("logits.sqlite")
+    change(folder)
+    for result in (folder.distill(*CACHE), make_cache(folder)):
+        check_error(result.check(1), ["logits.sqlite: is of another run", key, "expected"])
+    assert folder.read("logits.sqlite") == before
+    assert not [name for name in folder.names() if name.endswith(".weights")], folder.names()
+
+
+for note, edit in OTHERS.items():
+    test(lambda folder, of=(note, edit): try_other(folder, *of),
+         f"a cache of another run: {note}")
+
+
+@test
+def another_seed(folder):
+    """a cache of another run: seed"""
+    make_cache(folder).check(0)
+    for result in (folder.distill(*CACHE, seed="8"), make_cache(folder, seed="8")):
+        check_error(result.check(1), ["of another run, seed: found 7, expected 8"])
+
+
+@test
+def another_size(folder):
+    """a cache of another run: a detector's rows, jitter and sizes"""
+    detectors = tap.DetectorFolder(folder.at("detectors"))
+    detectors.fill_scenes()
+    detectors.write("teacher.cfg", teacher_detector_cfg())
+    detectors.darknet("partial", "teacher.cfg", "", "teacher.weights", "99").check(0)
+    make_cache(detectors).check(0)
+    for key, cfg in (("rows: found truth, expected dense", detector_cfg({"rows": "dense"})),
+                     ("augmentation", detector_cfg(hue=.3)),
+                     ("student's input", detector_cfg(width=96, height=96))):
+        detectors.write("student.cfg", cfg)
+        last = detectors.distill(*CACHE).check(1).err.splitlines()[-1]
+        assert "of another run" in last and key in last, last
+
+
+@test
+def no_cache(folder):
+    """what is no cache: a text, nothing, a folder, another database, what is not there"""
+    os.mkdir(folder.at("folder"))
+    folder.write("text", "no database at all, but long enough to be looked at " * 40)
+    folder.write("empty", "")
+    with sqlite3.connect(folder.at("other")) as db:
+        db.execute("CREATE TABLE logits(position INTEGER PRIMARY KEY)")
+    for name in ("folder", "text", "empty", "other", "missing", "missing/cache"):
+        check_error(folder.distill("-cache", name).check(1), [f"{name}: "])
+    for name in ("folder", "text", "other", "missing/cache"):
+        result = folder.darknet("deepkd", "cache", "deepkd.data", "student.cfg", "teacher.weights",
+                                "-out", name)
+        check_error(result.check(1), [f"{name}: "])
+    assert folder.read("text").startswith(b"no database")
+    assert not os.path.exists(folder.at("missing"))
+
+
+@test
+def region(folder):
+    """a [region] with bias_match=0, whose truths depend on its boxes, is refused"""
+    detectors = tap.DetectorFolder(folder.at("detectors"))
+    detectors.fill_scenes()
+    layers = [*REGION[:-1], ("region", {**REGION[-1][1], "bias_match": 0})]
+    detectors.write("teacher.cfg", teacher_detector_cfg(layers))
+    detectors.darknet("partial", "teacher.cfg", "", "teacher.weights", "99").check(0)
+    check_error(make_cache(detectors).check(1), ["teacher.cfg", "bias_match=0"])
+
+
+@test
+def damaged(folder):
+    """of 300 flipped bits and 60 shortened files, none teaches another student, or crashes"""
+    folder.write("student.cfg", student_cfg(max_batches=6))
+    make_cache(folder).check(0)
+    expected, whole = outcome(folder, *CACHE)[0], folder.read("logits.sqlite")
+    draw, refused = random.Random(2), 0
+    for k in range(360):
+        content = bytearray(whole)
+        if k < 300:
+            content[draw.randrange(len(content))] ^= 1 << draw.randrange(8)
+        else:
+            del content[draw.randrange(len(content)):]
+        folder.write("logits.sqlite", content)
+        result = folder.distill("-clear", *CACHE)
+        if result.status:
+            check_error(result.check(1), ["logits.sqlite"])
+            refused += 1
+        else:
+            assert folder.read(WEIGHTS) == expected, "other weights"
+    assert refused > 60, refused
+
+
+if __name__ == "__main__":
+    tap.main()
