@@ -77,15 +77,16 @@ TINY = ["--batches", "2", "--rows", "alone,deepkd", "--seeds", "2"]
 STUB = f"""#!{PYTHON}
 import re, sys, time
 words = sys.argv[1:]
+known = "teacher: mAP@0.50 61.25 %, mAP@[.50:.95] 36.02 % on some.list"
 if words[0] == "deepkd":
     open(words[words.index("-out") + 1], "w").write("[]")
-    sys.exit()
+    sys.exit(print(known))
 data, cfg = (open(name).read() for name in words[1:3])
 if "broken" in cfg and "trainer=deepkd" in cfg:
     sys.exit("cfg: broken")
 if "broken" in cfg and "teacher_weight=0" not in cfg:
     time.sleep(60)
-print("teacher: mAP@0.50 61.25 %, mAP@[.50:.95] 36.02 % on some.list")
+print(known)
 rate, batches = (float(re.search("^" + key + "=(.*)", cfg, re.M)[1]) for key in
                  ("learning_rate", "max_batches"))
 seed = words[words.index("-seed") + 1]
