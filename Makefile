@@ -308,8 +308,9 @@ test-asan:
 TIME = 60
 F    =
 fuzz:
-	@command -v clang >/dev/null || { echo 'fuzz: skipped: found no clang (Debian: clang)'; \
-	    exit 0; }; $(MAKE) --no-print-directory fuzz-program BUILD=build-fuzz SANITIZE=fuzz OPENMP=0 \
+	@scripts/deps.sh try fuzz
+	@command -v clang >/dev/null || { echo "fuzz: skipped: found no clang"; exit 0; }; \
+	    $(MAKE) --no-print-directory fuzz-program BUILD=build-fuzz SANITIZE=fuzz OPENMP=0 \
 	    && tests/fuzz/run.sh $(TIME) $(F)
 
 fuzz-program: all

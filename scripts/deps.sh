@@ -65,6 +65,8 @@ glyphs fonts-open-sans: characters to test with
 glyphs fonts-vlgothic: characters to test with
 glyphs fonts-sawarabi-gothic: characters to test with
 glyphs fonts-sawarabi-mincho: characters to test with
+fuzz   clang: builds what make fuzz runs
+fuzz   libclang-rt-dev: libFuzzer and the sanitizers of clang
 deb    build-essential: builds the package
 deb    debhelper: builds the package
 coco   python3-pip: fetches pycocotools

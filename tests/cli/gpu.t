@@ -658,6 +658,41 @@ def main():
         tap.main()
 
 
+# A cache
+
+def check_cache(folder):
+    """The GPU learns from a cache that it has made what it learns from the teacher; from one that
+    the CPU has made, nearly."""
+    words = ["deepkd", "cache", "deepkd.data", "student.cfg", "teacher.weights", "-seed", "7"]
+    folder.darknet(*words, "-out", "cpu.sqlite").check(0)
+    with on_gpu():
+        expected = outcome(folder)[:2]
+        folder.darknet(*words, "-out", "gpu.sqlite").check(0)
+        check_same((*outcome(folder, "-cache", "gpu.sqlite")[:2], 0), (*expected, 0))
+        check_close((*outcome(folder, "-cache", "cpu.sqlite")[:2], 0), (*expected, 0), 1e-3)
+
+
+@test
+def cached_classifier(folder):
+    """a classifier learns from a cache on the GPU; with several GPUs one is refused"""
+    folder.write("student.cfg", student_cfg(layers=PLAIN, subdivisions=2))
+    check_cache(folder)
+    with on_gpu():
+        check_error(folder.distill("-clear", "-cache", "gpu.sqlite", "-gpus", "0,0").check(1),
+                    ["-gpus", "one GPU with a cache"])
+
+
+@test
+def cached_detectors(folder):
+    """so do detectors, with rows=truth and rows=dense"""
+    check_cache(detectors(folder))
+    found = tap.DetectorFolder(folder.at("dense"), scenes())
+    found.write("student.cfg", detector_cfg({"rows": "dense", "objectness_weight": 1}, PLAIN_YOLO,
+                                           learning_rate=".001"))
+    check_cache(found)
+
+
+
 TMP = tempfile.TemporaryDirectory(prefix="deepkd.gpu.")
 if __name__ == "__main__":
     main()

@@ -13,6 +13,7 @@
 #include "data/annotations.h"
 #include "data/labels.h"
 #include "data/lists.h"
+#include "data/logit_cache.h"
 #include "net/strict.h"
 #include "options.h"
 #include "run/checkpoint.h"
@@ -156,6 +157,26 @@ static void fuzz_state(char *file)
     drop_net(net);
 }
 
+static void fuzz_cache(char *file)
+{
+    float numbers[CLASSES];
+    logit_cache *cache = open_logit_cache(file);
+    uint64_t n = cached_images(cache);
+    free(read_note(cache, "seed"));
+    for (uint64_t i = 0; i < n && i < MOST; ++i) read_cached_logits(cache, i, numbers, CLASSES);
+    close_logit_cache(cache);
+}
+
+static void make_cache(const char *file)
+{
+    const float numbers[CLASSES] = {1, 2, 3};
+    logit_cache *cache = make_logit_cache(file);
+    write_note(cache, "seed", "1");
+    for (int i = 0; i < MOST; ++i) write_logits(cache, i, numbers, CLASSES);
+    save_logit_cache(cache);
+    close_logit_cache(cache);
+}
+
 /* ---- lists and tables -------------------------------------------------- */
 
 static void fuzz_data(char *file)
@@ -232,6 +253,7 @@ static const struct {
     {"tree", ".tree", fuzz_tree},
     {"image", ".jpg", fuzz_image},
     {"export", ".cfg", fuzz_export},
+    {"cache", ".sqlite", fuzz_cache},
 };
 
 static void (*reader)(char *file);
@@ -249,6 +271,7 @@ static void make_files(const char *name)
     if (seed && !strcmp(name, "weights")) save_weights(net, seed);
     free_network(net);
     free(weights);
+    if (seed && !strcmp(name, "cache")) make_cache(seed);
     if (!seed || strcmp(name, "state")) return;
     net = make_net_of(student_file);
     run_state state = begin_state(find_deepkd(net), student_file, 1, METRIC_TOP1, 0);

@@ -12,6 +12,7 @@ shift
 # for and not written to is no memory
 flags=(-fork=1 -ignore_ooms=1 -rss_limit_mb=3000 -malloc_limit_mb=1000000 -timeout=20 -max_total_time="$seconds"
        -close_fd_mask=3)
+ulimit -n "$(ulimit -Hn)" # a refused cache stays open
 export ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1
 export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
 export DARKNET_MAX_PIXELS=1000000 # the many of a small file take their time, which is no hang

@@ -15,6 +15,7 @@
 #include "nets.h"
 
 #include "data/loader.h"
+#include "run/cfg_text.h"
 #include "run/checkpoint.h"
 #include "run/evaluate.h"
 
@@ -277,6 +278,20 @@ static uint64_t hash_text(const char *text)
     uint64_t hash = hash_cfg(file);
     free(file);
     return hash;
+}
+
+/* Where one of them, of a damaged state, ends inside a line */
+static void test_where_cfgs_part(void)
+{
+    static const char *const texts[] = {"", "[net]", "[net]\n", "[net]\nbatch=4",
+                                        "[net]\nbatch=4\n", "\n"};
+    for (size_t i = 0; i < COUNT(texts); ++i)
+        for (size_t j = 0; j < COUNT(texts); ++j) {
+            char *a = kd_copy(texts[i]), *b = kd_copy(texts[j]), one[64], other[64];
+            find_difference(a, b, one, other, sizeof(one)); /* reads neither beyond its end */
+            assert_true(*one && *other);
+            free(a), free(b);
+        }
 }
 
 static void test_hash_of_a_cfg(void)
@@ -928,6 +943,7 @@ int main(void)
         TEST(test_every_flipped_bit_is_found),
         TEST(test_the_state_before),
         TEST(test_a_failed_save),
+        TEST(test_where_cfgs_part),
         TEST(test_hash_of_a_cfg),
         TEST(test_all_finite),
         TEST(test_counts),
