@@ -170,6 +170,7 @@ static void fuzz_cache(char *file)
 static void make_cache(const char *file)
 {
     const float numbers[CLASSES] = {1, 2, 3};
+    unlink(file);
     logit_cache *cache = make_logit_cache(file);
     write_note(cache, "seed", "1");
     for (int i = 0; i < MOST; ++i) write_logits(cache, i, numbers, CLASSES);
