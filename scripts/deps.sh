@@ -67,6 +67,9 @@ glyphs fonts-sawarabi-gothic: characters to test with
 glyphs fonts-sawarabi-mincho: characters to test with
 fuzz   clang: builds what make fuzz runs
 fuzz   libclang-rt-dev: libFuzzer and the sanitizers of clang
+tsan   clang: builds what make test-tsan runs
+tsan   libclang-rt-dev: ThreadSanitizer
+tsan   libomp-dev: clang's OpenMP
 deb    build-essential: builds the package
 deb    debhelper: builds the package
 coco   python3-pip: fetches pycocotools

@@ -6,8 +6,9 @@
 #include <float.h>
 #include <math.h>
 
-/* The loops below are compiled for several processors; the loader chooses at start. */
-#if defined(__x86_64__) && defined(__linux__)
+/* The loops below are compiled for several processors; the loader chooses at start, when
+ * ThreadSanitizer is not there yet. */
+#if defined(__x86_64__) && defined(__linux__) && !defined(THREAD_SANITIZER)
 #define VECTORIZED __attribute__((target_clones("avx512f", "avx2", "default")))
 #else
 #define VECTORIZED
