@@ -103,6 +103,12 @@ for flags, words in (("-thresh abc", ("-thresh abc", "expected a number")),
 fails(f"{PREDICT} -top 3", "-top", "unknown flag of darknet classifier")
 fails(f"{PREDICT} -t x", "-t x", "expected a whole number")
 fails("detect plain.cfg plain.weights -speed", "-speed", "unknown flag of darknet detect")
+for command, flag in (("yolo train plain.cfg", "-speed"), ("ops plain.cfg", "-n"),
+                      ("partial plain.cfg a b 1", "-start"), ("nightmare plain.cfg a b 1", "-rounds"),
+                      ("rnn train plain.cfg -seed -a -clear", "-fast"),
+                      ("segmenter train deepkd.data plain.cfg -c 1 -clear", "-stop"),
+                      ("rescale plain.cfg a b", "-weights")):
+    fails(f"{command} {flag}", f"{flag}: unknown flag of darknet " + command.split(" ")[0])
 fails("detector demo deepkd.data plain.cfg plain.weights", "needs OpenCV")
 fails("classifier demo deepkd.data plain.cfg plain.weights", "needs OpenCV")
 
