@@ -38,20 +38,17 @@ static void agree_on_hash(logit_cache *cache, cache_use use, const char *key, ui
 static void describe_augmentation(const network *net, const deepkd *kd, char *text, size_t size)
 {
     layer last = net->layers[kd->outputs.layer[kd->outputs.n - 1]];
-    if (!is_detector(&kd->outputs))
-        snprintf(text, size,
-                 "min_crop %.9g, max_crop %.9g, center %d, angle %.9g, aspect %.9g, saturation "
-                 "%.9g, exposure %.9g, hue %.9g",
+    int is_classifier = !is_detector(&kd->outputs);
+    int n = snprintf(text, size, "saturation %.9g, exposure %.9g, hue %.9g, ", net->saturation,
+                     net->exposure, net->hue);
+    if (is_classifier)
+        snprintf(text + n, size - n,
+                 "min_crop %.9g, max_crop %.9g, center %d, angle %.9g, aspect %.9g",
                  net->min_ratio * net->w, net->max_ratio * net->w, net->center, net->angle,
-                 net->aspect, net->saturation, net->exposure, net->hue);
-    else if (!last.random)
-        snprintf(text, size, "jitter %.9g, saturation %.9g, exposure %.9g, hue %.9g, max %d",
-                 last.jitter, net->saturation, net->exposure, net->hue, last.max_boxes);
-    else
-        snprintf(text, size,
-                 "jitter %.9g, saturation %.9g, exposure %.9g, hue %.9g, max %d, random 1, %ld "
-                 "images a batch, max_batches %d",
-                 last.jitter, net->saturation, net->exposure, net->hue, last.max_boxes,
+                 net->aspect);
+    else n += snprintf(text + n, size - n, "jitter %.9g, max %d", last.jitter, last.max_boxes);
+    if (!is_classifier && last.random) /* the sizes follow from these */
+        snprintf(text + n, size - n, ", random 1, %ld images a batch, max_batches %d",
                  images_per_batch(net), net->max_batches);
 }
 
@@ -154,6 +151,7 @@ int fill_cache(const cache_job *job)
     int width = net->w, height = net->h, w, h;
     uint64_t step = images_per_batch(net), first = cached_images(job->cache), position = first;
     double began = what_time_is_it_now();
+    job->kd->teacher->idle = 0; /* also that of a student with teacher_weight=0 */
     loader *l = make_loader(job->list, net, step, 1, job->threads, job->seed);
     for (int i = 0; i < LOADER_AHEAD; ++i) load_at(job, l, first + i * step, width, height);
     while (position < job->images && wait_for_images(l, &stop_signal)) {

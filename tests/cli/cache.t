@@ -197,6 +197,17 @@ def busy(folder):
 
 
 @test
+def by_another(folder):
+    """any student with the same views makes it, also one that learns the task alone"""
+    expected = outcome(folder)
+    folder.write("student.cfg", student_cfg({"teacher_weight": 0}, learning_rate=".5",
+                                            max_batches=7))
+    make_cache(folder).check(0)
+    folder.write("student.cfg", student_cfg())
+    assert outcome(folder, *CACHE)[:3] == expected[:3]
+
+
+@test
 def not_finite(folder):
     """a teacher whose output is not finite leaves no row of it"""
     content = bytearray(folder.read("teacher.weights"))
