@@ -56,11 +56,6 @@ static void check_trainer(const deepkd_options *o, const char *cfg)
                     cfg, kd_component_name[c], kd_component_name[c]);
     if (o->momentum_rule == RULE_GSNR && o->trainer != TRAINER_DEEPKD)
         kd_fail("%s: [deepkd_loss] momentum_rule=gsnr: expected trainer=deepkd", cfg);
-    for (int c = 0; c < KD_COMPONENTS && o->momentum_rule == RULE_GSNR; ++c)
-        if (!isnan(o->delta[c]) || !isnan(o->momentum[c]))
-            kd_fail("%s: [deepkd_loss] found delta_%s or momentum_%s: expected it with "
-                    "momentum_rule=fixed alone",
-                    cfg, kd_component_name[c], kd_component_name[c]);
     if (o->momentum_rule == RULE_GSNR && !o->gsnr_interval)
         kd_fail("%s: [deepkd_loss] gsnr_interval=0: expected 1 or more, for momentum_rule=gsnr",
                 cfg);

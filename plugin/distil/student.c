@@ -53,28 +53,30 @@ void release_student(layer l)
     free(kd);
 }
 
-static double measured_momentum(const deepkd *kd, kd_component c)
-{
-    double momentum[KD_COMPONENTS], base = kd->net->momentum;
-    int active[KD_COMPONENTS];
-    for (int i = 0; i < KD_COMPONENTS; ++i) {
-        active[i] = is_active(kd, i);
-        momentum[i] = base;
-    }
-    if (kd->gsnr.samples) kd_gsnr_momenta(base, kd->gsnr.snr, active, momentum);
-    return momentum[c];
-}
-
-double component_momentum(const deepkd *kd, kd_component c)
+/* As the options say, without any measurement */
+static double planned_momentum(const deepkd *kd, kd_component c)
 {
     static const double dot_delta[] = {-.075, .075, .075}; /* DOT, ICCV 2023 */
     const deepkd_options *o = &kd->options;
     double base = kd->net->momentum;
-    if (o->momentum_rule == RULE_GSNR) return measured_momentum(kd, c);
     if (o->trainer == TRAINER_SGD) return base;
     if (o->trainer == TRAINER_DOT) return base + dot_delta[c];
     if (!isnan(o->momentum[c])) return o->momentum[c];
     return base + (isnan(o->delta[c]) ? kd_methods[o->method].delta[c] : o->delta[c]);
+}
+
+double component_momentum(const deepkd *kd, kd_component c)
+{
+    double momentum[KD_COMPONENTS], planned[KD_COMPONENTS];
+    int active[KD_COMPONENTS];
+    if (kd->options.momentum_rule != RULE_GSNR || !kd->gsnr.samples)
+        return planned_momentum(kd, c);
+    for (int i = 0; i < KD_COMPONENTS; ++i) {
+        active[i] = is_active(kd, i);
+        momentum[i] = planned[i] = planned_momentum(kd, i);
+    }
+    kd_gsnr_momenta(planned, kd->gsnr.snr, active, momentum);
+    return momentum[c];
 }
 
 double momentum_at(const deepkd *kd, kd_component c, long update)

@@ -70,7 +70,8 @@ void free_student_deltas(deepkd *kd);
 
 /*
  * The momentum coefficient of a component: [net] momentum and the trainer's, the method's or
- * the user's delta, or, with momentum_rule=gsnr, what has been measured so far (momentum.h).
+ * the user's delta; with momentum_rule=gsnr changed by what has been measured so far
+ * (momentum.h).
  */
 double component_momentum(const deepkd *kd, kd_component c);
 

@@ -37,7 +37,7 @@ double kd_gsnr(kd_snr s)
     return s.noise * MOST_GSNR > s.signal ? s.signal / s.noise : MOST_GSNR;
 }
 
-void kd_gsnr_momenta(double base, const kd_snr snr[KD_COMPONENTS],
+void kd_gsnr_momenta(const double base[KD_COMPONENTS], const kd_snr snr[KD_COMPONENTS],
                      const int is_active[KD_COMPONENTS], double momentum[KD_COMPONENTS])
 {
     double share[KD_COMPONENTS], mean = 0;
@@ -50,7 +50,7 @@ void kd_gsnr_momenta(double base, const kd_snr snr[KD_COMPONENTS],
     for (int c = 0; c < KD_COMPONENTS; ++c) {
         double window = mean > 0 ? share[c] * n / mean : 1;
         window = fmin(MOST_WINDOW, fmax(1. / MOST_WINDOW, window));
-        double mu = 1 - (1 - base) / window;
+        double mu = 1 - (1 - base[c]) / window;
         if (is_active[c]) momentum[c] = fmin(KD_MOST_MOMENTUM, fmax(0, mu));
     }
 }

@@ -49,13 +49,13 @@ double kd_gsnr(kd_snr s);
  * momentum_rule=gsnr. On a quadratic of curvature h the step a of one component loses least
  * when a h = S / (S + N) = GSNR / (1 + GSNR), the share of its gradient's square that is signal
  * (minimise (1 - a h)^2 S + (a h)^2 N). Momentum makes steps of rate / (1 - mu), so the window
- * 1 / (1 - mu) of a component is to grow with that share f_c; [net] momentum mu_0 is for the
- * mean of all: 1 / (1 - mu_c) = clamp(f_c / mean f, 1/4, 4) / (1 - mu_0), mu_c at most
- * KD_MOST_MOMENTUM. Sets momentum[c] of the components with is_active; without any signal all
- * are mu_0.
+ * 1 / (1 - mu) of a component is to grow with that share f_c; its planned momentum base[c] is
+ * for the mean share: 1 / (1 - mu_c) = clamp(f_c / mean f, 1/4, 4) / (1 - base_c), mu_c from 0
+ * to KD_MOST_MOMENTUM. Sets momentum[c] of the components with is_active; without any signal
+ * they are as planned.
  */
 #define KD_MOST_MOMENTUM .9999 /* of 1 never forgets */
-void kd_gsnr_momenta(double base, const kd_snr snr[KD_COMPONENTS],
+void kd_gsnr_momenta(const double base[KD_COMPONENTS], const kd_snr snr[KD_COMPONENTS],
                      const int is_active[KD_COMPONENTS], double momentum[KD_COMPONENTS]);
 
 #endif

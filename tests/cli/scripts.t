@@ -52,7 +52,7 @@ def momenta_of(base):
     cold = f"tog+tcg+ncg {base:g} (weight decay)"
     sgd = warm([("tog+tcg+ncg", base)])
     deepkd = warm([("tog+ncg", base + .075), ("tcg", base - .075)])
-    apart = warm([(name, base) for name in ("tog", "tcg", "ncg")])
+    apart = warm([("tog", base + .075), ("tcg", base - .075), ("ncg", base + .075)])
     return {"alone": cold, "kd-plain": cold, "kd": sgd, "dkd": sgd,
             "dot": warm([("tog", base - .075), ("tcg+ncg", base + .075)]),
             "deepkd": deepkd, "deepkd-gsnr": apart, "deepkd-dtm": deepkd,

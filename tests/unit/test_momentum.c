@@ -122,24 +122,31 @@ static void test_buffer(void)
 static void test_rule(void)
 {
     static const int all[] = {1, 1, 1}, two[] = {1, 0, 1};
+    static const double nine[] = {.9, .9, .9}, most[] = {.99999, .99999, .99999}, none[3],
+                        own[] = {.975, .8, .95};
     double m[KD_COMPONENTS] = {7, 7, 7};
-    kd_gsnr_momenta(.9, (kd_snr[]){{2, 4}, {1, 2}, {3, 6}}, all, m);
+    kd_gsnr_momenta(nine, (kd_snr[]){{2, 4}, {1, 2}, {3, 6}}, all, m);
     for (int c = 0; c < KD_COMPONENTS; ++c) check(fabs(m[c] - .9) < 1e-12, "equals: %g", m[c]);
-    kd_gsnr_momenta(.9, (kd_snr[]){{.1, 1}, {.5, 1}, {2, 1}}, all, m);
+    kd_gsnr_momenta(nine, (kd_snr[]){{.1, 1}, {.5, 1}, {2, 1}}, all, m);
     check(m[0] < m[1] && m[1] < m[2], "grows with the GSNR: %g %g %g", m[0], m[1], m[2]);
     /* f = 1/11, 1/3, 2/3; their mean 4/11 */
     check(fabs(m[0] - (1 - .1 / .25)) < 1e-12, "a quarter at least: %g", m[0]);
     check(fabs(m[1] - (1 - .1 / (11. / 12))) < 1e-12, "in between: %g", m[1]);
-    kd_gsnr_momenta(.9, (kd_snr[]){{-1, 1}, {-.1, 1}, {0, 1}}, all, m);
+    kd_gsnr_momenta(nine, (kd_snr[]){{-1, 1}, {-.1, 1}, {0, 1}}, all, m);
     for (int c = 0; c < KD_COMPONENTS; ++c) check(m[c] == .9, "no signal: %g", m[c]);
-    kd_gsnr_momenta(.9, (kd_snr[]){{1, 0}, {-1, 1}, {-1, 1}}, all, m);
+    kd_gsnr_momenta(nine, (kd_snr[]){{1, 0}, {-1, 1}, {-1, 1}}, all, m);
     check(fabs(m[0] - (1 - .1 / 3)) < 1e-9, "all the signal: %g", m[0]);
     m[1] = 7;
-    kd_gsnr_momenta(.9, (kd_snr[]){{1, 1}, {1, 0}, {1, 1}}, two, m);
+    kd_gsnr_momenta(nine, (kd_snr[]){{1, 1}, {1, 0}, {1, 1}}, two, m);
     check(m[1] == 7 && fabs(m[0] - .9) < 1e-12, "one is not active: %g %g", m[0], m[1]);
-    kd_gsnr_momenta(.99999, (kd_snr[]){{1, 1}, {1, 1}, {1, 1}}, all, m);
+    kd_gsnr_momenta(own, (kd_snr[]){{.1, 1}, {.5, 1}, {2, 1}}, all, m);
+    check(fabs(m[1] - (1 - .2 / (11. / 12))) < 1e-12, "of its own: %g", m[1]);
+    check(fabs(m[2] - (1 - .05 / (11. / 6))) < 1e-12, "of its own, longer: %g", m[2]);
+    kd_gsnr_momenta(own, (kd_snr[]){{2, 4}, {1, 2}, {3, 6}}, all, m);
+    check(fabs(m[0] - .975) < 1e-12 && fabs(m[1] - .8) < 1e-12, "equals of their own");
+    kd_gsnr_momenta(most, (kd_snr[]){{1, 1}, {1, 1}, {1, 1}}, all, m);
     check(m[0] == KD_MOST_MOMENTUM, "at most: %g", m[0]);
-    kd_gsnr_momenta(0, (kd_snr[]){{.1, 1}, {1, 1}, {9, 1}}, all, m);
+    kd_gsnr_momenta(none, (kd_snr[]){{.1, 1}, {1, 1}, {9, 1}}, all, m);
     check(m[0] == 0 && m[2] > 0, "of none: %g %g", m[0], m[2]);
 }
 
@@ -269,14 +276,16 @@ static void test_measuring_changes_nothing(void)
 
 static void test_rule_in_a_network(void)
 {
-    start("momentum_rule=gsnr\ngsnr_interval=2\n");
+    static const double planned[] = {.975, .6, .95};
+    start("momentum_rule=gsnr\ngsnr_interval=2\nmomentum_tog=.975\nmomentum_tcg=.6\n"
+          "momentum_ncg=.95\n");
     assert_int_equal(kd->groups->n, KD_COMPONENTS);
     for (int c = 0; c < KD_COMPONENTS; ++c)
-        check(component_momentum(kd, c) == kd->net->momentum, "before the first sample");
+        check(component_momentum(kd, c) == planned[c], "before the first sample");
     train(4);
     assert_int_equal(kd->gsnr.samples, 2);
     double momentum[KD_COMPONENTS];
-    kd_gsnr_momenta(kd->net->momentum, kd->gsnr.snr, (int[]){1, 1, 1}, momentum);
+    kd_gsnr_momenta(planned, kd->gsnr.snr, (int[]){1, 1, 1}, momentum);
     for (int c = 0; c < KD_COMPONENTS; ++c)
         check(component_momentum(kd, c) == momentum[c], "component %d does not follow", c);
     stop();
@@ -292,7 +301,6 @@ static void test_wrong_options(void)
     static const char *const wrong[][3] = {
         {"momentum_warmup=-1\n", "momentum_warmup=-1:", "from 0 to 100"},
         {"momentum_rule=best\n", "momentum_rule=best:", "fixed|gsnr"},
-        {"momentum_rule=gsnr\ndelta_tcg=.1\n", "delta_tcg", "momentum_rule=fixed alone"},
         {"momentum_rule=gsnr\ntrainer=sgd\n", "momentum_rule=gsnr", "trainer=deepkd"},
         {"momentum_rule=gsnr\ngsnr_interval=0\n", "gsnr_interval=0", "1 or more"},
         {"gsnr_interval=1.5\n", "gsnr_interval=1.5:", "a whole number"},
