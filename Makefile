@@ -226,7 +226,6 @@ photos-cifar10 photos-bccd: photos-%:
 
 table-cifar10: photos-cifar10 built
 	@$(call HAS_PHOTOS,cifar10)
-	@test -e $(BUILD)/data/cifar10/cifar10-teacher.weights || scripts/train-teacher.sh cifar10
 	@$(PYTHON) scripts/table.py --task cifar10
 
 table-bccd: photos-bccd built

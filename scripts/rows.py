@@ -108,8 +108,8 @@ TASKS = {
                    {"top-1": "valid_top1"}, CLASSIFIERS),
     # Real photographs, which are not ours to hand out: `make table-cifar10` says where they are
     "cifar10": Task("cfg/cifar10-student.cfg", "cfg/cifar10-teacher.cfg",
-                    "data/cifar10/cifar10-teacher.weights", "cfg/cifar10.data", "-cifar10",
-                    "scripts/train-teacher.sh cifar10", (.05, .1, .2, .4), 5, [],
+                    "cfg/cifar10-teacher.weights", "cfg/cifar10.data", "-cifar10",
+                    "scripts/train-teacher.sh cifar10, then make,", (.05, .1, .2, .4), 5, [],
                     {"top-1": "valid_top1"}, CLASSIFIERS),
     "bccd": Task("cfg/bccd-student.cfg", "cfg/bccd-teacher.cfg", "cfg/bccd-teacher.weights",
                  "cfg/bccd.data", "-bccd", "scripts/train-teacher.sh bccd, then make,",

@@ -8,7 +8,7 @@
 #   train-teacher.sh one-class    build/data/one-class/one-class-teacher.weights; seven minutes.
 #                                 Makes the data set from the scenes if it is not there
 #   train-teacher.sh bccd         cfg/bccd-teacher.weights, committed; ten minutes
-#   train-teacher.sh cifar10      build/data/cifar10/cifar10-teacher.weights; an hour of one core
+#   train-teacher.sh cifar10      cfg/cifar10-teacher.weights, committed; an hour of one core
 # The last two need their data sets: make table-bccd and make table-cifar10 say where they are.
 #
 # The first four are trained with Darknet's own commands, which draw from an unseeded generator: a
