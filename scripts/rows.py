@@ -51,7 +51,7 @@ CLASSIFIERS = {
     "dkd": Row("DKD", .1, {**SGD_KD, **DKD}),
     "dot": Row("DOT (KD)", .2, {**SGD_KD, "trainer": "dot"}),
     "deepkd": Row("DeepKD", .1, FIXED),
-    "deepkd-gsnr": Row("DeepKD, momenta by GSNR", .8, GSNR),
+    "deepkd-gsnr": Row("DeepKD, momenta by GSNR", .2, GSNR),
     "deepkd-dtm": Row("DeepKD with DTM", .2, DTM),
     "deepkd-official": Row("DeepKD as the official code runs", .025, OFFICIAL),
 }
