@@ -251,9 +251,9 @@ def stock_dots(folder):
 
 def start(folder, *flags):
     """A run that has begun to train"""
-    process = subprocess.Popen(  # pylint: disable=consider-using-with
-        **folder.command(*folder.distill_words(*flags)), stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL)
+    with open(folder.at("stderr.txt"), "wb") as err:
+        process = subprocess.Popen(  # pylint: disable=consider-using-with
+            **folder.command(*folder.distill_words(*flags)), stdout=subprocess.PIPE, stderr=err)
     fcntl.fcntl(process.stdout, fcntl.F_SETPIPE_SZ, 4096)
     for line in process.stdout:
         if b" images/s" in line:
@@ -296,7 +296,8 @@ def hangup(folder):
     set_up(folder, 1000)
     run = start(folder)
     run.send_signal(signal.SIGHUP)
-    assert end(run, signal.SIGHUP) == 128 + signal.SIGHUP
+    status = end(run, signal.SIGHUP)
+    assert status == 128 + signal.SIGHUP, f"{status}: {folder.read('stderr.txt')[-300:]}"
     tap.check_weights(folder.read("backup/student_last.weights"))
     assert "student_final.weights" not in folder.names(), "it went on to its end"
 
