@@ -572,6 +572,7 @@ def run(number, function, name, tmp, kind):
 def main(kind=Folder):
     chosen = [int(word) for word in sys.argv[1:]]  # numbers of tests, to look at some alone
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # also under nohup, for the runs that get one
     tmp = tempfile.mkdtemp(prefix="deepkd.")
     try:
         print(f"1..{len(TESTS)}", flush=True)
