@@ -67,6 +67,7 @@ glyphs fonts-sawarabi-gothic: characters to test with
 glyphs fonts-sawarabi-mincho: characters to test with
 fuzz   clang: builds what make fuzz runs
 fuzz   libclang-rt-dev: libFuzzer and the sanitizers of clang
+fuzz   libomp-dev: clang's omp.h
 tsan   clang: builds what make test-tsan runs
 tsan   libclang-rt-dev: ThreadSanitizer
 tsan   libomp-dev: clang's OpenMP
