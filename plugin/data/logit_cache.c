@@ -26,6 +26,9 @@ __attribute__((noreturn)) static void refuse(const logit_cache *c, int status)
 {
     if (status == SQLITE_BUSY)
         kd_fail("%s: another program is at work with it: expected to be alone", c->file);
+    if (status == SQLITE_READONLY)
+        kd_fail("%s: was cut off while it was written: `deepkd cache` goes on with it",
+                c->file);
     if (status == SQLITE_NOTADB || status == SQLITE_CORRUPT)
         kd_fail("%s: found no whole cache, expected one that `deepkd cache` has made", c->file);
     kd_fail("%s: %s", c->file, sqlite3_errmsg(c->db));

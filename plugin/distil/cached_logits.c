@@ -24,15 +24,6 @@ static void copy_logits(const deepkd *kd, const row_list *predictions, float *nu
     }
 }
 
-/* Room for one image, and how many numbers it has; frees what was there. */
-static size_t reserve_numbers(const deepkd *kd, const row_list *predictions, float **numbers)
-{
-    size_t n = (size_t)predictions->n * (kd->classes + is_detector(&kd->teacher->outputs));
-    free(*numbers);
-    *numbers = kd_calloc(n + 1, sizeof(float));
-    return n;
-}
-
 static void check_finite_logits(const deepkd *kd, const float *numbers, size_t n,
                                 uint64_t position)
 {
@@ -45,18 +36,21 @@ static void check_finite_logits(const deepkd *kd, const float *numbers, size_t n
 
 static void copy_batch(deepkd *kd, logit_cache *cache, uint64_t position, direction way)
 {
+    size_t each =
+        kd->classes + is_detector(&kd->teacher->outputs); /* numbers of a prediction */
     row_list predictions = {0};
-    float *numbers = 0;
-    for (int b = 0; b < kd->net->batch; ++b) {
+    for (int b = 0; b < kd->net->batch; ++b, ++position) {
         find_teachers_predictions(&kd->source, b, &predictions);
-        size_t n = reserve_numbers(kd, &predictions, &numbers);
-        if (way == FROM_CACHE) read_cached_logits(cache, position + b, numbers, n);
+        size_t n = predictions.n * each;
+        float *numbers = kd_calloc(n + 1, sizeof(float));
+        if (way == FROM_CACHE) read_cached_logits(cache, position, numbers, n);
         copy_logits(kd, &predictions, numbers, way);
-        if (way == FROM_CACHE) continue;
-        check_finite_logits(kd, numbers, n, position + b);
-        write_logits(cache, position + b, numbers, n);
+        if (way == TO_CACHE) {
+            check_finite_logits(kd, numbers, n, position);
+            write_logits(cache, position, numbers, n);
+        }
+        free(numbers);
     }
-    free(numbers);
     free(predictions.rows);
 }
 

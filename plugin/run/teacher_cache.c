@@ -75,13 +75,11 @@ void agree_on_cache(logit_cache *cache, const deepkd *kd, run_state *state, cach
                     int has_weights)
 {
     char text[NOTE];
+    char *known = has_weights ? 0 : read_note(cache, weights_key);
+    if (known) state->teacher_hash = strtoull(known, 0, 16);
+    free(known);
     agree_on_hash(cache, use, "teacher cfg", state->teacher_cfg_hash);
-    if (has_weights) agree_on_hash(cache, use, weights_key, state->teacher_hash);
-    else {
-        char *known = read_note(cache, weights_key);
-        state->teacher_hash = known ? strtoull(known, 0, 16) : 0;
-        free(known);
-    }
+    agree_on_hash(cache, use, weights_key, state->teacher_hash);
     agree_on_hash(cache, use, "training images", state->train_hash);
     snprintf(text, sizeof(text), "%llu", (number)state->seed);
     agree(cache, use, seed_key, text);
@@ -127,7 +125,7 @@ static void cache_batch(const cache_job *job, image_batch batch, uint64_t positi
     net->truth = own_truth;
 }
 
-/* The size of the images at a position; begins to load them, unless the work ends before. */
+/* Begins to load the images at a position, as large as their batch; none behind the end. */
 static void load_at(const cache_job *job, loader *l, uint64_t position, int width, int height)
 {
     if (position >= job->images) return;

@@ -1,6 +1,7 @@
 /*
  * A cache of the teacher's logits for a whole run: what it has to be of, and how it is made.
- * The loader's images are a function of seed and position, and so are the logits.
+ * The loader's images are a function of seed and position, and so are the logits, but for the
+ * last digits, in which the images of one forward pass have a part.
  */
 #ifndef KD_TEACHER_CACHE_H
 #define KD_TEACHER_CACHE_H
