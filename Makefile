@@ -316,8 +316,8 @@ test-tsan:
 	@scripts/deps.sh try tsan
 	@command -v clang >/dev/null || { echo 'test-tsan: skipped: found no clang'; exit 0; }; \
 	    OMP_TOOL_LIBRARIES=$$(find /usr/lib/llvm-*/lib -name libarcher.so | sort -V | tail -n 1) \
-	    TSAN_OPTIONS=ignore_noninstrumented_modules=1:report_thread_leaks=0 OMP_NUM_THREADS=2 setarch -R \
-	    $(MAKE) --no-print-directory test BUILD=build-tsan SANITIZE=thread DNNL=0 \
+	    TSAN_OPTIONS=ignore_noninstrumented_modules=1:report_thread_leaks=0 OMP_NUM_THREADS=2 \
+	    setarch -R $(MAKE) --no-print-directory test BUILD=build-tsan SANITIZE=thread DNNL=0 \
 	    T='$(or $(T),$(THREADED))'
 
 # TIME seconds each of the readers of outside input, or of F='cfg image' alone

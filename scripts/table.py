@@ -447,7 +447,7 @@ def final_table(args, chosen, found):
     for name in names:
         head += ["mean" if name == names[0] else f"{name}, mean", "standard deviation", "min",
                  "max", "to KD, paired"]
-    if teacher:  # one that was not cached alone
+    if teacher:  # lines of the first tables with caches may have none
         body.append(["the teacher", ""])
         for value in teacher:
             body[0] += [percent(value), "", "", "", ""]

@@ -10,8 +10,8 @@ seconds=$1
 shift
 # A refused network leaves its memory; a fork that has too much of it is replaced. What is asked
 # for and not written to is no memory
-flags=(-fork=1 -ignore_ooms=1 -rss_limit_mb=3000 -malloc_limit_mb=1000000 -timeout=20 -max_total_time="$seconds"
-       -close_fd_mask=3)
+flags=(-fork=1 -ignore_ooms=1 -rss_limit_mb=3000 -malloc_limit_mb=1000000 -timeout=20
+       -max_total_time="$seconds" -close_fd_mask=3)
 ulimit -n "$(ulimit -Hn)" # a refused cache stays open
 export ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1
 export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
