@@ -10,6 +10,7 @@
 
 #include <dnnl.h>
 #include <omp.h>
+#include <sys/mman.h>
 
 #if DNNL_VERSION_MAJOR != 2 && DNNL_VERSION_MAJOR != 3
 #error "found another version of oneDNN, expected 2 or 3 (Debian's libdnnl-dev); or make DNNL=0"
@@ -17,6 +18,9 @@
 
 #define LEAST_CHANNELS 16 /* with fewer, and with fewer tiles of 4x4 pixels, Winograd's */
 #define LEAST_TILES 16    /* transforms cost more than they save (tests/bench/README.md) */
+
+#define CODE_BYTES (192 << 20) /* more than the code of one convolution takes, and 128 MiB that malloc
+                                  may take for another thread at the same time */
 
 typedef enum { FORWARD, BACK_DATA, BACK_WEIGHTS, KINDS } step_kind;
 typedef enum { IN, WEIGHTS, OUT, ROLES } role; /* in backward steps also of their gradients */
@@ -420,6 +424,17 @@ static void add_sum(const convolution *c, const float *sum, float *gradient)
     reorder(s->reorder[WEIGHTS], s->own[WEIGHTS], sum, o->plain[WEIGHTS], gradient);
 }
 
+/* Its generator of code maps its pages itself, and crashes where it gets none. malloc would not
+   tell: it keeps pages that others have freed. */
+static void look_for_memory(void)
+{
+    void *probe =
+        mmap(0, CODE_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (probe == MAP_FAILED)
+        kd_fail("out of memory: oneDNN needs %d bytes for its code", CODE_BYTES);
+    munmap(probe, CODE_BYTES);
+}
+
 int use_onednn(convolution *c)
 {
     static const convolution_code code = {take_weights, forward, padded_size,
@@ -429,7 +444,7 @@ int use_onednn(convolution *c)
                                {s.filters, s.c, s.size, s.size},
                                {s.n, s.filters, s.out_h, s.out_w}};
     onednn *o = c->own = kd_calloc(1, sizeof(*o));
-    free(kd_calloc(16, 1 << 20)); /* its generator of code crashes where it gets no memory */
+    look_for_memory();
     open_engine();
     memcpy(o->dims, dims, sizeof(dims));
     for (int r = 0; r < ROLES; ++r) o->plain[r] = make_layout(dims[r], dnnl_abcd);
