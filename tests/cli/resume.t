@@ -288,12 +288,13 @@ def one_before(folder):
     """a damaged or lost state: the one before it is offered, and -resume goes on from there"""
     set_up(folder)
     expected = uninterrupted(folder)
-    stop(folder, 19)
+    stopped = stop(folder, 19)
     for edit in (cut(-4), lambda f: f.remove(STATE)):
         edit(folder)
         line = folder.distill("-resume").check(1).err.rstrip("\n").split("\n")[-1]
-        command = re.search(r"`mv '(.+)' '(.+)'` puts the one before it there, of batch 15$", line)
-        assert command, line
+        command = re.search(r"`mv '(.+)' '(.+)'` puts the one before it there, of batch (\d+)$",
+                            line)
+        assert command and stopped - 5 <= int(command[3]) <= stopped, f"{stopped}: {line}"
         shutil.copy(folder.at(command[1]), folder.at(command[2]))
     folder.distill("-resume").check(0)
     check_equal(folder, expected)
