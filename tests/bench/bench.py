@@ -39,7 +39,7 @@ import report  # noqa: E402
 import rows  # noqa: E402
 from imagelist import (InputError, positive, replace_file, run, write_lines,  # noqa: E402
                        write_png)
-from parts import PAIRS, Ours, all_parts, cases_of, default_parts, switches  # noqa: E402
+from parts import MODES, PAIRS, Ours, all_parts, cases_of, default_parts, switches  # noqa: E402
 from report import Outcome, Result  # noqa: E402
 from table import cpu_model, first_line, read  # noqa: E402
 
@@ -360,7 +360,7 @@ def run_peer(args, part, case):
              "--warmup", part.skip, "--build", args.build,
              *(["--device", "cuda", "--tf32", args.tf32] if args.gpu else
                ["--device", "cpu", "--threads", case.cores]),
-             *(["--compile"] if case.mode == "compiled" else [])]
+             *MODES[case.mode]]
     ran = run_program("peer_pytorch.py", [*first, *map(str, words)], PYTHONPATH=args.torch,
                       TORCHINDUCTOR_CACHE_DIR=bench_file(args, "inductor"), **env)
     said = json.loads(ran.lines[-1][1])
@@ -529,11 +529,15 @@ def arguments():
                         "\"before\"; without PyTorch and rows of one core")
     parser.add_argument("--peer", action=argparse.BooleanOptionalAction,
                         help="PyTorch beside ours (default, unless --baseline)")
-    parser.add_argument("--compiled", action=argparse.BooleanOptionalAction,
-                        help="PyTorch compiled, too (default: on a GPU)")
+    parser.add_argument("--modes", metavar="MODE,...", type=lambda text: text.split(","),
+                        default=list(MODES), help="of PyTorch: " + ", ".join(MODES)
+                        + " (default: all)")
     parser.add_argument("--tf32", type=int, choices=(0, 1), default=0,
                         help="1: ours and PyTorch may round to TF32 (default: 0)")
     args = parser.parse_args()
+    for mode in args.modes:
+        if mode not in MODES:
+            parser.error(f"--modes: found {mode}, expected some of {','.join(MODES)}")
     if args.cores > len(os.sched_getaffinity(0)):
         parser.error(f"--cores {args.cores}: expected at most {len(os.sched_getaffinity(0))}")
     return args
@@ -561,17 +565,18 @@ def complete(args):
     """Adds what else the arguments leave open and what a run finds out."""
     args.began, args.used = time.time(), cpu_seconds()
     args.watch = args.torch = args.torch_version = None
-    args.peaks, args.modes = [], []
+    args.peaks = []
     args.threads = min(8, os.cpu_count())
     if args.peer is None:
         args.peer = not args.baseline
-    if args.peer and set(args.only) - {"gemm", "growth", "photos", "decode"}:
-        try:
-            args.torch = provide_torch(args.gpu)
-            compiled = args.gpu if args.compiled is None else args.compiled
-            args.modes = ["eager", "compiled"] if compiled else ["eager"]
-        except InputError as error:
-            args.notes.append(f"no PyTorch: {error}")
+    if not args.peer or not set(args.only) - {"gemm", "growth", "photos", "decode"}:
+        args.modes = []
+        return
+    try:
+        args.torch = provide_torch(args.gpu)
+    except InputError as error:
+        args.modes = []
+        args.notes.append(f"no PyTorch: {error}")
 
 
 def run_parts(args):

@@ -17,6 +17,10 @@ TAUGHT = (KD, TWO, THREE)
 PEER_STEPS = {"task": ("task only", [ALONE]), "kd": ("KD", [KD]),
               "deepkd": ("DeepKD", [TWO, THREE])}
 
+# Ways to run the peer: what they are called, and peer_pytorch.py's flags
+MODES = {"eager": [], "amp": ["--amp"], "compiled": ["--compile"],
+         "compiled amp": ["--amp", "--compile"]}
+
 # student, teacher: cfg files, as seen from BUILD; data: a folder of BUILD/data, None: random
 # scenes; size: of both networks' input, None: their own; boxes: of an image, 0: a classifier
 Pair = collections.namedtuple("Pair", "student teacher data size boxes")

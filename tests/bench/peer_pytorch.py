@@ -4,7 +4,8 @@
     peer_pytorch.py --pair fmnist|resnet|scenes|yolo --method task|kd|deepkd [--device cuda] ...
         measures steps and prints one line of JSON
     peer_pytorch.py --check BATCH.npz STUDENT.cfg STUDENT.weights [TEACHER.cfg TEACHER.weights]
-        computes Darknet's losses in double precision and prints them; for tests/cli/peer.t
+        computes Darknet's losses in double precision, or with --amp, and prints them; for
+        tests/cli/peer.t
 
 The networks come from Darknet's cfg files (torch_networks.py). The losses are Darknet's and the
 plugin's (plugin/math/kd_math.h), on whole tensors: no loop over images, cells or boxes.
@@ -20,6 +21,9 @@ What the official code does besides is left out, to the peer's advantage: search
 for each parameter, losses and accuracies read back in each step. Nor does it load pictures: some
 batches of random numbers wait in memory and are copied to the device. The update works on all
 parameters at once on a GPU (torch._foreach) and in a loop on the CPU: what SGD itself does there.
+
+--amp is PyTorch's mixed precision: both networks under autocast to bfloat16, channels last;
+losses, weights, gradients and updates in single precision.
 """
 import argparse
 import collections
@@ -198,6 +202,19 @@ def find_losses(method, student, teacher, outputs, images, truth):
     return losses + [loss / len(images) for loss in found]
 
 
+class Autocast(torch.nn.Module):
+    """A network in mixed precision; images, as weights, are channels last."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+
+    def forward(self, images):
+        with torch.autocast(images.device.type, torch.bfloat16):
+            outputs = self.network(images)
+        return [x.float() for x in outputs]
+
+
 # Updates; step() takes find_losses' list through backward and into the weights
 
 class Sgd:
@@ -268,10 +285,11 @@ def make_truth(classes, image, box, batch):
     return Truth(classes, image, box, boxes)
 
 
-def random_batch(student, batch, boxes, pin):
+def random_batch(student, batch, boxes, pin, memory_format):
     """boxes: of an image; 0: a classifier's"""
     generator = torch.Generator().manual_seed(1)
     images = torch.rand(batch, 3, *student.network.size, generator=generator)
+    images = images.contiguous(memory_format=memory_format)
     rows = batch * (boxes or 1)
     classes = torch.randint(student.classes, (rows,), generator=generator)
     image = box = None
@@ -317,6 +335,13 @@ def set_up(args):
         importlib.import_module("torch._functorch.config").donated_buffer = False
 
 
+def prepare(network, args):
+    """As --amp and --compile want it; the parameters are the same objects."""
+    if args.amp:
+        network = Autocast(network.to(memory_format=torch.channels_last))
+    return torch.compile(network) if args.compile else network
+
+
 class Clock:
     """Marks on the GPU's own time line, so that Python may run ahead of it; or on the CPU's."""
 
@@ -343,13 +368,14 @@ def measure(args):
     set_up(args)
     student, teacher = (open_network(os.path.join(args.build, cfg), args.device, pair.size)
                         for cfg in (pair.student, pair.teacher))
+    memory_format = torch.channels_last if args.amp else torch.contiguous_format
+    batches = [random_batch(student, args.batch, pair.boxes, args.device == "cuda", memory_format)
+               for _ in range(BATCHES)]
     updater = make_updater(args.method, student.network, RATE)
     student.network.train()
     teacher.network.eval()
-    if args.compile:
-        student.network, teacher.network = map(torch.compile, (student.network, teacher.network))
-    batches = [random_batch(student, args.batch, pair.boxes, args.device == "cuda")
-               for _ in range(BATCHES)]
+    for one in (student, teacher):
+        one.network = prepare(one.network, args)
     clock = Clock(args.device)
     for i in range(args.warmup + args.steps):
         if i == args.warmup:
@@ -368,7 +394,7 @@ def measure(args):
             "peak_bytes": torch.cuda.max_memory_allocated() if args.device == "cuda" else None,
             "device": torch.cuda.get_device_name() if args.device == "cuda" else "cpu",
             **{key: getattr(args, key) for key in
-               ("pair", "method", "batch", "compile", "tf32", "threads")}}
+               ("pair", "method", "batch", "amp", "compile", "tf32", "threads")}}
 
 
 # Checking
@@ -390,18 +416,22 @@ def check(args):
     of --steps training steps on the batch, from the student's own [net] learning_rate.
     """
     batch, cfg, weights, *teachers = args.check
+    dtype = torch.float32 if args.amp else torch.float64
     with np.load(batch) as arrays:
-        images = torch.from_numpy(arrays["images"]).double()
-        truth = make_truth(arrays["classes"], arrays.get("image"), arrays.get("box"), len(images))
-    student = open_network(cfg, "cpu", None, torch.float64, weights)
+        images = torch.from_numpy(arrays["images"]).to(dtype)
+        box = torch.from_numpy(arrays["box"]).to(dtype) if "box" in arrays else None
+        truth = make_truth(arrays["classes"], arrays.get("image"), box, len(images))
+    student = open_network(cfg, "cpu", None, dtype, weights)
     student.network.eval()
     if not teachers:
         return {"loss": darknets_loss(student, student.network(images), truth)}
-    teacher = open_network(teachers[0], "cpu", None, torch.float64, teachers[1])
+    teacher = open_network(teachers[0], "cpu", None, dtype, teachers[1])
     teacher.network.eval()
     student.network.train()
     updater = make_updater(args.method, student.network,
                            float(student.network.options["learning_rate"]))
+    for one in (student, teacher):
+        one.network = prepare(one.network, args)
     found = []
     for _ in range(args.steps):
         outputs = student.network(images)
@@ -419,6 +449,7 @@ def arguments():
     what.add_argument("--check", nargs="+", metavar="FILE")
     parser.add_argument("--method", choices=("task", "kd", "deepkd"), default="deepkd")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--amp", action="store_true", help="both networks in bfloat16 (autocast)")
     parser.add_argument("--compile", action="store_true", help="both networks by torch.compile")
     parser.add_argument("--tf32", type=int, choices=(0, 1), default=0)
     parser.add_argument("--threads", type=int, default=1, help="of the CPU (default: 1)")
