@@ -10,6 +10,8 @@ typedef struct {
     int n, c, h, w, filters, size, stride, pad, out_h, out_w;
     int is_constant; /* 1: for convolve alone, with weights that are set once */
     int is_alone;    /* 1: one thread calls at a time, so oneDNN may use all cores itself */
+    int bfloat16;    /* 1, and is_constant: images and weights are rounded to bfloat16, the sums
+                        of their products are not; float32 where oneDNN has no fast code for it */
 } convolution_shape;
 
 typedef struct {

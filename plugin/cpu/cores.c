@@ -23,6 +23,7 @@
 /* What a network has for its cores; network.plugin */
 typedef struct {
     const net_outputs *outputs; /* of a network for prediction, else NULL */
+    int bfloat16;               /* as attach_cores has it */
     convolution **convolutions; /* [net->n] of a part's images; NULL: none */
     float *sums;                /* gradients of weights: [part][loss][] */
     size_t n_sums;
@@ -122,9 +123,9 @@ static void provide_convolution(const network *part, int i, int is_alone)
     cores *c = part->plugin;
     convolution **own = c->convolutions + i;
     layer l = part->layers[i];
-    convolution_shape s = {l.batch,         l.c,      l.h,   l.w,     l.n,
-                           l.size,          l.stride, l.pad, l.out_h, l.out_w,
-                           c->outputs != 0, is_alone};
+    convolution_shape s = {l.batch,         l.c,      l.h,        l.w,     l.n,
+                           l.size,          l.stride, l.pad,      l.out_h, l.out_w,
+                           c->outputs != 0, is_alone, c->bfloat16};
     int is_new = !*own || memcmp(&(*own)->shape, &s, sizeof(s));
     if (is_new) {
         free_convolution(*own);
@@ -407,13 +408,14 @@ void backward_on_cores(const network *views, int groups)
     for (int g = 0; g < groups; ++g) free_parts(parts[g]);
 }
 
-void attach_cores(network *net, const net_outputs *outputs)
+void attach_cores(network *net, const net_outputs *outputs, int bfloat16)
 {
     cores *c = kd_calloc(1, sizeof(*c));
 #if defined(BLAS) && defined(_OPENMP)
     openblas_set_num_threads(1); /* each core has matrix products of its own */
 #endif
     c->outputs = outputs;
+    c->bfloat16 = bfloat16;
     c->convolutions = kd_calloc(net->n, sizeof(convolution *));
     net->plugin = c;
     net->forward = forward_on_cores;

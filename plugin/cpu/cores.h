@@ -16,8 +16,9 @@
  * outlive it, the network is for prediction only: of its layers' outputs none are kept but the
  * logits and predictions, the others share memory that is small enough for a core's cache.
  * Its forward pass does not leave behind what Darknet's own backward pass would need.
+ * bfloat16: 1, with `outputs` alone: its convolutions round images and weights to that.
  */
-void attach_cores(network *net, const net_outputs *outputs);
+void attach_cores(network *net, const net_outputs *outputs, int bfloat16);
 
 /* Before the network is freed; does nothing where attach_cores has not been. */
 void detach_cores(network *net);

@@ -19,8 +19,9 @@
 #define LEAST_CHANNELS 16 /* with fewer, and with fewer tiles of 4x4 pixels, Winograd's */
 #define LEAST_TILES 16    /* transforms cost more than they save (tests/bench/README.md) */
 
-#define CODE_BYTES (192 << 20) /* more than the code of one convolution takes, and 128 MiB that malloc
-                                  may take for another thread at the same time */
+#define CODE_BYTES                                                                             \
+    (192 << 20) /* more than the code of one convolution takes, and 128 MiB that malloc        \
+                   may take for another thread at the same time */
 
 typedef enum { FORWARD, BACK_DATA, BACK_WEIGHTS, KINDS } step_kind;
 typedef enum { IN, WEIGHTS, OUT, ROLES } role; /* in backward steps also of their gradients */
@@ -84,10 +85,10 @@ static layout copy_layout(const_layout from)
     return made;
 }
 
-static layout make_layout(const dnnl_dims_t dims, dnnl_format_tag_t tag)
+static layout make_layout(const dnnl_dims_t dims, dnnl_data_type_t type, dnnl_format_tag_t tag)
 {
     dnnl_memory_desc_t made;
-    check(dnnl_memory_desc_init_by_tag(&made, 4, dims, dnnl_f32, tag),
+    check(dnnl_memory_desc_init_by_tag(&made, 4, dims, type, tag),
           "dnnl_memory_desc_init_by_tag");
     return copy_layout(&made);
 }
@@ -126,10 +127,10 @@ static layout copy_layout(const_layout from)
     return made;
 }
 
-static layout make_layout(const dnnl_dims_t dims, dnnl_format_tag_t tag)
+static layout make_layout(const dnnl_dims_t dims, dnnl_data_type_t type, dnnl_format_tag_t tag)
 {
     layout made;
-    check(dnnl_memory_desc_create_with_tag(&made, 4, dims, dnnl_f32, tag),
+    check(dnnl_memory_desc_create_with_tag(&made, 4, dims, type, tag),
           "dnnl_memory_desc_create_with_tag");
     return made;
 }
@@ -172,9 +173,10 @@ static void open_engine(void)
     check(dnnl_stream_create(&stream, engine, dnnl_stream_in_order), "dnnl_stream_create");
 }
 
+/* Floats that hold it, whatever its type */
 static size_t numbers(const_layout d)
 {
-    return dnnl_memory_desc_get_size(d) / sizeof(float);
+    return (dnnl_memory_desc_get_size(d) + sizeof(float) - 1) / sizeof(float);
 }
 
 static dnnl_memory_t wrap(const_layout d, const float *data)
@@ -254,8 +256,9 @@ static int suits_winograd(convolution_shape s)
            s.filters >= LEAST_CHANNELS && tiles >= LEAST_TILES;
 }
 
+/* type: of images and weights; NULL when oneDNN has no fast code for it */
 static dnnl_primitive_desc_t choose(const onednn *o, convolution_shape s, step_kind kind,
-                                    const_dnnl_primitive_attr_t attr)
+                                    dnnl_data_type_t type, const_dnnl_primitive_attr_t attr)
 {
     description d = {
         .strides = {s.stride, s.stride},
@@ -268,8 +271,10 @@ static dnnl_primitive_desc_t choose(const onednn *o, convolution_shape s, step_k
         .attr = attr,
     };
     dnnl_primitive_desc_t found = 0;
-    for (int r = 0; r < ROLES; ++r) d.any[r] = make_layout(o->dims[r], dnnl_format_tag_any);
-    if (suits_winograd(s)) found = find(&d, kind, dnnl_convolution_winograd);
+    for (int r = 0; r < ROLES; ++r)
+        d.any[r] = make_layout(o->dims[r], r == OUT ? dnnl_f32 : type, dnnl_format_tag_any);
+    if (suits_winograd(s) && type == dnnl_f32)
+        found = find(&d, kind, dnnl_convolution_winograd);
     if (!found) found = find(&d, kind, dnnl_convolution_direct);
     for (int r = 0; r < ROLES; ++r) free_layout(d.any[r]);
     if (found && !is_fast(found)) {
@@ -324,7 +329,8 @@ static int make_step(onednn *o, convolution_shape shape, step_kind kind)
     check(dnnl_primitive_attr_create(&attr), "dnnl_primitive_attr_create");
     check(dnnl_primitive_attr_set_scratchpad_mode(attr, dnnl_scratchpad_mode_user),
           "dnnl_primitive_attr_set_scratchpad_mode");
-    dnnl_primitive_desc_t found = choose(o, shape, kind, attr);
+    dnnl_primitive_desc_t found = shape.bfloat16 ? choose(o, shape, kind, dnnl_bf16, attr) : 0;
+    if (!found) found = choose(o, shape, kind, dnnl_f32, attr);
     dnnl_primitive_attr_destroy(attr);
     if (!found) return 0;
     for (int r = 0; r < ROLES; ++r)
@@ -447,7 +453,7 @@ int use_onednn(convolution *c)
     look_for_memory();
     open_engine();
     memcpy(o->dims, dims, sizeof(dims));
-    for (int r = 0; r < ROLES; ++r) o->plain[r] = make_layout(dims[r], dnnl_abcd);
+    for (int r = 0; r < ROLES; ++r) o->plain[r] = make_layout(dims[r], dnnl_f32, dnnl_abcd);
     if (make_steps(o, s)) {
         c->code = &code;
         return 1;
@@ -457,12 +463,26 @@ int use_onednn(convolution *c)
     return 0;
 }
 
+bfloat16_kind find_bfloat16(void)
+{
+    int here = dnnl_get_effective_cpu_isa(); /* bits, those of lesser ones among them */
+    if ((here & dnnl_cpu_isa_avx512_core_bf16) == dnnl_cpu_isa_avx512_core_bf16)
+        return BFLOAT16_FAST;
+    return (here & dnnl_cpu_isa_avx512_core) == dnnl_cpu_isa_avx512_core ? BFLOAT16_SLOW
+                                                                         : BFLOAT16_NONE;
+}
+
 #else
 
 int use_onednn(convolution *c)
 {
     (void)c;
     return 0;
+}
+
+bfloat16_kind find_bfloat16(void)
+{
+    return BFLOAT16_NONE;
 }
 
 #endif

@@ -11,4 +11,9 @@
  * and without DNNL=1. */
 int use_onednn(convolution *c);
 
+/* What bfloat16 is on this processor, and in this build: not there, as without AVX-512 or
+ * oneDNN; converted to float32, which is slow; or the processor's own. */
+typedef enum { BFLOAT16_NONE, BFLOAT16_SLOW, BFLOAT16_FAST } bfloat16_kind;
+bfloat16_kind find_bfloat16(void);
+
 #endif

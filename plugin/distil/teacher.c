@@ -1,6 +1,7 @@
 /* See teacher.h. */
 #include "distil/teacher.h"
 #include "cpu/cores.h"
+#include "cpu/onednn.h"
 #include "distil/teacher_gpu.h"
 #include "net/device.h"
 #include "net/parameters.h"
@@ -15,6 +16,7 @@ static const option teacher_options[] = {
     {"cfg", OPTION_TEXT, offsetof(teacher, cfg), 0, 0, 0},
     {"weights", OPTION_TEXT, offsetof(teacher, weights), 0, 0, 0},
     {"resize", OPTION_INT, offsetof(teacher, resize), 0, 1, 0},
+    {"precision", OPTION_CHOICE, offsetof(teacher, precision), 0, 0, "float32|bfloat16|auto"},
     {0},
 };
 
@@ -26,6 +28,7 @@ static void release_teacher_layer(layer l)
     if (t->net) free_network(t->net);
     free(t->input);
     free(t->outputs.layer);
+    free(t->file);
     free(t->cfg);
     free(t->weights);
     free(t);
@@ -77,6 +80,7 @@ layer parse_teacher(list *options, network *net, int index, char *cfgfile)
     teacher *t = kd_calloc(1, sizeof(*t));
     t->lane = 1;
     read_options(cfgfile, "[teacher]", options, teacher_options, t);
+    t->file = kd_copy(cfgfile);
     t->student = net;
     layer l = make_pass_through_layer(net, index, forward_teacher_layer);
     l.plugin = t;
@@ -111,10 +115,25 @@ static void make_network(teacher *t)
     t->net = parse_network_cfg_batch(t->cfg, t->own_batch);
 }
 
+/* What precision= comes to here */
+static int find_precision(const teacher *t)
+{
+    static const char *const reasons[] = {
+        "which a GPU's teacher does not have yet",
+        "which is oneDNN's (make DNNL=1), on a processor with AVX-512"};
+    int here = on_gpu(t->student) ? 0 : find_bfloat16();
+    if (t->precision == PRECISION_AUTO) return here == BFLOAT16_FAST;
+    if (t->precision == PRECISION_BFLOAT16 && here == BFLOAT16_NONE)
+        kd_fail("%s: [teacher] precision=bfloat16, %s: expected float32 or auto", t->file,
+                reasons[!on_gpu(t->student)]);
+    return t->precision == PRECISION_BFLOAT16;
+}
+
 void load_teacher(teacher *t, char *weights)
 {
     network *student = t->student;
     char *cfg = t->cfg;
+    t->bfloat16 = find_precision(t);
     make_network(t);
     if (t->net->inputs != t->net->w * t->net->h * t->net->c)
         kd_fail("%s: [net] inputs=%d: expected width x height x channels", cfg, t->net->inputs);
@@ -129,7 +148,7 @@ void load_teacher(teacher *t, char *weights)
     follow_student(t);
     if (t->is_cached) return;
     if (on_gpu(student)) attach_teacher_gpu(t);
-    else attach_cores(t->net, &t->outputs);
+    else attach_cores(t->net, &t->outputs, t->bfloat16);
 }
 
 /* The student's images, each resized to the teacher's input. */

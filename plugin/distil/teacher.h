@@ -9,10 +9,15 @@
 
 #include "net/outputs.h"
 
+typedef enum { PRECISION_FLOAT32, PRECISION_BFLOAT16, PRECISION_AUTO } precision;
+
 typedef struct {
+    char *file;    /* the student's cfg, which has the section */
     char *cfg;     /* [teacher] cfg=, or NULL */
     char *weights; /* [teacher] weights=, or NULL */
     int resize;    /* [teacher] resize=: 1: its input is always as large as the student's */
+    precision precision; /* [teacher] precision= */
+    int bfloat16; /* 1: its convolutions take images and weights in bfloat16; load_teacher */
 
     network *net;     /* NULL until load_teacher */
     network *student; /* whose input it sees */
@@ -33,7 +38,7 @@ layer parse_teacher(list *options, network *net, int index, char *cfgfile);
 /*
  * Makes the teacher ready for forward_teacher_layer: parses t->cfg with the student's batch and
  * loads `weights`, which must fit it exactly; a cached one's may be NULL. Exits on bad input,
- * and on other input channels than the student's.
+ * on other input channels than the student's, and on a precision that can't be had here.
  */
 void load_teacher(teacher *t, char *weights);
 

@@ -1,5 +1,6 @@
 /* See announce.h. */
 #include "run/announce.h"
+#include "cpu/onednn.h"
 #include "distil/gsnr.h"
 #include "net/parameters.h"
 #include "run/log.h"
@@ -51,6 +52,9 @@ void announce_run(const replicas *r, int train_images, int valid_images, uint64_
     char groups[256];
     describe_groups(kd, groups, sizeof(groups));
     print_size("teacher", kd->teacher->net);
+    if (kd->teacher->bfloat16)
+        printf("teacher's precision: bfloat16%s\n",
+               find_bfloat16() == BFLOAT16_FAST ? "" : ", slow on this processor");
     print_size("student", kd->net);
     print_loss(kd);
     printf("trainer %s, momentum groups: %s\n", trainers[o->trainer], groups);

@@ -64,7 +64,8 @@ static void agree_on_views(logit_cache *cache, const deepkd *kd, cache_use use)
     char text[NOTE];
     snprintf(text, sizeof(text), "%d x %d", net->w, net->h);
     agree(cache, use, "student's input", text);
-    snprintf(text, sizeof(text), "%d x %d", teacher->w, teacher->h);
+    snprintf(text, sizeof(text), "%d x %d%s", teacher->w, teacher->h,
+             kd->teacher->bfloat16 ? ", bfloat16" : "");
     agree(cache, use, "teacher's input", text);
     describe_augmentation(net, kd, text, sizeof(text));
     agree(cache, use, "augmentation", text);

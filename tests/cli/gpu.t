@@ -192,6 +192,20 @@ def full_gpu(folder):
 
 
 @test
+def precision(folder):
+    """precision=bfloat16 is refused, auto is float32"""
+    for value, status in (("bfloat16", 1), ("auto", 0)):
+        folder.write("student.cfg", student_cfg(teacher={"cfg": "teacher.cfg",
+                                                         "precision": value}))
+        with on_gpu():
+            result = folder.distill().check(status)
+        if status:
+            check_error(result, ["[teacher] precision=bfloat16, which a GPU's teacher does not "
+                                 "have yet: expected float32 or auto"])
+        assert "teacher's precision" not in result.out, result.out
+
+
+@test
 def resize(folder):
     """random=1: the CPU build's losses across changes of size, with the teacher's size as it is"""
     body = without([tap.conv(2, 4), tap.conv(3, 4), tap.conv(4, 2)], batch_norm=False)

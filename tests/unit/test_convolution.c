@@ -8,6 +8,8 @@
  *   - threads at once give the same bits as one;
  *   - changed weights are seen once they are set;
  *   - with DNNL=1 oneDNN is really used;
+ *   - in bfloat16, where the processor has it: of images and weights that are exact in it, the
+ *     output is float32's; of others it is not, yet within bfloat16's 8 bits;
  *   - nothing is written outside the arrays; but for the sums, they are not aligned.
  *
  * To add a shape: a line in `cases`.
@@ -15,6 +17,7 @@
 #include "nets.h"
 
 #include "cpu/convolution.h"
+#include "cpu/onednn.h"
 
 #include <pthread.h>
 #ifdef _OPENMP
@@ -24,6 +27,8 @@
 /* ||found - expected|| / ||expected||; GEMM's is always the first; reached: 7e-7 */
 #define DIRECT 2e-6
 #define WINOGRAD 5e-6 /* where oneDNN may take it */
+
+#define ROUNDING 4e-3 /* of bfloat16, half a unit of its last bit; reached: 2.4e-3 */
 
 #define GROUPS 3
 #define CORES 3  /* of a convolution that is alone */
@@ -238,10 +243,10 @@ static void free_example(example e)
 
 /* ---- ways to compute it ------------------------------------------------ */
 
-typedef enum { GEMM, ONEDNN, FIXED, ALONE, WAYS } way;
+typedef enum { GEMM, ONEDNN, FIXED, BFLOAT16, ALONE, WAYS } way;
 
 static const char *const way_names[WAYS] = {"GEMM", "oneDNN", "oneDNN, fixed weights",
-                                            "oneDNN on all cores"};
+                                            "oneDNN, bfloat16", "oneDNN on all cores"};
 static double worst[WAYS]; /* error of any case */
 
 /* The threads that oneDNN may use when this one calls it */
@@ -257,7 +262,8 @@ static void allow_threads(int n)
 /* free_convolution, then allow_threads(1) */
 static convolution *start(convolution_shape s, way by)
 {
-    s.is_constant = by == FIXED, s.is_alone = by == ALONE;
+    s.is_constant = by == FIXED || by == BFLOAT16, s.is_alone = by == ALONE;
+    s.bfloat16 = by == BFLOAT16;
     if (by == ALONE) allow_threads(CORES);
     return make_convolution(s, by != GEMM);
 }
@@ -373,14 +379,14 @@ static void check_example(const example *e, way by, double tolerance)
 {
     size_t n = outputs_of(e->shape);
     convolution *c = start(e->shape, by);
-    for (int backward = 0; backward < (by == FIXED ? 1 : 2); ++backward) {
+    for (int backward = 0; backward < (c->shape.is_constant ? 1 : 2); ++backward) {
         float *out = make_array(n);
         set_weights(c, e->weights, backward);
         convolve(c, e->in, out);
         check_error(e, by, "output", error_of(out, e->out, 0, n), tolerance);
         free_array(out, n);
     }
-    if (by != FIXED) check_back(c, e, by, tolerance);
+    if (!c->shape.is_constant) check_back(c, e, by, tolerance);
     free_convolution(c);
     allow_threads(1);
 }
@@ -610,6 +616,49 @@ static void test_weights_change(void)
         for (way by = GEMM; by <= ONEDNN; ++by) check_changes(changed[k], by);
 }
 
+/* ---- bfloat16 ---------------------------------------------------------- */
+
+/* Its upper half alone */
+static void cut_off(float *x, size_t n)
+{
+    for (size_t i = 0; i < n; ++i) {
+        uint32_t bits;
+        memcpy(&bits, x + i, sizeof(bits));
+        bits &= 0xffff0000;
+        memcpy(x + i, &bits, sizeof(bits));
+    }
+}
+
+static double bfloat16_error(example *e)
+{
+    size_t n = outputs_of(e->shape);
+    float *out = make_array(n);
+    convolution *c = start(e->shape, BFLOAT16);
+    expect(e, 0);
+    set_weights(c, e->weights, 0);
+    convolve(c, e->in, out);
+    double error = error_of(out, e->out, 0, n);
+    free_array(out, n), free_convolution(c);
+    return error;
+}
+
+static void test_bfloat16(void)
+{
+    double least = INFINITY;
+    srand(6);
+    for (int k = 0; k < COUNT(cases); ++k) {
+        example e = make_example(complete(cases[k]));
+        double rounded = bfloat16_error(&e);
+        if (e.shape.n * e.shape.filters > 1) least = fmin(least, rounded);
+        check_error(&e, BFLOAT16, "output", rounded, ROUNDING);
+        cut_off(e.in, images_of(e.shape)), cut_off(e.weights, filters_of(e.shape));
+        check_error(&e, BFLOAT16, "output of exact numbers", bfloat16_error(&e), DIRECT);
+        free_example(e);
+    }
+    if (find_bfloat16() == BFLOAT16_FAST) assert_true(least > ROUNDING / 20);
+    say_worst();
+}
+
 /* ---- oneDNN ------------------------------------------------------------ */
 
 static void check_who_computes(shape_case k)
@@ -636,8 +685,9 @@ int main(void)
 {
     allow_threads(1);
     static const test_case tests[] = {
-        TEST(test_the_table), TEST(test_all_cores),      TEST(test_drawn_shapes),
-        TEST(test_threads),   TEST(test_weights_change), TEST(test_who_computes),
+        TEST(test_the_table),    TEST(test_all_cores),      TEST(test_drawn_shapes),
+        TEST(test_threads),      TEST(test_weights_change), TEST(test_bfloat16),
+        TEST(test_who_computes),
     };
     start_nets();
     run_tests(tests, COUNT(tests));

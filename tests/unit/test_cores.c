@@ -585,7 +585,7 @@ static void check_predictor(const char *cfg, unsigned int seed, double tolerance
     predictor p = make_predictor(cfg, seed);
     int batch = p.ours->batch;
     spoil_outputs(p.ours);
-    attach_cores(p.ours, &p.outputs);
+    attach_cores(p.ours, &p.outputs, 0);
     for (int b = 0; b < 4; ++b) compare_predictions(p, seed + b, tolerance);
     assert_true(count_spoilt(p.ours) > 0);
     for (int k = 0; k < 2; ++k) {
@@ -620,7 +620,7 @@ static void test_resized_prediction(void)
         char *cfg = whole_cfg(detectors + i, "");
         predictor p = make_predictor(cfg, 600 + i);
         net_name = detector_name(i);
-        attach_cores(p.ours, &p.outputs);
+        attach_cores(p.ours, &p.outputs, 0);
         for (int k = 0; k < COUNT(sizes); ++k) {
             resize_network(p.ours, sizes[k][0], sizes[k][1]);
             resize_network(p.stock, sizes[k][0], sizes[k][1]);
@@ -641,7 +641,7 @@ static void test_without_cores(void)
         net_name = c->name;
         for (int alone = 0; alone < 2; ++alone) {
             assert_false(has_cores(p.ours));
-            attach_cores(p.ours, alone ? &p.outputs : 0);
+            attach_cores(p.ours, alone ? &p.outputs : 0, 0);
             assert_true(has_cores(p.ours));
             compare_predictions(p, 750, c->tolerance);
             detach_cores(p.ours);

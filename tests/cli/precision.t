@@ -1,0 +1,154 @@
+#!/usr/bin/python3 -B
+"""[teacher] precision=, in TAP.
+
+Proves: with bfloat16 a teacher gives other logits than with float32, by less than bfloat16's 8 bits
+explain, to classifiers and detectors; one seed gives the same student with any number of threads,
+after -resume and from a cache; auto is bfloat16 where the processor has it; where a build or a
+processor has none, bfloat16 is refused and auto is float32, bit for bit; wrong values.
+What the arithmetic itself does is tests/unit/test_convolution.c's.
+"""
+import os
+import re
+import signal
+
+import tap
+from tap import (DARKNET, DetectorFolder, ENVIRONMENT, Skip, check_error, detector_cfg,
+                 student_cfg, test, without_time)
+
+WEIGHTS = "backup/student_final.weights"
+BATCHES = 20
+LIMIT = next((name for name in ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA") if name in os.environ),
+             None)
+
+
+def has_onednn():
+    with open(os.path.join(os.path.dirname(DARKNET), ".switches"), encoding="ascii") as file:
+        return "DNNL=1" in file.read().split()
+
+
+def has_flag(name):
+    """Of this processor, if this build uses it and nobody has told oneDNN not to."""
+    with open("/proc/cpuinfo", encoding="ascii") as file:
+        return has_onednn() and not LIMIT and f" {name} " in file.read().replace("\n", " ")
+
+
+def need_bfloat16(folder):
+    write_cfg(folder, "bfloat16")
+    result = folder.distill()
+    if not result.status:
+        return
+    assert not has_flag("avx512bw"), result.describe()
+    raise Skip("no bfloat16 here")
+
+
+def write_cfg(folder, precision, **net):
+    make = detector_cfg if isinstance(folder, DetectorFolder) else student_cfg
+    section = {"cfg": "teacher.cfg", **({"precision": precision} if precision else {})}
+    folder.write("student.cfg", make(teacher=section, max_batches=BATCHES, **net))
+
+
+def outcome(folder, precision, *flags, **options):
+    """Weights and CSV; what it says of the precision."""
+    write_cfg(folder, precision)
+    result = folder.distill(*flags, **options).check(0)
+    return (folder.read(WEIGHTS), without_time(folder.rows())), \
+        re.findall("^teacher's precision: bfloat16", result.out, re.M)
+
+
+def check_near(folder, bound):
+    need_bfloat16(folder)
+    (weights, rows), said = outcome(folder, "float32")
+    assert not said and outcome(folder, None)[0] == (weights, rows), "float32 is not the default"
+    (others, near), said = outcome(folder, "bfloat16")
+    assert said and others != weights, "the same student"
+    first, second = ([float(row[key]) for key in ("tcg", "ncg")] for row in (rows[0], near[0]))
+    assert first != second, "the same logits"
+    for one, other in zip(first, second):
+        assert abs(one - other) <= bound * abs(one), f"{first}, {second}"
+    for threads in ("1", "3"):
+        assert outcome(folder, "bfloat16", threads=threads)[0] == (others, near), threads
+
+
+@test
+def classifier(folder):
+    """a classifier's first losses differ by up to 1 %, and by nothing with other threads"""
+    check_near(folder, .01)
+
+
+@test
+def detector(folder):
+    """a detector's"""
+    detectors = DetectorFolder(folder.at("detectors"))
+    detectors.fill()
+    check_near(detectors, .02)
+
+
+@test
+def automatic(folder):
+    """auto is bfloat16 where the processor has it, else float32"""
+    fast = has_flag("avx512_bf16")
+    if LIMIT:
+        raise Skip(f"{LIMIT} is set")
+    expected = outcome(folder, "bfloat16" if fast else "float32")
+    assert outcome(folder, "auto") == expected and bool(expected[1]) == fast, expected[1]
+
+
+@test
+def resumed(folder):
+    """a run that stopped goes on to the same bits"""
+    need_bfloat16(folder)
+    expected = outcome(folder, "bfloat16")[0]
+    folder.forget_run()
+    folder.distill_until(lambda line: line.startswith("9,"), signal.SIGTERM)
+    write_cfg(folder, "float32")
+    check_error(folder.distill("-resume").check(1), ["backup/student.state", "precision=bfloat16"])
+    assert outcome(folder, "bfloat16", "-resume")[0] == expected
+
+
+@test
+def cached(folder):
+    """a cache in bfloat16 teaches the same student, and none in float32"""
+    need_bfloat16(folder)
+    expected = outcome(folder, "bfloat16")[0]
+    folder.darknet("deepkd", "cache", "deepkd.data", "student.cfg", "teacher.weights", "-out",
+                   "logits.sqlite", "-seed", "7").check(0)
+    assert outcome(folder, "bfloat16", "-cache", "logits.sqlite")[0] == expected
+    write_cfg(folder, "float32")
+    check_error(folder.distill("-cache", "logits.sqlite").check(1),
+                ["teacher's input: found", ", bfloat16, expected"])
+
+
+@test
+def without(folder):
+    """without AVX-512, or without oneDNN: bfloat16 is refused, auto is float32"""
+    env = {**ENVIRONMENT, "ONEDNN_MAX_CPU_ISA": "AVX2", "DNNL_MAX_CPU_ISA": "AVX2"}
+    write_cfg(folder, "bfloat16")
+    check_error(folder.distill(env=env).check(1), [
+        "student.cfg: [teacher] precision=bfloat16, which is oneDNN's (make DNNL=1), on a processor "
+        "with AVX-512: expected float32 or auto"])
+    assert not folder.names(), folder.names()
+    expected = outcome(folder, "float32", env=env)
+    assert outcome(folder, "auto", env=env) == expected and not expected[1]
+
+
+@test
+def slow(folder):
+    """with AVX-512 but no bfloat16: bfloat16's student, and the run says that it is slow"""
+    if not has_flag("avx512bw"):
+        raise Skip("no AVX-512 here")
+    write_cfg(folder, "bfloat16")
+    result = folder.distill(env={**ENVIRONMENT, "ONEDNN_MAX_CPU_ISA": "AVX512_CORE"}).check(0)
+    assert "\nteacher's precision: bfloat16, slow on this processor\n" in result.out, result.out
+
+
+@test
+def wrong(folder):
+    """another value"""
+    for value in ("float16", "16", "BFLOAT16"):
+        write_cfg(folder, value)
+        check_error(folder.distill().check(1), [
+            f"student.cfg: [teacher] precision={value}: expected float32|bfloat16|auto"])
+
+
+if __name__ == "__main__":
+    tap.main()
