@@ -114,14 +114,18 @@ convolution *make_convolution(convolution_shape shape, int onednn)
 {
     convolution *c = kd_calloc(1, sizeof(*c));
     c->shape = shape;
-    if (!onednn || !use_onednn(c)) c->code = &by_gemm;
-    return c;
+    if (onednn && use_onednn(c)) return c;
+    c->code = &by_gemm;
+    if (!shape.is_finished && !shape.in && !shape.out) return c;
+    free_convolution(c);
+    return 0;
 }
 
 void free_convolution(convolution *c)
 {
     if (!c) return;
     c->code->release(c);
+    free(c->biases);
     free(c);
 }
 
@@ -129,6 +133,13 @@ void set_weights(convolution *c, const float *weights, int backward)
 {
     c->weights = weights;
     c->code->set_weights(c, backward);
+}
+
+void set_weights_and_biases(convolution *c, const float *weights, const float *biases)
+{
+    if (!c->biases) c->biases = kd_vectors(c->shape.filters);
+    memcpy(c->biases, biases, c->shape.filters * sizeof(float));
+    set_weights(c, weights, 0);
 }
 
 void convolve(const convolution *c, const float *in, float *out)

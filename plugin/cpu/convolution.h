@@ -8,7 +8,8 @@
 
 #include "cpu/convolution_code.h"
 
-/* onednn: 0 for GEMM in any case. Free with free_convolution. */
+/* onednn: 0 for GEMM in any case. NULL for a finished one, or another form than Darknet's, that
+ * oneDNN has no fast code for. Free with free_convolution. */
 convolution *make_convolution(convolution_shape shape, int onednn);
 void free_convolution(convolution *c);
 
@@ -17,6 +18,9 @@ void free_convolution(convolution *c);
  * convolve_back. Not while another thread uses c.
  */
 void set_weights(convolution *c, const float *weights, int backward);
+
+/* Those of a finished one, once; it keeps copies. */
+void set_weights_and_biases(convolution *c, const float *weights, const float *biases);
 
 /* out[n][filters][out_h][out_w] = weights * in[n][c][h][w]; many threads may at once. */
 void convolve(const convolution *c, const float *in, float *out);

@@ -4,6 +4,13 @@
 
 #include <stddef.h>
 
+/* How images lie in memory */
+typedef enum {
+    FORM_PLAIN, /* [n][c][h][w], Darknet's */
+    FORM_LAST,  /* [n][h][w][c] */
+    FORM_NARROW /* the same in bfloat16 */
+} image_form;
+
 /* n images of c x h x w become n of filters x out_h x out_w; weights [filters][c][size][size]
  */
 typedef struct {
@@ -12,11 +19,16 @@ typedef struct {
     int is_alone;    /* 1: one thread calls at a time, so oneDNN may use all cores itself */
     int bfloat16;    /* 1, and is_constant: images and weights are rounded to bfloat16, the sums
                         of their products are not; float32 where oneDNN has no fast code for it */
+    int is_finished; /* 1, of a constant one: it adds biases, and multiplies what is below 0 by
+                      */
+    float slope;     /* this; only oneDNN's do */
+    image_form in, out; /* other than FORM_PLAIN: only oneDNN's */
 } convolution_shape;
 
 typedef struct {
     convolution_shape shape;
     const float *weights;                /* of the last set_weights */
+    float *biases;                       /* [filters] of a finished one, its own; else NULL */
     const struct convolution_code *code; /* who computes it */
     void *own;                           /* what that keeps */
 } convolution;

@@ -2,6 +2,7 @@
 #include "cpu/cores.h"
 #include "cpu/convolution.h"
 #include "cpu/filters.h"
+#include "cpu/forms.h"
 #include "cpu/scratch.h"
 #include "math/kd_math.h"
 #include "net/memory_plan.h"
@@ -24,21 +25,11 @@
 typedef struct {
     const net_outputs *outputs; /* of a network for prediction, else NULL */
     int bfloat16;               /* as attach_cores has it */
+    image_form *forms;          /* [net->n] of layers' outputs; NULL: all plain */
     convolution **convolutions; /* [net->n] of a part's images; NULL: none */
     float *sums;                /* gradients of weights: [part][loss][] */
     size_t n_sums;
 } cores;
-
-static int is_convolution(layer l)
-{
-    return l.type == CONVOLUTIONAL && l.groups == 1 && !l.binary && !l.xnor;
-}
-
-/* A [shortcut] of two equal shapes */
-static int is_sum(layer l)
-{
-    return l.type == SHORTCUT && l.w == l.out_w && l.h == l.out_h && l.c == l.out_c;
-}
 
 /* Layers whose forward and backward take each image for itself, and change nothing else */
 static int is_by_image(layer l)
@@ -117,27 +108,71 @@ static convolution *convolution_of(const network *net, int i)
     return c->convolutions[i];
 }
 
-/* A layer's convolution with the present weights, made anew after a resize */
-static void provide_convolution(const network *part, int i, int is_alone)
+static convolution_shape find_shape(const network *part, int i, int is_alone)
+{
+    const cores *c = part->plugin;
+    layer l = part->layers[i];
+    convolution_shape s = {.n = l.batch, .c = l.c, .h = l.h, .w = l.w, .filters = l.n};
+    s.size = l.size, s.stride = l.stride, s.pad = l.pad, s.out_h = l.out_h, s.out_w = l.out_w;
+    s.is_constant = c->outputs != 0, s.is_alone = is_alone, s.bfloat16 = c->bfloat16;
+    if (!c->forms) return s;
+    s.is_finished = has_slope(l.activation, &s.slope);
+    s.in = i ? c->forms[i - 1] : FORM_PLAIN, s.out = c->forms[i];
+    return s;
+}
+
+/* The line behind a convolution's filter f: a x + b */
+static void find_line(layer l, int f, const float *mean, const float *variance, float *a,
+                      float *b)
+{
+    *a = 1, *b = l.biases[f];
+    if (!l.batch_normalize) return;
+    *a = l.scales[f] / (sqrtf(variance[f]) + .000001f);
+    *b -= *a * mean[f];
+}
+
+static void set_finished(convolution *own, layer l)
+{
+    size_t n = (size_t)l.c * l.size * l.size;
+    float *weights = kd_vectors(l.n * n), *biases = kd_vectors(l.n), a;
+    for (int f = 0; f < l.n; ++f) {
+        find_line(l, f, l.rolling_mean, l.rolling_variance, &a, biases + f);
+        for (size_t i = f * n; i < (f + 1) * n; ++i) weights[i] = a * l.weights[i];
+    }
+    set_weights_and_biases(own, weights, biases);
+    free(weights), free(biases);
+}
+
+/* A layer's convolution with the present weights, made anew after a resize; 0 when none has its
+ * form. */
+static int provide_convolution(const network *part, int i, int is_alone)
 {
     cores *c = part->plugin;
     convolution **own = c->convolutions + i;
     layer l = part->layers[i];
-    convolution_shape s = {l.batch,         l.c,      l.h,        l.w,     l.n,
-                           l.size,          l.stride, l.pad,      l.out_h, l.out_w,
-                           c->outputs != 0, is_alone, c->bfloat16};
+    convolution_shape s = find_shape(part, i, is_alone);
     int is_new = !*own || memcmp(&(*own)->shape, &s, sizeof(s));
     if (is_new) {
         free_convolution(*own);
         *own = make_convolution(s, 1);
+        if (!*own) return 0;
+        if (s.is_finished) set_finished(*own, l);
     }
-    if (is_new || !c->outputs) set_weights(*own, l.weights, part->train);
+    if (!s.is_finished && (is_new || !c->outputs)) set_weights(*own, l.weights, part->train);
+    return 1;
 }
 
+/* Where oneDNN lacks one of them, all take plain images. */
 static void provide_convolutions(const network *part, int is_alone)
 {
-    for (int i = 0; i < part->n; ++i)
-        if (is_convolution(part->layers[i])) provide_convolution(part, i, is_alone);
+    cores *c = part->plugin;
+    for (int i = 0; i < part->n; ++i) {
+        if (!is_convolution(part->layers[i]) || provide_convolution(part, i, is_alone))
+            continue;
+        free(c->forms);
+        c->forms = 0;
+        i = -1;
+    }
 }
 
 /* Forward */
@@ -151,11 +186,8 @@ static filter_shape find_filters(layer l)
 static void finish_filter(layer l, int f, const float *mean, const float *variance,
                           const float *x)
 {
-    float a = 1, b = l.biases[f];
-    if (l.batch_normalize) {
-        a = l.scales[f] / (sqrtf(variance[f]) + .000001f);
-        b -= a * mean[f];
-    }
+    float a, b;
+    find_line(l, f, mean, variance, &a, &b);
     forward_filter(find_filters(l), f, a, b, x, l.output);
 }
 
@@ -168,8 +200,9 @@ static void forward_part(network part, int i)
         forward_sum(l.batch * l.outputs, l.activation, l.alpha, l.beta, part.input,
                     part.layers[l.index].output, l.output);
     } else if (is_convolution(l)) {
-        convolve(convolution_of(&part, i), part.input, l.output);
-        for (int f = 0; f < l.n; ++f)
+        const convolution *own = convolution_of(&part, i);
+        convolve(own, part.input, l.output);
+        for (int f = 0; f < l.n && !own->shape.is_finished; ++f)
             finish_filter(l, f, l.rolling_mean, l.rolling_variance, l.output);
     } else if (l.type == MAXPOOL) {
         pool_shape s = {l.batch * l.c, l.h, l.w, l.out_h, l.out_w, l.size, l.stride, l.pad};
@@ -416,6 +449,7 @@ void attach_cores(network *net, const net_outputs *outputs, int bfloat16)
 #endif
     c->outputs = outputs;
     c->bfloat16 = bfloat16;
+    if (bfloat16) find_forms(net, c->forms = kd_calloc(net->n, sizeof(image_form)));
     c->convolutions = kd_calloc(net->n, sizeof(convolution *));
     net->plugin = c;
     net->forward = forward_on_cores;
@@ -427,6 +461,7 @@ void detach_cores(network *net)
     if (!c) return;
     for (int i = 0; i < net->n; ++i) free_convolution(c->convolutions[i]);
     free(c->convolutions);
+    free(c->forms);
     free(c->sums);
     free(c);
     net->plugin = 0;

@@ -19,8 +19,7 @@ static float *row(filter_shape s, int image, int f, const float *base)
     return (float *)base + ((size_t)image * s.filters + f) * s.spatial;
 }
 
-/* Activations that are a slope below 0 and the identity above it have fast loops. */
-static int has_slope(ACTIVATION a, float *slope)
+int has_slope(ACTIVATION a, float *slope)
 {
     *slope = a == RELU ? 0 : a == LEAKY ? .1f : 1;
     return a == LINEAR || a == RELU || a == LEAKY;

@@ -14,6 +14,10 @@ typedef struct {
     ACTIVATION activation;
 } filter_shape;
 
+/* 1 for activations that are a slope below 0 and the identity above it, which have fast loops.
+ */
+int has_slope(ACTIVATION a, float *slope);
+
 /* Mean, and variance with n-1, of filter f over all images. */
 void filter_statistics(filter_shape s, int f, const float *x, float *mean, float *variance);
 

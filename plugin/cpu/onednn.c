@@ -53,7 +53,8 @@ typedef struct {
 
 typedef struct {
     dnnl_dims_t dims[ROLES];
-    layout plain[ROLES]; /* as Darknet has them */
+    layout plain[ROLES]; /* as the callers have them */
+    layout bias;         /* of a finished one */
     step steps[KINDS];
     float *weights[BACK_WEIGHTS]; /* of FORWARD and BACK_DATA, in their own layout */
 } onednn;
@@ -70,7 +71,7 @@ static void check(dnnl_status_t status, const char *what)
 
 /* A convolution without its direction and its algorithm */
 typedef struct {
-    layout any[ROLES]; /* oneDNN may choose them */
+    layout any[ROLES], bias; /* oneDNN may choose some of them; NULL: no bias */
     dnnl_dims_t strides, low, high;
     dnnl_prop_kind_t use;
     const_dnnl_primitive_attr_t attr;
@@ -88,7 +89,7 @@ static layout copy_layout(const_layout from)
 static layout make_layout(const dnnl_dims_t dims, dnnl_data_type_t type, dnnl_format_tag_t tag)
 {
     dnnl_memory_desc_t made;
-    check(dnnl_memory_desc_init_by_tag(&made, 4, dims, type, tag),
+    check(dnnl_memory_desc_init_by_tag(&made, tag == dnnl_a ? 1 : 4, dims, type, tag),
           "dnnl_memory_desc_init_by_tag");
     return copy_layout(&made);
 }
@@ -106,8 +107,8 @@ static dnnl_status_t describe(dnnl_primitive_desc_t *found, const description *d
     dnnl_convolution_desc_t made;
     dnnl_status_t bad =
         kind == FORWARD
-            ? dnnl_convolution_forward_desc_init(&made, d->use, algorithm, in, weights, 0, out,
-                                                 d->strides, d->low, d->high)
+            ? dnnl_convolution_forward_desc_init(&made, d->use, algorithm, in, weights, d->bias,
+                                                 out, d->strides, d->low, d->high)
         : kind == BACK_DATA
             ? dnnl_convolution_backward_data_desc_init(&made, algorithm, in, weights, out,
                                                        d->strides, d->low, d->high)
@@ -117,6 +118,8 @@ static dnnl_status_t describe(dnnl_primitive_desc_t *found, const description *d
 }
 
 #define append_sum(operations) dnnl_post_ops_append_sum(operations, 1)
+#define append_relu(operations, slope)                                                         \
+    dnnl_post_ops_append_eltwise(operations, 1, dnnl_eltwise_relu, slope, 0)
 
 #else
 
@@ -130,7 +133,7 @@ static layout copy_layout(const_layout from)
 static layout make_layout(const dnnl_dims_t dims, dnnl_data_type_t type, dnnl_format_tag_t tag)
 {
     layout made;
-    check(dnnl_memory_desc_create_with_tag(&made, 4, dims, type, tag),
+    check(dnnl_memory_desc_create_with_tag(&made, tag == dnnl_a ? 1 : 4, dims, type, tag),
           "dnnl_memory_desc_create_with_tag");
     return made;
 }
@@ -147,7 +150,7 @@ static dnnl_status_t describe(dnnl_primitive_desc_t *found, const description *d
     static const dnnl_dims_t dense;
     const layout in = d->any[IN], weights = d->any[WEIGHTS], out = d->any[OUT];
     return kind == FORWARD ? dnnl_convolution_forward_primitive_desc_create(
-                                 found, engine, d->use, algorithm, in, weights, 0, out,
+                                 found, engine, d->use, algorithm, in, weights, d->bias, out,
                                  d->strides, dense, d->low, d->high, d->attr)
            : kind == BACK_DATA ? dnnl_convolution_backward_data_primitive_desc_create(
                                      found, engine, algorithm, in, weights, out, d->strides,
@@ -158,6 +161,8 @@ static dnnl_status_t describe(dnnl_primitive_desc_t *found, const description *d
 }
 
 #define append_sum(operations) dnnl_post_ops_append_sum(operations, 1, 0, dnnl_data_type_undef)
+#define append_relu(operations, slope)                                                         \
+    dnnl_post_ops_append_eltwise(operations, dnnl_eltwise_relu, slope, 0)
 
 #endif
 
@@ -215,16 +220,19 @@ static float *scratch_for(scratch_slot slot, const_layout d)
     return thread_scratch(slot, numbers(d));
 }
 
-static void run(const step *s, step_kind kind, const float *in, const float *weights,
-                const float *out)
+/* biases: NULL for a step that has none */
+static void run(const onednn *o, step_kind kind, const float *in, const float *weights,
+                const float *out, const float *biases)
 {
-    dnnl_exec_arg_t arguments[] = {
+    const step *s = o->steps + kind;
+    dnnl_exec_arg_t arguments[5] = {
         {argument_of[kind][IN], wrap(s->own[IN], in)},
         {argument_of[kind][WEIGHTS], wrap(s->own[WEIGHTS], weights)},
         {argument_of[kind][OUT], wrap(s->own[OUT], out)},
         {DNNL_ARG_SCRATCHPAD, wrap(s->work, scratch_for(SCRATCH_WORK, s->work))},
     };
-    execute(s->run, 4, arguments);
+    if (biases) arguments[4] = (dnnl_exec_arg_t){DNNL_ARG_BIAS, wrap(o->bias, biases)};
+    execute(s->run, biases ? 5 : 4, arguments);
 }
 
 /* Making it */
@@ -256,6 +264,20 @@ static int suits_winograd(convolution_shape s)
            s.filters >= LEAST_CHANNELS && tiles >= LEAST_TILES;
 }
 
+static layout layout_of(const dnnl_dims_t dims, image_form form)
+{
+    return make_layout(dims, form == FORM_NARROW ? dnnl_bf16 : dnnl_f32,
+                       form == FORM_PLAIN ? dnnl_abcd : dnnl_acdb);
+}
+
+/* Where no other convolution hands images on, oneDNN may choose. */
+static layout wanted(const onednn *o, convolution_shape s, role r, dnnl_data_type_t type)
+{
+    if (r == OUT && s.out != FORM_PLAIN) return layout_of(o->dims[OUT], s.out);
+    return make_layout(o->dims[r], r == OUT ? dnnl_f32 : type,
+                       r == IN && s.in != FORM_PLAIN ? dnnl_acdb : dnnl_format_tag_any);
+}
+
 /* type: of images and weights; NULL when oneDNN has no fast code for it */
 static dnnl_primitive_desc_t choose(const onednn *o, convolution_shape s, step_kind kind,
                                     dnnl_data_type_t type, const_dnnl_primitive_attr_t attr)
@@ -269,10 +291,10 @@ static dnnl_primitive_desc_t choose(const onednn *o, convolution_shape s, step_k
            long */
         .use = s.is_constant ? dnnl_forward_inference : dnnl_forward_training,
         .attr = attr,
+        .bias = o->bias,
     };
     dnnl_primitive_desc_t found = 0;
-    for (int r = 0; r < ROLES; ++r)
-        d.any[r] = make_layout(o->dims[r], r == OUT ? dnnl_f32 : type, dnnl_format_tag_any);
+    for (int r = 0; r < ROLES; ++r) d.any[r] = wanted(o, s, r, type);
     if (suits_winograd(s) && type == dnnl_f32)
         found = find(&d, kind, dnnl_convolution_winograd);
     if (!found) found = find(&d, kind, dnnl_convolution_direct);
@@ -316,6 +338,21 @@ static void make_reorders(onednn *o, step_kind kind)
     }
 }
 
+static dnnl_primitive_attr_t make_attributes(convolution_shape s)
+{
+    dnnl_primitive_attr_t attr;
+    dnnl_post_ops_t behind;
+    check(dnnl_primitive_attr_create(&attr), "dnnl_primitive_attr_create");
+    check(dnnl_primitive_attr_set_scratchpad_mode(attr, dnnl_scratchpad_mode_user),
+          "dnnl_primitive_attr_set_scratchpad_mode");
+    if (!s.is_finished || s.slope == 1) return attr;
+    check(dnnl_post_ops_create(&behind), "dnnl_post_ops_create");
+    check(append_relu(behind, s.slope), "dnnl_post_ops_append_eltwise");
+    check(dnnl_primitive_attr_set_post_ops(attr, behind), "dnnl_primitive_attr_set_post_ops");
+    dnnl_post_ops_destroy(behind);
+    return attr;
+}
+
 /* 0 when oneDNN has no fast code for it */
 static int make_step(onednn *o, convolution_shape shape, step_kind kind)
 {
@@ -325,10 +362,7 @@ static int make_step(onednn *o, convolution_shape shape, step_kind kind)
         {dnnl_query_src_md, dnnl_query_diff_weights_md, dnnl_query_diff_dst_md},
     };
     step *s = o->steps + kind;
-    dnnl_primitive_attr_t attr;
-    check(dnnl_primitive_attr_create(&attr), "dnnl_primitive_attr_create");
-    check(dnnl_primitive_attr_set_scratchpad_mode(attr, dnnl_scratchpad_mode_user),
-          "dnnl_primitive_attr_set_scratchpad_mode");
+    dnnl_primitive_attr_t attr = make_attributes(shape);
     dnnl_primitive_desc_t found = shape.bfloat16 ? choose(o, shape, kind, dnnl_bf16, attr) : 0;
     if (!found) found = choose(o, shape, kind, dnnl_f32, attr);
     dnnl_primitive_attr_destroy(attr);
@@ -365,6 +399,7 @@ static void release(convolution *c)
         if (s->work) free_layout(s->work);
     }
     for (int r = 0; r < ROLES; ++r) free_layout(o->plain[r]);
+    if (o->bias) free_layout(o->bias);
     free(o->weights[FORWARD]);
     free(o->weights[BACK_DATA]);
     free(o);
@@ -392,7 +427,7 @@ static void forward(const convolution *c, const float *in, float *out)
     const step *s = o->steps + FORWARD;
     float *result = s->reorder[OUT] ? scratch_for(SCRATCH_OUT, s->own[OUT]) : out;
     in = own_layout(o, FORWARD, IN, in, scratch_for(SCRATCH_IN, s->own[IN]));
-    run(s, FORWARD, in, o->weights[FORWARD], result);
+    run(o, FORWARD, in, o->weights[FORWARD], result, c->biases);
     if (s->reorder[OUT]) reorder(s->reorder[OUT], s->own[OUT], result, o->plain[OUT], out);
 }
 
@@ -412,13 +447,13 @@ static void back(const convolution *c, const float *in, int groups, float *const
     for (int g = 0; g < groups; ++g) {
         const float *delta = own_layout(o, BACK_WEIGHTS, OUT, deltas[g],
                                         scratch_for(SCRATCH_OUT, weights->own[OUT]));
-        run(weights, BACK_WEIGHTS, in, sums[g], delta);
+        run(o, BACK_WEIGHTS, in, sums[g], delta, 0);
         if (!in_deltas) continue;
         float *result = scratch_for(SCRATCH_RESULT, data->own[IN]);
         if (!is_same)
             delta = own_layout(o, BACK_DATA, OUT, deltas[g],
                                scratch_for(SCRATCH_OUT, data->own[OUT]));
-        run(data, BACK_DATA, result, o->weights[BACK_DATA], delta);
+        run(o, BACK_DATA, result, o->weights[BACK_DATA], delta, 0);
         reorder(data->reorder[IN], data->own[IN], result, o->plain[IN], in_deltas[g]);
     }
 }
@@ -448,12 +483,15 @@ int use_onednn(convolution *c)
     convolution_shape s = c->shape;
     dnnl_dims_t dims[ROLES] = {{s.n, s.c, s.h, s.w},
                                {s.filters, s.c, s.size, s.size},
-                               {s.n, s.filters, s.out_h, s.out_w}};
+                               {s.n, s.filters, s.out_h, s.out_w}},
+                filters = {s.filters};
     onednn *o = c->own = kd_calloc(1, sizeof(*o));
     look_for_memory();
     open_engine();
     memcpy(o->dims, dims, sizeof(dims));
-    for (int r = 0; r < ROLES; ++r) o->plain[r] = make_layout(dims[r], dnnl_f32, dnnl_abcd);
+    for (int r = 0; r < ROLES; ++r)
+        o->plain[r] = layout_of(dims[r], r == IN ? s.in : r == OUT ? s.out : FORM_PLAIN);
+    if (s.is_finished) o->bias = make_layout(filters, dnnl_f32, dnnl_a);
     if (make_steps(o, s)) {
         c->code = &code;
         return 1;

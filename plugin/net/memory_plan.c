@@ -4,8 +4,7 @@
 
 #include <stdlib.h>
 
-/* 1 when layer `reader` reads the output of layer i. */
-static int reads(const network *net, int reader, int i)
+int reads_output(const network *net, int reader, int i)
 {
     layer l = net->layers[reader];
     if (l.type == ROUTE) {
@@ -31,7 +30,7 @@ static void find_last_uses(const network *net, const net_outputs *outputs, const
     for (int i = 0; i < net->n; ++i) last_use[i] = i;
     for (int reader = 1; reader < net->n; ++reader)
         for (int i = 0; i < reader && net->layers[reader].type != BLANK; ++i)
-            if (reads(net, reader, i)) last_use[owner[i]] = reader;
+            if (reads_output(net, reader, i)) last_use[owner[i]] = reader;
     for (int o = 0; o < outputs->n; ++o) last_use[owner[outputs->layer[o] - 1]] = net->n;
 }
 

@@ -17,6 +17,9 @@ typedef struct {
     int blocks;
 } memory_plan;
 
+/* 1 when layer `reader` reads the output of layer i. */
+int reads_output(const network *net, int reader, int i);
+
 /*
  * For the network's present size and batch; the network is only read. The logits, inputs of
  * `outputs`, last to the end. Free with free_memory_plan.

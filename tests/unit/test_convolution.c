@@ -10,6 +10,7 @@
  *   - with DNNL=1 oneDNN is really used;
  *   - in bfloat16, where the processor has it: of images and weights that are exact in it, the
  *     output is float32's; of others it is not, yet within bfloat16's 8 bits;
+ *   - finished ones add biases and bend, and take and give images in each of the forms;
  *   - nothing is written outside the arrays; but for the sums, they are not aligned.
  *
  * To add a shape: a line in `cases`.
@@ -659,6 +660,87 @@ static void test_bfloat16(void)
     say_worst();
 }
 
+/* ---- finished ones, and forms ------------------------------------------ */
+
+#define SLOPE .25f
+
+/* Number i of n images of c x pixels, as Darknet has it, stands here. */
+static size_t place(size_t i, int c, int pixels, image_form form)
+{
+    size_t image = i / ((size_t)c * pixels), channel = i / pixels % c, pixel = i % pixels;
+    return form == FORM_PLAIN ? i : (image * pixels + pixel) * c + channel;
+}
+
+static float *to_form(const float *x, size_t n, int c, int pixels, image_form form)
+{
+    float *made = make_array(n);
+    for (size_t i = 0; i < n; ++i) {
+        size_t to = place(i, c, pixels, form);
+        if (form != FORM_NARROW) made[to] = x[i];
+        else memcpy((uint16_t *)made + to, (const char *)(x + i) + 2, 2); /* the upper half */
+    }
+    return made;
+}
+
+static float *from_form(const float *x, size_t n, int c, int pixels, image_form form)
+{
+    float *made = make_array(n);
+    for (size_t i = 0; i < n; ++i) {
+        size_t at = place(i, c, pixels, form);
+        uint32_t wide = form == FORM_NARROW ? (uint32_t)((const uint16_t *)x)[at] << 16 : 0;
+        if (form == FORM_NARROW) memcpy(made + i, &wide, sizeof(wide));
+        else made[i] = x[at];
+    }
+    return made;
+}
+
+static void expect_finished(example *e, const float *biases)
+{
+    int pixels = e->shape.out_h * e->shape.out_w;
+    expect(e, 0);
+    for (size_t i = 0; i < outputs_of(e->shape); ++i) {
+        double x = e->out[i] + biases[i / pixels % e->shape.filters];
+        e->out[i] = x > 0 ? x : SLOPE * x;
+    }
+}
+
+/* 0 when oneDNN has none of this form */
+static int check_finished(const example *e, const float *biases, image_form in, image_form out)
+{
+    convolution_shape s = e->shape;
+    size_t n = outputs_of(s);
+    s.is_constant = s.bfloat16 = s.is_finished = 1, s.slope = SLOPE, s.in = in, s.out = out;
+    convolution *c = make_convolution(s, 1);
+    if (!c) return 0;
+    float *images = to_form(e->in, images_of(s), s.c, s.h * s.w, in), *found = make_array(n);
+    set_weights_and_biases(c, e->weights, biases);
+    convolve(c, images, found);
+    float *plain = from_form(found, n, s.filters, s.out_h * s.out_w, out);
+    check_error(e, BFLOAT16, "finished output", error_of(plain, e->out, 0, n),
+                out == FORM_NARROW ? ROUNDING : DIRECT);
+    free_array(images, images_of(s)), free_array(found, n), free_array(plain, n);
+    free_convolution(c);
+    return 1;
+}
+
+static void test_finished(void)
+{
+    int made = 0, most = 0;
+    srand(7);
+    for (int k = 0; k < COUNT(cases); ++k) {
+        example e = make_example(complete(cases[k]));
+        float *biases = random_array(e.shape.filters);
+        cut_off(e.in, images_of(e.shape)), cut_off(e.weights, filters_of(e.shape));
+        expect_finished(&e, biases);
+        for (int form = 0; form < 9; ++form, ++most)
+            made += check_finished(&e, biases, form / 3, form % 3);
+        free_array(biases, e.shape.filters), free_example(e);
+    }
+    note("%d of %d shapes and forms", made, most);
+    assert_true(made > most / 2 || find_bfloat16() == BFLOAT16_NONE);
+    say_worst();
+}
+
 /* ---- oneDNN ------------------------------------------------------------ */
 
 static void check_who_computes(shape_case k)
@@ -685,9 +767,9 @@ int main(void)
 {
     allow_threads(1);
     static const test_case tests[] = {
-        TEST(test_the_table),    TEST(test_all_cores),      TEST(test_drawn_shapes),
-        TEST(test_threads),      TEST(test_weights_change), TEST(test_bfloat16),
-        TEST(test_who_computes),
+        TEST(test_the_table), TEST(test_all_cores),      TEST(test_drawn_shapes),
+        TEST(test_threads),   TEST(test_weights_change), TEST(test_bfloat16),
+        TEST(test_finished),  TEST(test_who_computes),
     };
     start_nets();
     run_tests(tests, COUNT(tests));

@@ -21,6 +21,7 @@
 #include "detectors.h"
 
 #include "cpu/cores.h"
+#include "cpu/forms.h"
 
 #ifdef _OPENMP
 #include <omp.h>
@@ -34,6 +35,7 @@
 /* Reached, with other seeds too: 4e-7, 2e-6, 2e-5 (with these 5e-6), 1e-7 */
 #define PLAIN 2e-6     /* of outputs and statistics without batch norm */
 #define NORMED 5e-6    /* and with it */
+#define BFLOAT16 2e-2  /* of what is predicted in it; reached: 8e-3 */
 #define GRADIENTS 2e-5 /* of one array of a layer's */
 #define WEIGHTS 1e-5   /* after many steps */
 
@@ -580,12 +582,12 @@ static void compare_predictions(predictor p, unsigned int seed, double tolerance
 }
 
 /* Four batches with cores, one of fewer images, one of all */
-static void check_predictor(const char *cfg, unsigned int seed, double tolerance)
+static void check_predictor(const char *cfg, unsigned int seed, int bfloat16, double tolerance)
 {
     predictor p = make_predictor(cfg, seed);
     int batch = p.ours->batch;
     spoil_outputs(p.ours);
-    attach_cores(p.ours, &p.outputs, 0);
+    attach_cores(p.ours, &p.outputs, bfloat16);
     for (int b = 0; b < 4; ++b) compare_predictions(p, seed + b, tolerance);
     assert_true(count_spoilt(p.ours) > 0);
     for (int k = 0; k < 2; ++k) {
@@ -594,7 +596,7 @@ static void check_predictor(const char *cfg, unsigned int seed, double tolerance
         compare_predictions(p, seed + 4 + k, tolerance);
     }
     free_predictor(p);
-    say_worst("prediction alone");
+    say_worst(bfloat16 ? "prediction in bfloat16" : "prediction alone");
 }
 
 static void test_prediction_alone(void)
@@ -603,14 +605,53 @@ static void test_prediction_alone(void)
         const net_case *c = predictors + i;
         char *cfg = case_cfg(c, c->batch, c->layers, "");
         net_name = c->name;
-        check_predictor(cfg, 500 + i, c->tolerance);
+        check_predictor(cfg, 500 + i, 0, c->tolerance);
+        check_predictor(cfg, 500 + i, 1, BFLOAT16);
         free(cfg);
     }
     for (int i = 0; i < COUNT(detectors); ++i) {
         char *cfg = whole_cfg(detectors + i, "");
         net_name = detector_name(i);
-        check_predictor(cfg, 550 + i, NORMED);
+        check_predictor(cfg, 550 + i, 0, NORMED);
+        check_predictor(cfg, 550 + i, 1, BFLOAT16);
         free(cfg);
+    }
+}
+
+/* Which layers of a network in bfloat16 hand their images on in which form: N narrow, L
+ * channels last, P plain */
+static void test_forms(void)
+{
+    static const struct {
+        const char *layers, *forms;
+    } nets[] = {
+        {CONV(8, 3, 1, LEAKY) CONV(8, 1, 1, LINEAR) CONV(8, 3, 1, RELU_) HEAD, "NNPP"},
+        {CONV(8, 3, 1, LEAKY) CONV(8, 3, 1, TANH_) CONV(8, 3, 1, LEAKY) HEAD, "NPPP"},
+        {CONV(8, 3, 1, LEAKY) POOL(2, 2) CONV(8, 3, 1, LEAKY) CONV(8, 3, 1, LEAKY) HEAD,
+         "PPNPP"},
+        {CONV(8, 3, 1, LEAKY) CONV(8, 3, 1, LEAKY) SHORTCUT_(-2, TANH_) CONV(8, 3, 1, LEAKY)
+             AVERAGE HEAD,
+         "LLLPPP"},
+        {CONV(8, 3, 1, LEAKY) CONV(8, 3, 1, LEAKY) SHORTCUT_(-2, "") CONV(8, 3, 1, LEAKY)
+             SHORTCUT_(-2, "") AVERAGE HEAD,
+         "PPPPPPP"},
+        {CONV(8, 3, 1, LEAKY) CONV(8, 3, 1, LEAKY) ROUTE_("-2") CONV(8, 3, 1, LEAKY) HEAD,
+         "PPPPP"},
+        {CONV(8, 3, 1, LEAKY) CONV(8, 3, 1, LEAKY) DROPOUT_ SHORTCUT_(-3, "")
+             CONV(8, 3, 1, LEAKY) HEAD,
+         "PPPPPP"},
+    };
+    for (int i = 0; i < COUNT(nets); ++i) {
+        static const net_case small = {"forms", 2, 8, 8, 3, 0, ""};
+        char *cfg = case_cfg(&small, 2, nets[i].layers, "");
+        predictor p = make_predictor(cfg, 1);
+        image_form *forms = kd_calloc(p.ours->n, sizeof(*forms));
+        find_forms(p.ours, forms);
+        for (int k = 0; nets[i].forms[k]; ++k)
+            if ("PLN"[forms[k]] != nets[i].forms[k])
+                fail_msg("net %d: layer %d: found %c, expected %c", i, k, "PLN"[forms[k]],
+                         nets[i].forms[k]);
+        free(forms), free(cfg), free_predictor(p);
     }
 }
 
@@ -620,11 +661,11 @@ static void test_resized_prediction(void)
         char *cfg = whole_cfg(detectors + i, "");
         predictor p = make_predictor(cfg, 600 + i);
         net_name = detector_name(i);
-        attach_cores(p.ours, &p.outputs, 0);
+        attach_cores(p.ours, &p.outputs, i % 2);
         for (int k = 0; k < COUNT(sizes); ++k) {
             resize_network(p.ours, sizes[k][0], sizes[k][1]);
             resize_network(p.stock, sizes[k][0], sizes[k][1]);
-            compare_predictions(p, 650 + k, NORMED);
+            compare_predictions(p, 650 + k, i % 2 ? BFLOAT16 : NORMED);
         }
         free_predictor(p);
         free(cfg);
@@ -763,9 +804,9 @@ static void test_any_number_of_cores(void)
 int main(void)
 {
     static const test_case tests[] = {
-        TEST(test_layer_types),      TEST(test_other_batches),       TEST(test_other_sizes),
-        TEST(test_prediction_alone), TEST(test_resized_prediction),  TEST(test_without_cores),
-        TEST(test_many_steps),       TEST(test_any_number_of_cores),
+        TEST(test_layer_types),      TEST(test_other_batches), TEST(test_other_sizes),
+        TEST(test_prediction_alone), TEST(test_forms),         TEST(test_resized_prediction),
+        TEST(test_without_cores),    TEST(test_many_steps),    TEST(test_any_number_of_cores),
     };
     use_cores(THREADS);
     start_nets();
