@@ -67,6 +67,7 @@
  *     convolution_code.h   what those two agree on
  *     scratch.c            memory of each thread's own
  *     filters.c            batch norm, activations, sums, pooling: plain arrays
+ *     forms.c              which layers hand images on channels last, in bfloat16
  *     cores.c              a network on all of the cores
  *   data/     from files to a batch in memory
  *     batch.h              a batch of images, with all that is known of them

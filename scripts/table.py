@@ -7,7 +7,7 @@ Tasks: fmnist, classifiers; scenes, detectors; one-class, detectors of the same 
 garments are all of one class.
 
 1. The learning rate of each row, by the same rule for all: the rates of the task's
-   grid, one seed, 11 of 12 training images; the best top-1 (a detector: mAP@0.50)
+   grid, --search-seeds seeds, 11 of 12 training images; the best mean top-1 (a detector: mAP@0.50)
    on the others wins, the lower rate if two are equal. As long as it is at an edge, the
    grid grows by a factor 2 beyond it, four times at most. A run that diverges loses to
    any other.
@@ -85,6 +85,8 @@ def arguments():
     parser.add_argument("--limit", type=positive, metavar="N",
                         help="only the first N images of each list, for trying things out")
     parser.add_argument("--teacher", metavar="WEIGHTS", help="default: the task's")
+    parser.add_argument("--search-seeds", type=positive, metavar="N", default=1,
+                        help="of which the search takes the mean (default: 1)")
     parser.add_argument("--start", metavar="WEIGHTS", help="the students' first weights")
     parser.add_argument("--results", metavar="FILE", help="default: <DIR>/results.jsonl")
     only = parser.add_mutually_exclusive_group()
@@ -371,16 +373,27 @@ def beyond(tried):
     return [best * 2] if best == max(tried) else []
 
 
+def search_runs(args, grids):
+    """grids: {row: rates}"""
+    return [Run(row, rate, SEARCH_SEED + i, "search") for row, grid in grids.items()
+            for rate in grid for i in range(args.search_seeds)]
+
+
+def mean_score(args, found, row, rate):
+    """On the held-out images; DIVERGED if one of the seeds did."""
+    scores = [found[run]["scores"][0] for run in search_runs(args, {row: [rate]})]
+    return DIVERGED if DIVERGED in scores else statistics.mean(scores)
+
+
 def search(args):
     """{row: {rate: first score on the held-out images}} of the rows that others' rates follow."""
     if not args.task.grid:
         return {}
     grids = {rows.searched(args.task, row): list(args.task.grid) for row in args.rows}
     for extension in range(EXTENSIONS + 1):
-        found = run_all(args, [Run(row, rate, SEARCH_SEED, "search")
-                               for row, grid in grids.items() for rate in grid])
-        tried = {row: {rate: found[Run(row, rate, SEARCH_SEED, "search")]["scores"][0]
-                       for rate in grid} for row, grid in grids.items()}
+        found = run_all(args, search_runs(args, grids))
+        tried = {row: {rate: mean_score(args, found, row, rate) for rate in grid}
+                 for row, grid in grids.items()}
         if extension < EXTENSIONS:
             for row, grid in grids.items():
                 grid += beyond(tried[row])
@@ -477,7 +490,9 @@ def describe(args, tried, chosen, found):
     """What the numbers were made with, a line each."""
     search_lists, lists = args.lists["search"], args.lists["test"]
     example = Run(args.rows[-1], chosen[args.rows[-1]], 1, "test")
-    how = (f"seed {SEARCH_SEED}, {search_lists.train_images} training images, chosen on "
+    seeds = f"seeds {SEARCH_SEED} to {SEARCH_SEED + args.search_seeds - 1}" \
+        if args.search_seeds > 1 else f"seed {SEARCH_SEED}"
+    how = (f"{seeds}, {search_lists.train_images} training images, chosen on "
            f"{search_lists.valid_images} others" if tried else "none, scripts/rows.py has the rates")
     switches = read(os.path.join(BUILD, ".switches")).split()
     programs = {result["program"] for result in found.values()}
@@ -516,8 +531,7 @@ def compare_rates(args, chosen):
 
 def report(args, tried):
     chosen = choose(args, tried)
-    searched = run_all(args, [Run(row, rate, SEARCH_SEED, "search")
-                              for row, rates in tried.items() for rate in rates])
+    searched = run_all(args, search_runs(args, tried))
     text = [search_table(args, tried)] if tried else []
     found = {}
     if not args.search_only:

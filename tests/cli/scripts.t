@@ -13,6 +13,7 @@ All with a teacher of random weights and a few pictures, or with STUB in place o
 darknet: nothing here is about accuracy. To add a case: a function with @test
 before it.
 """
+import argparse
 import json
 import math
 import os
@@ -253,6 +254,20 @@ def table_comes_out(folder):
     text = table.read(os.path.join(build, "table/table.md"))
     assert "] alone" not in again and text in report, again
     assert text.split("- command")[0] in first, f"{text}\n{first}"
+
+
+@test
+def search_seeds(_):
+    """--search-seeds: the mean decides, and a rate that diverged once loses"""
+    args = argparse.Namespace(search_seeds=3)
+    scores = {.1: (.8, .9, .7), .2: (.9, .9, .9), .4: (.95, table.DIVERGED, .95)}
+    runs = table.search_runs(args, {"kd": list(scores)})
+    assert [(run.rate, run.seed) for run in runs[:4]] == \
+        [(.1, 1000), (.1, 1001), (.1, 1002), (.2, 1000)] and len(runs) == 9, runs
+    found = {run: {"scores": [scores[run.rate][run.seed - 1000]]} for run in runs}
+    tried = {rate: table.mean_score(args, found, "kd", rate) for rate in scores}
+    assert abs(tried[.1] - .8) < 1e-9 and tried[.4] == table.DIVERGED, tried
+    assert table.best_rate(tried) == .2
 
 
 @test
