@@ -140,6 +140,7 @@ void set_weights_and_biases(convolution *c, const float *weights, const float *b
     if (!c->biases) c->biases = kd_vectors(c->shape.filters);
     memcpy(c->biases, biases, c->shape.filters * sizeof(float));
     set_weights(c, weights, 0);
+    c->weights = 0;
 }
 
 void convolve(const convolution *c, const float *in, float *out)

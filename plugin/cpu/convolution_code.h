@@ -19,10 +19,9 @@ typedef struct {
     int is_alone;    /* 1: one thread calls at a time, so oneDNN may use all cores itself */
     int bfloat16;    /* 1, and is_constant: images and weights are rounded to bfloat16, the sums
                         of their products are not; float32 where oneDNN has no fast code for it */
-    int is_finished; /* 1, of a constant one: it adds biases, and multiplies what is below 0 by
-                      */
-    float slope;     /* this; only oneDNN's do */
-    image_form in, out; /* other than FORM_PLAIN: only oneDNN's */
+    int is_finished; /* 1, of a constant one of oneDNN's: it adds biases, then bends */
+    float slope;     /* of a finished one, of what is below 0 */
+    image_form in, out; /* other than FORM_PLAIN: of oneDNN's */
 } convolution_shape;
 
 typedef struct {

@@ -19,9 +19,9 @@
 #define LEAST_CHANNELS 16 /* with fewer, and with fewer tiles of 4x4 pixels, Winograd's */
 #define LEAST_TILES 16    /* transforms cost more than they save (tests/bench/README.md) */
 
-#define CODE_BYTES                                                                             \
-    (192 << 20) /* more than the code of one convolution takes, and 128 MiB that malloc        \
-                   may take for another thread at the same time */
+/* More than the code of one convolution takes, and 128 MiB that malloc may take for another
+ * thread at the same time */
+#define CODE_BYTES (192 << 20)
 
 typedef enum { FORWARD, BACK_DATA, BACK_WEIGHTS, KINDS } step_kind;
 typedef enum { IN, WEIGHTS, OUT, ROLES } role; /* in backward steps also of their gradients */
