@@ -69,6 +69,7 @@
  *     filters.c            batch norm, activations, sums, pooling: plain arrays
  *     forms.c              which layers hand images on channels last, in bfloat16
  *     cores.c              a network on all of the cores
+ *     waiting.c            how long its threads look for work before they sleep
  *   data/     from files to a batch in memory
  *     batch.h              a batch of images, with all that is known of them
  *     lists.c              lists of images

@@ -13,8 +13,8 @@ import signal
 import subprocess
 
 import tap
-from tap import (BATCH, CLASSES, LABELS, STUDENT_BYTES, STUDENT_FLOATS, STUDENT_LAYERS,
-                 TEACHER_LAYERS, TRAIN, VALID, data_file, plain_cfg, student_cfg, teacher_cfg,
+from tap import (BATCH, CLASSES, ENVIRONMENT, LABELS, STUDENT_BYTES, STUDENT_FLOATS,
+                 STUDENT_LAYERS, TEACHER_LAYERS, TRAIN, VALID, data_file, plain_cfg, student_cfg, teacher_cfg,
                  test, without_time)
 
 import numpy as np
@@ -145,6 +145,22 @@ def seedless(folder):
     result = folder.distill(seed=None).check(0)
     seed = re.search(r"seed (\d+)$", result.out, re.M)[1]
     assert weights(folder, seed=seed) == weights(folder, seed=seed)
+
+
+@test
+def short_waits(folder):
+    """threads that wait for each other soon sleep, unless the user has chosen otherwise"""
+    shown = {**ENVIRONMENT, "OMP_DISPLAY_ENV": "verbose"}
+    for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
+        shown.pop(name, None)
+    for chosen, expected in (({}, "1000"), ({"GOMP_SPINCOUNT": "77"}, "77"),
+                             ({"OMP_WAIT_POLICY": "PASSIVE"}, "0")):
+        found = re.findall(r"GOMP_SPINCOUNT = '(\d+)'", subprocess.run(
+            [tap.DARKNET, "distill", "--help"], env={**shown, **chosen}, cwd=folder.path,
+            capture_output=True, text=True, check=True).stderr)
+        if not found:
+            raise tap.Skip("not GCC's OpenMP")
+        assert found[-1] == expected and len(found) == 1 + (not chosen), f"{chosen}: {found}"
 
 
 @test
