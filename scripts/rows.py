@@ -80,8 +80,9 @@ ONE_CLASS = {
     "deepkd-objectness": Row("DeepKD + objectness", .005, {**FIXED, **OBJECTNESS}),
 }
 
-# The scenes' rows with lower rates, found at 400 batches: KD diverges at .02 here
-BCCD_RATES = {"alone": .01, "kd": .005, "deepkd": .00125}
+# The scenes' rows with rates found at 400 batches: KD diverges at .02 here
+BCCD_RATES = {"alone": .005, "kd-plain": .005, "kd": .01, "dot": .02, "deepkd": .02,
+              "deepkd-dtm": .01, "deepkd-official": .005}
 BCCD = {name: row._replace(rate=BCCD_RATES.get(name, row.rate)) for name, row in SCENES.items()}
 
 DETECTOR = {"seeds": 3, "flags": ["-map"],
