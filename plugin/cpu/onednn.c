@@ -23,6 +23,8 @@
  * thread at the same time */
 #define CODE_BYTES (192 << 20)
 
+#define NEARLY_FLAT 1e-30f /* with a slope of 0 oneDNN makes 0 of what is not a number */
+
 typedef enum { FORWARD, BACK_DATA, BACK_WEIGHTS, KINDS } step_kind;
 typedef enum { IN, WEIGHTS, OUT, ROLES } role; /* in backward steps also of their gradients */
 
@@ -347,7 +349,7 @@ static dnnl_primitive_attr_t make_attributes(convolution_shape s)
           "dnnl_primitive_attr_set_scratchpad_mode");
     if (!s.is_finished || s.slope == 1) return attr;
     check(dnnl_post_ops_create(&behind), "dnnl_post_ops_create");
-    check(append_relu(behind, s.slope), "dnnl_post_ops_append_eltwise");
+    check(append_relu(behind, s.slope ? s.slope : NEARLY_FLAT), "dnnl_post_ops_append_eltwise");
     check(dnnl_primitive_attr_set_post_ops(attr, behind), "dnnl_primitive_attr_set_post_ops");
     dnnl_post_ops_destroy(behind);
     return attr;

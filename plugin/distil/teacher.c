@@ -122,6 +122,7 @@ static int find_precision(const teacher *t)
         "which a GPU's teacher does not have yet",
         "which is oneDNN's (make DNNL=1), on a processor with AVX-512"};
     int here = on_gpu(t->student) ? 0 : find_bfloat16();
+    if (t->is_cached) return t->precision == PRECISION_BFLOAT16; /* it does not run */
     if (t->precision == PRECISION_AUTO) return here == BFLOAT16_FAST;
     if (t->precision == PRECISION_BFLOAT16 && here == BFLOAT16_NONE)
         kd_fail("%s: [teacher] precision=bfloat16, %s: expected float32 or auto", t->file,

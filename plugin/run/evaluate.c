@@ -13,12 +13,14 @@ double merit(const evaluation *e)
     return e->by == METRIC_LOSS ? -e->loss : e->score[0];
 }
 
-/* How many classes come before the target: 0 is a hit. */
+/* How many classes come before the target: 0 is a hit. A logit that is no number comes before.
+ */
 static int rank_of(const float *logits, int classes, int target)
 {
     int rank = 0;
     for (int j = 0; j < classes; ++j)
-        rank += logits[j] > logits[target] || (logits[j] == logits[target] && j < target);
+        if (logits[j] == logits[target]) rank += j < target;
+        else rank += !(logits[j] < logits[target]);
     return rank;
 }
 

@@ -15,6 +15,7 @@ enum { NOTE = 256, BATCHES_A_SAVE = 100 };
 typedef unsigned long long number;
 
 static const char *const weights_key = "teacher weights", *const seed_key = "seed";
+static const char *const input_key = "teacher's input", *const narrow_note = ", bfloat16";
 
 /* Compares, or writes what is not there. */
 static void agree(logit_cache *cache, cache_use use, const char *key, const char *expected)
@@ -58,15 +59,25 @@ static const char *name_rows(const deepkd *kd)
     return kd->options.rows == ROWS_DENSE ? "dense" : "truth";
 }
 
+/* precision=auto takes a cache as it is. */
+static int was_narrow(logit_cache *cache, const deepkd *kd, cache_use use)
+{
+    if (use != CACHE_READ || kd->teacher->precision != PRECISION_AUTO) return 0;
+    char *found = read_note(cache, input_key);
+    int is_narrow = found && strstr(found, narrow_note);
+    free(found);
+    return is_narrow;
+}
+
 static void agree_on_views(logit_cache *cache, const deepkd *kd, cache_use use)
 {
     const network *net = kd->net, *teacher = kd->teacher->net;
     char text[NOTE];
     snprintf(text, sizeof(text), "%d x %d", net->w, net->h);
     agree(cache, use, "student's input", text);
-    snprintf(text, sizeof(text), "%d x %d%s", teacher->w, teacher->h,
-             kd->teacher->bfloat16 ? ", bfloat16" : "");
-    agree(cache, use, "teacher's input", text);
+    const char *narrow = kd->teacher->bfloat16 || was_narrow(cache, kd, use) ? narrow_note : "";
+    snprintf(text, sizeof(text), "%d x %d%s", teacher->w, teacher->h, narrow);
+    agree(cache, use, input_key, text);
     describe_augmentation(net, kd, text, sizeof(text));
     agree(cache, use, "augmentation", text);
     agree(cache, use, "rows", name_rows(kd));

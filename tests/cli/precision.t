@@ -10,6 +10,7 @@ What the arithmetic itself does is tests/unit/test_convolution.c's.
 import os
 import re
 import signal
+import struct
 
 import tap
 from tap import (DARKNET, DetectorFolder, ENVIRONMENT, Skip, check_error, detector_cfg,
@@ -107,12 +108,16 @@ def resumed(folder):
 
 @test
 def cached(folder):
-    """a cache in bfloat16 teaches the same student, and none in float32"""
+    """a cache in bfloat16 teaches the same student, also without AVX-512, and none in float32"""
     need_bfloat16(folder)
     expected = outcome(folder, "bfloat16")[0]
     folder.darknet("deepkd", "cache", "deepkd.data", "student.cfg", "teacher.weights", "-out",
                    "logits.sqlite", "-seed", "7").check(0)
     assert outcome(folder, "bfloat16", "-cache", "logits.sqlite")[0] == expected
+    elsewhere = {**ENVIRONMENT, "ONEDNN_MAX_CPU_ISA": "AVX2", "DNNL_MAX_CPU_ISA": "AVX2"}
+    for value in ("bfloat16", "auto"):
+        write_cfg(folder, value)
+        folder.distill("-cache", "logits.sqlite", env=elsewhere).check(0)
     write_cfg(folder, "float32")
     check_error(folder.distill("-cache", "logits.sqlite").check(1),
                 ["teacher's input: found", ", bfloat16, expected"])
@@ -139,6 +144,25 @@ def slow(folder):
     write_cfg(folder, "bfloat16")
     result = folder.distill(env={**ENVIRONMENT, "ONEDNN_MAX_CPU_ISA": "AVX512_CORE"}).check(0)
     assert "\nteacher's precision: bfloat16, slow on this processor\n" in result.out, result.out
+
+
+@test
+def not_finite(folder):
+    """a teacher whose relu gets what is no number: refused, as in float32"""
+    need_bfloat16(folder)
+    layers = [tap.conv(12, 1, activation="relu"),
+              tap.conv(8, 1, batch_normalize=None, activation="relu"),
+              ("avgpool", {}), ("connected", {"output": tap.CLASSES, "activation": "linear"}),
+              ("softmax", {"groups": 1})]
+    folder.write("teacher.cfg", tap.teacher_cfg(layers))
+    folder.darknet("partial", "teacher.cfg", "", "teacher.weights", "99").check(0)
+    weights = bytearray(folder.read("teacher.weights"))
+    variance = 20 + 4 * 12 * 3  # behind biases, scales and means of the first layer
+    weights[variance:variance + 4] = struct.pack("<f", -1)
+    folder.write("teacher.weights", bytes(weights))
+    for precision in ("float32", "bfloat16"):
+        write_cfg(folder, precision)
+        check_error(folder.distill().check(1), ["not finite in the teacher's logits"])
 
 
 @test
