@@ -14,8 +14,8 @@ import subprocess
 
 import tap
 from tap import (BATCH, CLASSES, ENVIRONMENT, LABELS, STUDENT_BYTES, STUDENT_FLOATS,
-                 STUDENT_LAYERS, TEACHER_LAYERS, TRAIN, VALID, data_file, plain_cfg, student_cfg, teacher_cfg,
-                 test, without_time)
+                 STUDENT_LAYERS, TEACHER_LAYERS, TRAIN, VALID, data_file, plain_cfg, student_cfg,
+                 teacher_cfg, test, without_time)
 
 import numpy as np
 

@@ -4,7 +4,8 @@
 Proves: with bfloat16 a teacher gives other logits than with float32, by less than bfloat16's 8 bits
 explain, to classifiers and detectors; one seed gives the same student with any number of threads,
 after -resume and from a cache; auto is bfloat16 where the processor has it; where a build or a
-processor has none, bfloat16 is refused and auto is float32, bit for bit; wrong values.
+processor has none, bfloat16 is refused and auto is float32, bit for bit; a teacher that
+comes to what is no number is refused; wrong values.
 What the arithmetic itself does is tests/unit/test_convolution.c's.
 """
 import os
@@ -42,10 +43,10 @@ def need_bfloat16(folder):
     raise Skip("no bfloat16 here")
 
 
-def write_cfg(folder, precision, **net):
+def write_cfg(folder, precision):
     make = detector_cfg if isinstance(folder, DetectorFolder) else student_cfg
     section = {"cfg": "teacher.cfg", **({"precision": precision} if precision else {})}
-    folder.write("student.cfg", make(teacher=section, max_batches=BATCHES, **net))
+    folder.write("student.cfg", make(teacher=section, max_batches=BATCHES))
 
 
 def outcome(folder, precision, *flags, **options):
