@@ -1,6 +1,7 @@
 /* See arguments.h. */
 #include "cli/arguments.h"
 #include "cli/command.h"
+#include "data/loader.h"
 #include "options.h"
 #include "support.h"
 
@@ -35,7 +36,7 @@ static const command distill_command = {
          "trains on these GPUs, a batch on each a step"},
         {"-seed N", WORD_LONG, TO(seed), INT64_MAX, 0,
          "of all random numbers: the same seed, the same run; else the clock's"},
-        {"-threads N", WORD_INT, TO(threads), 256, 0, "threads that load images; 2"},
+        {"-threads N", WORD_INT, TO(threads), MOST_THREADS, 0, "that load images; 1 a core"},
         {"-map", WORD_FLAG, TO(map), 0, 0, "detectors: each evaluation measures mAP"},
         {"-dont_show", WORD_FLAG, TO(dont_show), 0, 0, "opens no window (OPENCV=1)"},
         {"-verbose", WORD_FLAG, TO(verbose), 0, 0,
@@ -62,7 +63,7 @@ static void read_gpus(distill_arguments *a, const char *text)
 
 distill_arguments read_arguments(int argc, char **argv)
 {
-    distill_arguments a = {.threads = 2};
+    distill_arguments a = {.threads = loading_threads()};
     if (asks_for_help(argc, argv, 2)) {
         print_help(&distill_command);
         check_printed();

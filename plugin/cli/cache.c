@@ -1,6 +1,7 @@
 /* See cache.h. */
 #include "cli/cache.h"
 #include "cli/setup.h"
+#include "data/loader.h"
 #include "run/announce.h"
 #include "run/stop.h"
 #include "run/teacher_cache.h"
@@ -30,7 +31,7 @@ const command cache_command = {
          "the run's; else the file's, or the clock's"},
         {"-map", WORD_FLAG, TO(of.map), 0, 0,
          "detectors: measures the teacher's mAP, as it does a classifier's top-1"},
-        {"-threads N", WORD_INT, TO(of.threads), 256, 0, "threads that load images; 2"},
+        {"-threads N", WORD_INT, TO(of.threads), MOST_THREADS, 0, "that load images; 1 a core"},
         {0}}};
 #undef TO
 
@@ -43,7 +44,7 @@ static uint64_t count_images(const setup *s, uint64_t epochs)
 
 int run_cache(int argc, char **argv)
 {
-    cache_arguments a = {.of.threads = 2};
+    cache_arguments a = {.of.threads = loading_threads()};
     setvbuf(stdout, 0, _IOLBF, 0);
     read_command(&cache_command, argc, argv, 3, &a);
     setup s = {.arguments = a.of};

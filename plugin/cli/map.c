@@ -1,6 +1,9 @@
 /* See map.h. */
 #include "cli/map.h"
 #include "cli/arguments.h"
+#include "cpu/cores.h"
+#include "data/loader.h"
+#include "net/device.h"
 #include "net/parameters.h"
 #include "net/strict.h"
 #include "run/detect.h"
@@ -21,14 +24,15 @@ typedef struct {
 #define TO(field) offsetof(map_arguments, field)
 const command map_command = {
     "deepkd map", "Measures a detector's mAP on the validation list of a .data file.",
-    (const word[]){{"DATA", WORD_FILE, TO(data), 0, 1, "a .data file with classes= and valid="},
-                   {"CFG", WORD_FILE, TO(cfg), 0, 1, "the detector"},
-                   {"WEIGHTS", WORD_FILE, TO(weights), 0, 1, "its weights"},
-                   {"-per_class", WORD_FLAG, TO(per_class), 0, 0, "each class's AP, too"},
-                   {"-out DETECTIONS.json", WORD_TEXT, TO(out), 0, 0,
-                    "writes what was found as COCO's JSON of results"},
-                   {"-threads N", WORD_INT, TO(threads), 256, 0, "threads that load images; 2"},
-                   {0}}};
+    (const word[]){
+        {"DATA", WORD_FILE, TO(data), 0, 1, "a .data file with classes= and valid="},
+        {"CFG", WORD_FILE, TO(cfg), 0, 1, "the detector"},
+        {"WEIGHTS", WORD_FILE, TO(weights), 0, 1, "its weights"},
+        {"-per_class", WORD_FLAG, TO(per_class), 0, 0, "each class's AP, too"},
+        {"-out DETECTIONS.json", WORD_TEXT, TO(out), 0, 0,
+         "writes what was found as COCO's JSON of results"},
+        {"-threads N", WORD_INT, TO(threads), MOST_THREADS, 0, "that load images; 1 a core"},
+        {0}}};
 
 /* AP in percent, and the class's truths, a line each; names may be NULL. */
 static void print_classes(const ap_result *ap, char **names)
@@ -69,11 +73,12 @@ static void measure(const map_arguments *m)
     const annotations *known = d.annotations ? &a : 0;
     evaluation v;
     cfg_section_hook = strict_section;
-    network *net = parse_network_cfg(m->cfg);
+    network *net = parse_network_cfg_batch(m->cfg, count_gpus() ? 1 : DEFAULT_PARTS);
     net_outputs outputs = find_outputs(net, m->cfg);
     if (!is_detector(&outputs)) kd_fail("%s: found a classifier, expected a detector", m->cfg);
     check_classes(net, &outputs, m->cfg, m->data, d.classes);
     load_whole_weights(net, m->weights, 0);
+    if (!on_gpu(net)) attach_cores(net, &outputs, 0, DEFAULT_PARTS);
     layer last = net->layers[outputs.layer[outputs.n - 1]];
     if (known) a = read_annotations(d.annotations, d.classes);
     image_list list = read_box_list(d.valid, d.classes, last.max_boxes, known);
@@ -90,12 +95,13 @@ static void measure(const map_arguments *m)
     free(categories);
     free(outputs.layer);
     free_annotations(a);
+    detach_cores(net);
     free_network(net);
 }
 
 int run_map(int argc, char **argv)
 {
-    map_arguments m = {.threads = 2};
+    map_arguments m = {.threads = loading_threads()};
     read_command(&map_command, argc, argv, 3, &m);
     measure(&m);
     return 0;

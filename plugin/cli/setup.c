@@ -74,6 +74,7 @@ char *teacher_weights(const setup *s, const teacher *t)
 void attach_teacher(const setup *s, deepkd *kd)
 {
     kd->teacher->is_cached = s->arguments.cache != 0;
+    kd->teacher->parts = kd->options.parts;
     kd->cache = s->cache; /* of `deepkd cache`: none yet */
     load_teacher(kd->teacher, teacher_weights(s, kd->teacher));
     attach_deepkd_loss(kd, s->arguments.cfg);

@@ -3,6 +3,7 @@
 #include "cli/version.h"
 #include "cli/version_gpu.h"
 #include "cli/version_opencv.h"
+#include "cpu/cores.h"
 #include "deepkd.h"
 
 #include <stdio.h>
@@ -22,9 +23,6 @@
 #endif
 #ifdef SQLITE
 #include <sqlite3.h>
-#endif
-#ifdef _OPENMP
-#include <omp.h>
 #endif
 
 const command version_command = {"deepkd version",
@@ -54,15 +52,6 @@ static void print_libraries(void)
 #ifdef IMAGE_LIBRARIES
     printf("libjpeg-turbo " TEXT_OF(LIBJPEG_TURBO_VERSION) "\nlibpng %s\n",
            png_get_libpng_ver(0));
-#endif
-}
-
-static int count_cores(void)
-{
-#ifdef _OPENMP
-    return omp_get_max_threads();
-#else
-    return 1;
 #endif
 }
 

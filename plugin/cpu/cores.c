@@ -6,6 +6,7 @@
 #include "cpu/scratch.h"
 #include "math/kd_math.h"
 #include "net/memory_plan.h"
+#include "net/parts.h"
 #include "support.h"
 
 #include "network.h"
@@ -13,18 +14,20 @@
 #ifdef BLAS
 #include <cblas.h>
 #endif
+#ifdef _OPENMP
+#include <omp.h>
+#endif
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define PARTS 8    /* at most; so many cores are of use */
 #define ALIGNED 16 /* numbers: sums begin where vectors may */
 #define CHUNK 4096 /* numbers of a sum that a core takes at once */
 
 /* What a network has for its cores; network.plugin */
 typedef struct {
     const net_outputs *outputs; /* of a network for prediction, else NULL */
-    int bfloat16;               /* as attach_cores has it */
+    int bfloat16, parts;        /* as attach_cores has them */
     image_form *forms;          /* [net->n] of layers' outputs; NULL: all plain */
     convolution **convolutions; /* [net->n] of a part's images; NULL: none */
     float *sums;                /* gradients of weights: [part][loss][] */
@@ -50,28 +53,12 @@ static int is_forward_by_image(layer l, int train)
 
 /* Parts */
 
-/* All have as many images. */
-static int count_parts(const network *net)
+int count_parts(const network *net)
 {
-    int n = net->batch < PARTS ? net->batch : PARTS;
+    const cores *c = net->plugin;
+    int n = net->batch < c->parts ? net->batch : c->parts;
     while (net->batch % n) --n;
     return n;
-}
-
-static float *from(float *base, size_t offset)
-{
-    return base ? base + offset : 0;
-}
-
-/* Layers of the images from `first` on */
-static void cut_layer(layer *l, int first, int batch)
-{
-    size_t offset = (size_t)first * l->outputs;
-    l->batch = batch;
-    l->output = from(l->output, offset);
-    l->delta = from(l->delta, offset);
-    l->x = from(l->x, offset);
-    if (l->indexes) l->indexes += offset;
 }
 
 /* [count_parts] parts of a network; free_parts */
@@ -80,14 +67,8 @@ static network *cut(const network *net)
     int count = count_parts(net), batch = net->batch / count;
     network *parts = kd_calloc(count, sizeof(network));
     layer *layers = kd_calloc((size_t)count * net->n, sizeof(layer));
-    for (int p = 0; p < count; ++p) {
-        parts[p] = *net;
-        parts[p].batch = batch;
-        parts[p].input += (size_t)p * batch * net->inputs;
-        parts[p].layers = layers + p * net->n;
-        memcpy(parts[p].layers, net->layers, net->n * sizeof(layer));
-        for (int i = 0; i < net->n; ++i) cut_layer(parts[p].layers + i, p * batch, batch);
-    }
+    for (int p = 0; p < count; ++p)
+        parts[p] = cut_network(net, p * batch, batch, layers + p * net->n);
     return parts;
 }
 
@@ -364,15 +345,14 @@ static void backward_filters(const network *views, int groups, int i)
     }
 }
 
-/* to[size] += the other arrays, in their order */
-static void add_up(float *const *arrays, int n, size_t size)
+/* to[size] += the n - 1 arrays that follow it, `apart` from one to the next, in their order */
+static void add_up(float *to, size_t apart, int n, size_t size)
 {
-    float *to = arrays[0];
 #pragma omp parallel for
     for (size_t start = 0; start < size; start += CHUNK) {
         size_t end = start + CHUNK < size ? start + CHUNK : size;
         for (int k = 1; k < n; ++k)
-            for (size_t j = start; j < end; ++j) to[j] += arrays[k][j];
+            for (size_t j = start; j < end; ++j) to[j] += to[k * apart + j];
     }
 }
 
@@ -385,11 +365,13 @@ static void reserve_sums(cores *c, size_t n)
 }
 
 /* One part: the sums of its images for each loss, and what goes on to the layer before */
-static void convolve_part_back(network *const *parts, int groups, int p, int i, float **sums)
+static void convolve_part_back(network *const *parts, int groups, int p, int i, float *of_part,
+                               size_t size)
 {
-    float *deltas[KD_COMPONENTS], *in_deltas[KD_COMPONENTS];
+    float *deltas[KD_COMPONENTS], *in_deltas[KD_COMPONENTS], *sums[KD_COMPONENTS];
     int has_delta = i && parts[0]->layers[i - 1].delta;
     for (int g = 0; g < groups; ++g) {
+        sums[g] = of_part + size * g;
         deltas[g] = parts[g][p].layers[i].delta;
         if (has_delta) in_deltas[g] = parts[g][p].layers[i - 1].delta;
     }
@@ -403,19 +385,15 @@ static void backward_convolution(const network *views, network *const *parts, in
     const convolution *own = c->convolutions[i];
     int count = count_parts(views);
     size_t size = (gradient_size(own) + ALIGNED - 1) / ALIGNED * ALIGNED;
-    float *sums[KD_COMPONENTS][PARTS];
     reserve_sums(c, size * count * groups);
     backward_filters(views, groups, i);
 #pragma omp parallel for schedule(dynamic)
-    for (int p = 0; p < count; ++p) {
-        float *of_part[KD_COMPONENTS];
-        for (int g = 0; g < groups; ++g)
-            of_part[g] = sums[g][p] = c->sums + size * (p * groups + g);
-        convolve_part_back(parts, groups, p, i, of_part);
-    }
+    for (int p = 0; p < count; ++p)
+        convolve_part_back(parts, groups, p, i, c->sums + size * groups * p, size);
     for (int g = 0; g < groups; ++g) {
-        add_up(sums[g], count, gradient_size(own));
-        add_gradient(own, sums[g][0], views[g].layers[i].weight_updates);
+        float *sum = c->sums + size * g;
+        add_up(sum, size * groups, count, gradient_size(own));
+        add_gradient(own, sum, views[g].layers[i].weight_updates);
     }
 }
 
@@ -441,7 +419,16 @@ void backward_on_cores(const network *views, int groups)
     for (int g = 0; g < groups; ++g) free_parts(parts[g]);
 }
 
-void attach_cores(network *net, const net_outputs *outputs, int bfloat16)
+int count_cores(void)
+{
+#ifdef _OPENMP
+    return omp_get_max_threads();
+#else
+    return 1;
+#endif
+}
+
+void attach_cores(network *net, const net_outputs *outputs, int bfloat16, int parts)
 {
     cores *c = kd_calloc(1, sizeof(*c));
 #if defined(BLAS) && defined(_OPENMP)
@@ -449,6 +436,7 @@ void attach_cores(network *net, const net_outputs *outputs, int bfloat16)
 #endif
     c->outputs = outputs;
     c->bfloat16 = bfloat16;
+    c->parts = parts;
     if (bfloat16) find_forms(net, c->forms = kd_calloc(net->n, sizeof(image_form)));
     c->convolutions = kd_calloc(net->n, sizeof(convolution *));
     net->plugin = c;

@@ -3,13 +3,19 @@
  * into parts, networks of some of its images whose layers point into the whole one's arrays.
  * Layers that treat each image for itself run part by part; convolutions are convolution.h's,
  * with filters.h behind them; all other layers run as they are.
- * The parts depend on the batch alone, and sums over them are taken in their order: the number
- * of cores changes no bit of a result.
+ * The parts depend on the batch and the cfg alone, and sums over them are taken in their order:
+ * the number of cores changes no bit of a result.
  */
 #ifndef KD_CORES_H
 #define KD_CORES_H
 
 #include "net/outputs.h"
+
+#define DEFAULT_PARTS 8 /* so many cores are of use */
+#define MOST_PARTS 256
+
+/* Cores that a network may use: as many as OMP_NUM_THREADS says, or the program may run on. */
+int count_cores(void);
 
 /*
  * Hooks forward_network (patches/hooks/02) of a network on the CPU. With `outputs`, which must
@@ -17,11 +23,15 @@
  * logits and predictions, the others share memory that is small enough for a core's cache.
  * Its forward pass does not leave behind what Darknet's own backward pass would need.
  * bfloat16: 1, with `outputs` alone: its convolutions round images and weights to that.
+ * parts: 1 to MOST_PARTS, how many the batch is cut into at most.
  */
-void attach_cores(network *net, const net_outputs *outputs, int bfloat16);
+void attach_cores(network *net, const net_outputs *outputs, int bfloat16, int parts);
 
 /* Before the network is freed; does nothing where attach_cores has not been. */
 void detach_cores(network *net);
+
+/* Into how many parts the batch of a network with cores is cut: all have as many images. */
+int count_parts(const network *net);
 
 /* 1 after attach_cores. */
 int has_cores(const network *net);

@@ -1,5 +1,6 @@
 /* See loader.h. */
 #include "data/loader.h"
+#include "cpu/cores.h"
 #include "support.h"
 
 #include "image.h"
@@ -12,7 +13,8 @@
 #include <string.h>
 #include <time.h>
 
-#define CHANNELS 3      /* Darknet trains on colour images */
+#define CHANNELS 3 /* Darknet trains on colour images */
+#define LEAST_THREADS 2
 #define LEAST_SIDE .001 /* of a box, as in fill_truth_detection */
 
 /* A decoded image: [h][w][CHANNELS] bytes, or NULL. */
@@ -290,6 +292,12 @@ static int stop_workers(loader *l)
     pthread_cond_destroy(&l->has_work);
     pthread_cond_destroy(&l->has_news);
     return 1;
+}
+
+int loading_threads(void)
+{
+    int cores = count_cores();
+    return cores < LEAST_THREADS ? LEAST_THREADS : cores > MOST_THREADS ? MOST_THREADS : cores;
 }
 
 loader *make_loader(const image_list *list, network *net, int images, int augment, int threads,

@@ -15,6 +15,7 @@
 #include <signal.h>
 #include <stdint.h>
 
+#define MOST_THREADS 256
 #define LOADER_AHEAD 3 /* batches that may be begun and not fetched */
 
 /*
@@ -24,6 +25,10 @@
 #define LOADER_CACHE ((size_t)1 << 30)
 
 typedef struct loader loader;
+
+/* Threads for one, where the user has asked for none: one a core, and two at least. Those that
+ * have nothing to load sleep. */
+int loading_threads(void);
 
 /*
  * A loader of `images` images at a time for `net`. With `augment`, images come in an order

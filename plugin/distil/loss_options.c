@@ -1,5 +1,6 @@
 /* See loss_options.h. */
 #include "distil/loss_options.h"
+#include "cpu/cores.h"
 #include "options.h"
 #include "support.h"
 
@@ -36,6 +37,7 @@ static const option shared[] = {
     {"momentum_rule", OPTION_CHOICE, TO(momentum_rule), 0, 0, "fixed|gsnr"},
     {"gsnr_interval", OPTION_INT, TO(gsnr_interval), 0, INT_MAX, 0},
     {"gsnr_layers", OPTION_INT, TO(gsnr_layers), 0, 1, 0},
+    {"parts", OPTION_INT, TO(parts), 1, MOST_PARTS, 0},
     {0},
 };
 
@@ -53,6 +55,7 @@ static const deepkd_options defaults = {
     .decay_component = KD_TOG,
     .momentum_warmup = .05,
     .gsnr_interval = -1,
+    .parts = DEFAULT_PARTS,
 };
 
 /* "kd|dkd" into text[size] */

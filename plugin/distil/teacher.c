@@ -79,6 +79,7 @@ layer parse_teacher(list *options, network *net, int index, char *cfgfile)
             cfgfile, index, net->n);
     teacher *t = kd_calloc(1, sizeof(*t));
     t->lane = 1;
+    t->parts = DEFAULT_PARTS;
     read_options(cfgfile, "[teacher]", options, teacher_options, t);
     t->file = kd_copy(cfgfile);
     t->student = net;
@@ -149,7 +150,7 @@ void load_teacher(teacher *t, char *weights)
     follow_student(t);
     if (t->is_cached) return;
     if (on_gpu(student)) attach_teacher_gpu(t);
-    else attach_cores(t->net, &t->outputs, t->bfloat16);
+    else attach_cores(t->net, &t->outputs, t->bfloat16, t->parts);
 }
 
 /* The student's images, each resized to the teacher's input. */

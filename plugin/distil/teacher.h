@@ -19,6 +19,8 @@ typedef struct {
     precision precision; /* [teacher] precision= */
     int bfloat16; /* 1: its convolutions take images and weights in bfloat16; load_teacher */
 
+    int parts; /* as the student's, of its options */
+
     network *net;     /* NULL until load_teacher */
     network *student; /* whose input it sees */
     net_outputs outputs;

@@ -1,5 +1,6 @@
 /* See announce.h. */
 #include "run/announce.h"
+#include "cpu/cores.h"
 #include "cpu/onednn.h"
 #include "distil/gsnr.h"
 #include "net/parameters.h"
@@ -44,6 +45,15 @@ static void print_schedule(const deepkd *kd)
                k->optimal, (long)(k->phase2_end * end), all, end);
 }
 
+/* Where some of them have nothing to do */
+static void print_cores(const deepkd *kd)
+{
+    int cores = count_cores(), parts = has_cores(kd->net) ? count_parts(kd->net) : cores;
+    if (parts < cores)
+        printf("cores: %d of %d, as many as the batch of %d has parts (parts=%d)\n", parts,
+               cores, kd->net->batch, kd->options.parts);
+}
+
 void announce_run(const replicas *r, int train_images, int valid_images, uint64_t seed)
 {
     static const char *const trainers[] = {"deepkd", "dot", "sgd"};
@@ -66,6 +76,7 @@ void announce_run(const replicas *r, int train_images, int valid_images, uint64_
                o->feature_nms ? ", feature NMS" : "", o->objectness_weight);
     print_schedule(kd);
     print_gpus(r);
+    print_cores(kd);
     printf("%d training images, %d validation images, batch %ld, %d batches, seed %llu\n",
            train_images, valid_images, images_per_batch(kd->net), kd->net->max_batches,
            (unsigned long long)seed);

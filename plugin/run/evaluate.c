@@ -2,6 +2,7 @@
 #include "run/evaluate.h"
 #include "data/loader.h"
 #include "net/device.h"
+#include "net/parts.h"
 #include "run/detect.h"
 #include "support.h"
 
@@ -73,7 +74,7 @@ static int knows_loss(const network *net, const net_outputs *outputs)
     return layer_delta(net, outputs->layer[0]) != 0;
 }
 
-/* What Darknet's output layers say of the image that the network has just seen. */
+/* What Darknet's output layers say of the one image that the network has seen. */
 static double detection_loss(network *net, const net_outputs *outputs, float *truth)
 {
     network in = *net;
@@ -141,15 +142,14 @@ static int keep_quiet(network *net, region_figures f)
     return 0;
 }
 
-/* One image: adds its loss, and its boxes to what has been found. */
+/* Image i of what `net`, which has that one alone, has seen: adds its loss, and its boxes to
+ * what has been found. */
 static void evaluate_image(network *net, const net_outputs *outputs, const image_list *list,
                            const annotations *known, const image_batch *input, int i,
                            double *loss, found_boxes *boxes)
 {
-    size_t inputs = (size_t)net->w * net->h * net->c;
     int index = input->indices[i], width = input->sizes[2 * i],
         height = input->sizes[2 * i + 1];
-    network_predict(net, input->images + i * inputs);
     int takes_truths = !boxes || !boxes->map || net->layers[outputs->layer[0]].map;
     if (takes_truths && knows_loss(net, outputs))
         *loss += detection_loss(net, outputs, input->truths + (size_t)i * net->truths);
@@ -165,22 +165,26 @@ int evaluate_detector(network *net, const net_outputs *outputs, const image_list
                       const annotations *known, int threads, const volatile sig_atomic_t *stop,
                       evaluation *result, found_boxes *boxes)
 {
-    int batch = net->batch, done = 0;
+    int done = 0;
     int (*hook)(network *, region_figures) = region_hook;
     double loss = 0;
     if (boxes && known) append_known(boxes, known, list);
     region_hook = keep_quiet;
-    set_batch_network(net, 1); /* Darknet reads detections of one image, or of two flipped */
-    loader *images = make_loader(list, net, threads, 0, threads, 0);
+    layer *layers = kd_calloc(net->n, sizeof(layer));
+    loader *images = make_loader(list, net, net->batch, 0, threads, 0);
     start_loading(images, 0, net->w, net->h);
     while (done < list->n && wait_for_images(images, stop)) {
         image_batch input = finish_loading(images);
-        start_loading(images, done + threads, net->w, net->h);
-        for (int i = 0; i < threads && done < list->n; ++i, ++done)
-            evaluate_image(net, outputs, list, known, &input, i, &loss, boxes);
+        start_loading(images, done + net->batch, net->w, net->h);
+        network_predict(net, input.images);
+        for (int i = 0; i < net->batch && done < list->n; ++i, ++done) {
+            /* Darknet reads detections of one image, or of two flipped */
+            network one = cut_network(net, i, 1, layers);
+            evaluate_image(&one, outputs, list, known, &input, i, &loss, boxes);
+        }
     }
     free_loader(images);
-    set_batch_network(net, batch);
+    free(layers);
     region_hook = hook;
     if (done < list->n) return 0;
     *result = (evaluation){METRIC_LOSS, isnan(loss) ? NAN : loss / done, {NAN, NAN}, 0};

@@ -467,6 +467,24 @@ static void test_other_batches(void)
     }
 }
 
+/* parts=: as many as images, more, and as many as divide the batch */
+static void test_other_parts(void)
+{
+    static const struct {
+        const char *option;
+        int count;
+    } parts[] = {
+        {"parts=12\n", 12}, {"parts=256\n", 12}, {"parts=5\n", 4}, {"parts=1\n", 1}, {"", 6}};
+    for (int i = 0; i < COUNT(cases); ++i)
+        for (int k = 0; cases[i].batch == 12 && k < COUNT(parts); ++k) {
+            char *options = join(trainers[2], parts[k].option, "");
+            twins t = make_twins(i, options);
+            assert_int_equal(count_parts(t.ours->net), parts[k].count);
+            check_twins(t, 3, tolerance_of(i));
+            free(options);
+        }
+}
+
 static const int sizes[][2] = {{40, 24}, {24, 56}, {24, 24}};
 
 static void test_other_sizes(void)
@@ -587,7 +605,7 @@ static void check_predictor(const char *cfg, unsigned int seed, int bfloat16, do
     predictor p = make_predictor(cfg, seed);
     int batch = p.ours->batch;
     spoil_outputs(p.ours);
-    attach_cores(p.ours, &p.outputs, bfloat16);
+    attach_cores(p.ours, &p.outputs, bfloat16, DEFAULT_PARTS);
     for (int b = 0; b < 4; ++b) compare_predictions(p, seed + b, tolerance);
     assert_true(count_spoilt(p.ours) > 0);
     for (int k = 0; k < 2; ++k) {
@@ -661,7 +679,7 @@ static void test_resized_prediction(void)
         char *cfg = whole_cfg(detectors + i, "");
         predictor p = make_predictor(cfg, 600 + i);
         net_name = detector_name(i);
-        attach_cores(p.ours, &p.outputs, i % 2);
+        attach_cores(p.ours, &p.outputs, i % 2, 1 + i);
         for (int k = 0; k < COUNT(sizes); ++k) {
             resize_network(p.ours, sizes[k][0], sizes[k][1]);
             resize_network(p.stock, sizes[k][0], sizes[k][1]);
@@ -682,7 +700,7 @@ static void test_without_cores(void)
         net_name = c->name;
         for (int alone = 0; alone < 2; ++alone) {
             assert_false(has_cores(p.ours));
-            attach_cores(p.ours, alone ? &p.outputs : 0, 0);
+            attach_cores(p.ours, alone ? &p.outputs : 0, 0, MOST_PARTS);
             assert_true(has_cores(p.ours));
             compare_predictions(p, 750, c->tolerance);
             detach_cores(p.ours);
@@ -804,9 +822,10 @@ static void test_any_number_of_cores(void)
 int main(void)
 {
     static const test_case tests[] = {
-        TEST(test_layer_types),      TEST(test_other_batches), TEST(test_other_sizes),
-        TEST(test_prediction_alone), TEST(test_forms),         TEST(test_resized_prediction),
-        TEST(test_without_cores),    TEST(test_many_steps),    TEST(test_any_number_of_cores),
+        TEST(test_layer_types),         TEST(test_other_batches),    TEST(test_other_parts),
+        TEST(test_other_sizes),         TEST(test_prediction_alone), TEST(test_forms),
+        TEST(test_resized_prediction),  TEST(test_without_cores),    TEST(test_many_steps),
+        TEST(test_any_number_of_cores),
     };
     use_cores(THREADS);
     start_nets();
