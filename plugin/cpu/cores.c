@@ -5,8 +5,8 @@
 #include "cpu/forms.h"
 #include "cpu/scratch.h"
 #include "math/kd_math.h"
+#include "net/device.h"
 #include "net/memory_plan.h"
-#include "net/parts.h"
 #include "support.h"
 
 #include "network.h"

@@ -7,6 +7,7 @@
 #include "utils.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <math.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -73,9 +74,11 @@ static image to_floats(pixels p)
 {
     image im = make_image(p.w, p.h, CHANNELS);
     size_t plane = (size_t)p.w * p.h;
-    for (size_t k = 0; k < CHANNELS; ++k)
-        for (size_t i = 0; i < plane; ++i)
-            im.data[k * plane + i] = p.bytes[i * CHANNELS + k] / 255.f;
+    float shares[UCHAR_MAX + 1];
+    for (int value = 0; value <= UCHAR_MAX; ++value) shares[value] = value / 255.f;
+    for (size_t i = 0; i < plane; ++i)
+        for (size_t k = 0; k < CHANNELS; ++k)
+            im.data[k * plane + i] = shares[p.bytes[i * CHANNELS + k]];
     return im;
 }
 

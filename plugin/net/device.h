@@ -53,6 +53,14 @@ void device_pull(const network *net, size_t n, float *x, float *host);
 float *layer_output(const network *net, int i);
 float *layer_delta(const network *net, int i);
 
+/*
+ * A copy of the network with the images [first, first + batch) of its batch: its input, and its
+ * layers' outputs, deltas, `x` and indexes, stand in the network's own arrays (on the GPU:
+ * outputs and deltas). The rest is shared, and the truths are still those of the whole batch.
+ * `layers` is room for [net->n], which the copy uses as long as it lives.
+ */
+network cut_network(const network *net, int first, int batch, layer *layers);
+
 /* 1 when the layer has parameters that an update changes. */
 int is_trained(const network *net, int i);
 

@@ -2,7 +2,6 @@
 #include "run/evaluate.h"
 #include "data/loader.h"
 #include "net/device.h"
-#include "net/parts.h"
 #include "run/detect.h"
 #include "support.h"
 

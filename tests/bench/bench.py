@@ -16,6 +16,7 @@ here, and nothing is asserted about time.
 """
 import argparse
 import collections
+import functools
 import glob
 import json
 import os
@@ -39,7 +40,7 @@ import report  # noqa: E402
 import rows  # noqa: E402
 from imagelist import (InputError, positive, replace_file, run, write_lines,  # noqa: E402
                        write_png)
-from parts import MODES, PAIRS, Ours, all_parts, cases_of, default_parts, switches  # noqa: E402
+from parts import EVALUATIONS, MODES, PAIRS, Ours, all_parts, cases_of, default_parts, switches  # noqa: E402
 from report import Outcome, Result  # noqa: E402
 from table import cpu_model, first_line, read  # noqa: E402
 
@@ -131,6 +132,8 @@ def run_make(args, what, *words):
 def missing_data(args):
     """The data sets, each a target of make's, whose lists are not there."""
     wanted = {PAIRS[part.pair].data for name in args.only for part in all_parts(args)[name]}
+    if "evaluate" in args.only:
+        wanted |= {"fashion-mnist", "scenes"}
     return sorted(data for data in wanted if data and not os.path.exists(
         os.path.join(args.build, "data", data, "train.list")))
 
@@ -160,15 +163,15 @@ def provide_torch(on_gpu):
     """PYTHONPATH of a PyTorch: the one that is there, or one fetched by pip. Else InputError."""
     folder = os.path.join(ROOT, "build", "python-bench")
     path = ":".join(filter(None, (folder, os.environ.get("PYTHONPATH"))))
-    ask = [sys.executable, "-c", "import torch; print(torch.cuda.is_available())"]
+    ask = [sys.executable, "-c", "import torch, torchvision; print(torch.cuda.is_available())"]
     try:
         lines = run_program("PyTorch", ask, PYTHONPATH=path).lines
     except InputError:
-        wanted = os.environ.get("TORCH", "torch")
-        print(f"installing {wanted} into {folder}", file=sys.stderr, flush=True)
+        wanted = os.environ.get("TORCH", "torch torchvision").split()
+        print(f"installing {' '.join(wanted)} into {folder}", file=sys.stderr, flush=True)
         run_program("pip", [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check",
                             "install", "--root-user-action=ignore", "--only-binary", ":all:",
-                            "--target", folder, wanted])
+                            "--target", folder, *wanted])
         lines = run_program("PyTorch", ask, PYTHONPATH=path).lines
     if on_gpu and lines[-1][1] != "True\n":
         raise InputError("it finds no GPU that it can use; TORCH=torch==VERSION chooses another")
@@ -481,6 +484,47 @@ def measure_decoding(args):
     return found
 
 
+def evaluation_seconds(args, build, one):
+    """Of a detector the whole of `deepkd map`; of a classifier what it takes to judge the teacher,
+    between two lines of `distill`."""
+    if "--annotations" in one.judge:
+        began = time.time()
+        run_darknet(build, ["deepkd", "map", one.data, one.cfg, one.weights], args.cores)
+        return time.time() - began
+    student = one.cfg.replace("teacher", "student")
+    text = rows.set_option(read(os.path.join(args.build, student)), "net", "max_batches", "1")
+    path = bench_file(args, "student.cfg")
+    write_lines(path, text.split("\n"))
+    lines, _ = run_darknet(build, ["distill", one.data, path, one.weights, "-clear"], args.cores)
+    at = {start: when for when, line in lines for start in (" training images, ", "teacher: top-1")
+          if start in line}
+    return at["teacher: top-1"] - at[" training images, "]
+
+
+def peer_evaluation_seconds(args, one, flags):
+    first, env = on_cores(args.cores)
+    words = [sys.executable, "-B", os.path.join(HERE, "peer_evaluate.py"), one.cfg, one.weights,
+             one.list, *one.judge, "--threads", str(args.cores), *flags]
+    ran = run_program("peer_evaluate.py", first + words, args.build, PYTHONPATH=args.torch, **env)
+    said = json.loads(ran.lines[-1][1])
+    args.torch_version = said["torch"]
+    return said["seconds"]
+
+
+def measure_evaluation(args):
+    """{evaluation's title: {case: [seconds of each round]}}"""
+    cases = {"this build": functools.partial(evaluation_seconds, args, args.build)}
+    if args.baseline:
+        cases["before"] = functools.partial(evaluation_seconds, args, args.baseline)
+    for mode in args.modes:
+        if "compiled" in mode:  # it would compile for longer than it runs
+            continue
+        cases[f"PyTorch {mode}"] = functools.partial(peer_evaluation_seconds, args,
+                                                     flags=MODES[mode])
+    return {one.title: {name: [run_one(one) for _ in range(args.repeat)]
+                        for name, run_one in cases.items()} for one in EVALUATIONS}
+
+
 # The whole
 
 def cpu_seconds():
@@ -521,8 +565,8 @@ def arguments():
     parser.add_argument("stock", metavar="STOCK_BUILD", type=os.path.abspath, nargs="?")
     parser.add_argument("--repeat", type=positive, default=5, help="rounds (default: 5)")
     parser.add_argument("--only", metavar="PART,...", type=lambda text: text.split(","),
-                        help="gemm, fmnist, resnet, scenes, photos, decode, growth, yolo (default: "
-                        "all but yolo; on a GPU fmnist, resnet, yolo)")
+                        help="gemm, fmnist, resnet, scenes, photos, decode, evaluate, growth, yolo "
+                        "(default: all but yolo; on a GPU fmnist, resnet, yolo)")
     parser.add_argument("--batches", type=positive, metavar="N",
                         help="timed batches of a run (default: as many as a part needs)")
     parser.add_argument("--cores", type=positive, default=min(2, len(os.sched_getaffinity(0))),
@@ -597,6 +641,7 @@ def run_parts(args):
             for words in (report.part_table(args, one), report.summary(args, one))]
     text += [report.growth_table(growth)] if growth else []
     text += [report.decode_table(measure_decoding(args))] if "decode" in args.only else []
+    text += [report.evaluation_table(measure_evaluation(args))] if "evaluate" in args.only else []
     text += report.goals_table(args, outcomes)
     notes = report.update_lines(measure_update(args)) + describe(args, peaks)
     return "\n\n".join([*filter(None, text), "\n".join(notes)])

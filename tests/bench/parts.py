@@ -56,6 +56,17 @@ WITH_GOALS = ("fmnist", "resnet", "scenes")
 GROWTH = [(batch, 10) for batch in (16, 32, 64, 128, 256)] + [(64, 100), (64, 1000)]
 GROWTH_BATCHES = 12, 3
 
+# The part `evaluate`: files as seen from BUILD; judge: peer_evaluate.py's flag and its file
+Evaluation = collections.namedtuple("Evaluation", "title cfg weights data list judge")
+EVALUATIONS = [
+    Evaluation("top-1 of Fashion-MNIST's 10,000 images, the demo's teacher",
+               "cfg/fmnist-teacher.cfg", "cfg/fmnist-teacher.weights", "cfg/deepkd.data",
+               "data/fashion-mnist/valid.list", ["--labels", "data/fashion-mnist/labels.txt"]),
+    Evaluation("mAP of 500 scenes, the demo's teacher", "cfg/scenes-teacher.cfg",
+               "cfg/scenes-teacher.weights", "cfg/scenes.data", "data/scenes/val.list",
+               ["--annotations", "data/scenes/annotations/instances_val.json"]),
+]
+
 # build: BUILD or another; cores: of the CPU that it may use, 0: all; step: of STEPS
 Ours = collections.namedtuple("Ours", "title build cores step")
 Peer = collections.namedtuple("Peer", "title mode method cores step")
@@ -77,7 +88,7 @@ def all_parts(args):
         if size and (name != "gemm" or args.stock):
             found[name] = [Part(name, name, title, classes, *limited(args, *size))]
     if not args.gpu:
-        found["decode"] = []  # no training: measure_decoding
+        found["decode"] = found["evaluate"] = []  # no training: measure_decoding and _evaluation
         found["growth"] = [Part(f"growth-{batch}-{classes}", "fmnist", PARTS["fmnist"][0], classes,
                                 *limited(args, batch, *GROWTH_BATCHES))
                            for batch, classes in GROWTH]

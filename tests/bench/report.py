@@ -127,7 +127,9 @@ def all_measures(outcome):
     if outcome.part.name not in ("gemm", "photos"):
         return list(measures(outcome))
     times = [seconds_of(outcome, title) for title in outcome.cases]
-    return [Measure("this build is faster by the factor", None, over(*times))] * (len(times) == 2)
+    if len(times) < 2:
+        return []
+    return [Measure("this build is faster by the factor", None, over(*times))]
 
 
 def has_goals(args, outcome):
@@ -182,6 +184,16 @@ def decode_table(found):
         before, now = zip(*rounds)
         lines.append([name, *(f"{1e9 * statistics.median(times) / pixels:.1f}"
                               for times in (before, now)), spread(over(before, now))])
+    return table(lines)
+
+
+def evaluation_table(found):
+    """Of measure_evaluation: {title: {case: [seconds]}}"""
+    cases = list(next(iter(found.values())))
+    lines = [["evaluation, seconds", *cases, *(f"this build / {name}" for name in cases[1:])]]
+    for title, seconds in found.items():
+        lines.append([title, *(f"{statistics.median(seconds[name]):.2f}" for name in cases),
+                      *(spread(over(seconds[cases[0]], seconds[name])) for name in cases[1:])])
     return table(lines)
 
 

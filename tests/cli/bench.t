@@ -85,7 +85,7 @@ def wrong_parts(folder):
     make_build(folder)
     for only in ("scene", "fmnist,scene", "scene,gemm"):
         check_refused(run_bench(folder, "--only", only), "--only: found scene, expected some of "
-                      "gemm,fmnist,resnet,scenes,photos,yolo,decode,growth")
+                      "gemm,fmnist,resnet,scenes,photos,yolo,decode,evaluate,growth")
     assert not made(folder) and not os.path.exists(folder.at("build/bench")), made(folder)
     os.unlink(folder.at("build/darknet"))
     check_refused(run_bench(folder, "--only", "gemm"), "build/darknet: not there; make makes it")
@@ -105,7 +105,8 @@ def needs(folder):
         provide(folder, args)
         assert made(folder) == [*expected, programs] and not args.notes, f"{only}: {made(folder)}"
         os.unlink(folder.at("made"))
-    assert bench.missing_data(chosen(build, "scenes", "fmnist")) == ["fashion-mnist", "scenes"]
+    for only in (("scenes", "fmnist"), ("evaluate",)):
+        assert bench.missing_data(chosen(build, *only)) == ["fashion-mnist", "scenes"], only
     os.makedirs(folder.at("build/data/fashion-mnist"))
     folder.write("build/data/fashion-mnist/train.list", "")
     provide(folder, chosen(build, "fmnist"))

@@ -4,7 +4,7 @@
 Proves, to 1e-4: tests/bench/peer_pytorch.py finds the losses that `darknet distill` prints, for
 the demos' teachers (batch norm, maxpool, shortcut, route, upsample, two [yolo]) in inference, and
 for three training steps of KD and DeepKD of a small classifier and a small detector; with --amp,
-in bfloat16, to 3e-2.
+in bfloat16, to 3e-2. To .5 %: tests/bench/peer_evaluate.py finds the demo's teachers' top-1 and mAP.
 
 Training draws how it crops and flips: its pictures are of one colour, its boxes in the middle.
 Batch norm is left out there, for Darknet's differs from PyTorch's by a hair. All tests are skipped
@@ -16,6 +16,7 @@ import json
 import os
 import re
 import subprocess
+import sys
 
 import tap
 from tap import ENVIRONMENT, PYTHON, ROOT, check_ran, conv, head, student_cfg, test
@@ -23,9 +24,15 @@ from tap import ENVIRONMENT, PYTHON, ROOT, check_ran, conv, head, student_cfg, t
 import numpy as np
 from PIL import Image
 
+sys.path.append(os.path.join(ROOT, "tests", "bench"))
+# pylint: disable=wrong-import-position
+from parts import EVALUATIONS  # noqa: E402
+
+BUILD = os.path.dirname(tap.DARKNET)
 PEER = os.path.join(ROOT, "tests", "bench", "peer_pytorch.py")
 PATHS = [os.path.join(ROOT, "build", "python-bench"), os.environ.get("PYTHONPATH")]
 WITH_TORCH = {**ENVIRONMENT, "PYTHONPATH": ":".join(filter(None, PATHS))}
+EVALUATE = os.path.join(ROOT, "tests", "bench", "peer_evaluate.py")
 TOLERANCES = {(): 1e-4, ("--amp",): 3e-2}
 IMAGES, STEPS = 4, 3
 CLASSES = 7  # of the small networks: enough for a mask of several
@@ -171,6 +178,29 @@ for name in PAIRS:
     for how in METHODS:
         for words in TOLERANCES:
             test(training(name, how, *words), f"three steps of {how}, a {name} " + " ".join(words))
+
+
+def evaluation(one):
+    def run(folder):
+        need_torch()
+        if not os.path.exists(os.path.join(BUILD, one.list)):
+            raise tap.Skip(f"build/{one.list} is not there")
+        done = subprocess.run([PYTHON, "-B", EVALUATE, one.cfg, one.weights, one.list, *one.judge],
+                              check=False, cwd=BUILD, capture_output=True, text=True,
+                              env=WITH_TORCH)
+        found = json.loads(check_ran(done))
+        if "top1" in found:
+            assert abs(found["top1"] - .9189) < .005, found  # docs/results.md
+            return
+        done = subprocess.run([tap.DARKNET, "deepkd", "map", one.data, one.cfg, one.weights],
+                              check=False, cwd=BUILD, capture_output=True, text=True)
+        ours = [float(word) for word in re.findall(r"\) = ([.0-9]+),", check_ran(done))]
+        assert np.allclose([found["map50"], found["map"]], ours, atol=.005), (found, ours)
+    return run
+
+
+for one in EVALUATIONS:
+    test(evaluation(one), one.title)
 
 
 if __name__ == "__main__":
