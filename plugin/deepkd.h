@@ -66,8 +66,11 @@
  *     onednn.c             the same by oneDNN
  *     convolution_code.h   what those two agree on
  *     scratch.c            memory of each thread's own
+ *     between.c            what stands between a convolution and its layer's output
+ *     channels.c           batch norm and activations, channels last: plain arrays
  *     filters.c            batch norm, activations, sums, pooling: plain arrays
- *     forms.c              which layers hand images on channels last, in bfloat16
+ *     forms.c              which layers hand images on channels last
+ *     last.c               [route], pools and [upsample], channels last
  *     cores.c              a network on all of the cores
  *     waiting.c            how long its threads look for work before they sleep
  *   data/     from files to a batch in memory
@@ -78,6 +81,7 @@
  *     logit_cache.c        a file of a teacher's logits
  *     loader.c             images and truths of a batch, in threads, repeatable by seed
  *   distil/   one training step: how the student learns from the teacher
+ *     precision.c          what precision= comes to here
  *     teacher.c            the [teacher] section
  *     rows.c               the student's and the teacher's predictions, row by row
  *     loss_options.c       the options of [deepkd_loss]

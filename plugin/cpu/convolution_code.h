@@ -16,12 +16,14 @@ typedef enum {
 typedef struct {
     int n, c, h, w, filters, size, stride, pad, out_h, out_w;
     int is_constant; /* 1: for convolve alone, with weights that are set once */
+    int is_first;    /* 1: nobody asks for the gradient of its images */
     int is_alone;    /* 1: one thread calls at a time, so oneDNN may use all cores itself */
-    int bfloat16;    /* 1, and is_constant: images and weights are rounded to bfloat16, the sums
-                        of their products are not; float32 where oneDNN has no fast code for it */
+    int bfloat16;    /* 1: images, weights and deltas are rounded to bfloat16, the sums of their
+                        products are not; float32 where oneDNN has no fast code for it */
     int is_finished; /* 1, of a constant one of oneDNN's: it adds biases, then bends */
     float slope;     /* of a finished one, of what is below 0 */
-    image_form in, out; /* other than FORM_PLAIN: of oneDNN's */
+    image_form in, out; /* of images and deltas; other than FORM_PLAIN: of oneDNN's;
+                           FORM_NARROW: of a constant one */
 } convolution_shape;
 
 typedef struct {

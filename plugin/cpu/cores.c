@@ -1,8 +1,10 @@
 /* See cores.h. */
 #include "cpu/cores.h"
+#include "cpu/between.h"
 #include "cpu/convolution.h"
 #include "cpu/filters.h"
 #include "cpu/forms.h"
+#include "cpu/last.h"
 #include "cpu/scratch.h"
 #include "math/kd_math.h"
 #include "net/device.h"
@@ -95,21 +97,12 @@ static convolution_shape find_shape(const network *part, int i, int is_alone)
     layer l = part->layers[i];
     convolution_shape s = {.n = l.batch, .c = l.c, .h = l.h, .w = l.w, .filters = l.n};
     s.size = l.size, s.stride = l.stride, s.pad = l.pad, s.out_h = l.out_h, s.out_w = l.out_w;
+    s.is_first = !i || !part->layers[i - 1].delta;
     s.is_constant = c->outputs != 0, s.is_alone = is_alone, s.bfloat16 = c->bfloat16;
     if (!c->forms) return s;
-    s.is_finished = has_slope(l.activation, &s.slope);
+    s.is_finished = c->outputs && has_slope(l.activation, &s.slope);
     s.in = i ? c->forms[i - 1] : FORM_PLAIN, s.out = c->forms[i];
     return s;
-}
-
-/* The line behind a convolution's filter f: a x + b */
-static void find_line(layer l, int f, const float *mean, const float *variance, float *a,
-                      float *b)
-{
-    *a = 1, *b = l.biases[f];
-    if (!l.batch_normalize) return;
-    *a = l.scales[f] / (sqrtf(variance[f]) + .000001f);
-    *b -= *a * mean[f];
 }
 
 static void set_finished(convolution *own, layer l)
@@ -158,18 +151,13 @@ static void provide_convolutions(const network *part, int is_alone)
 
 /* Forward */
 
-static filter_shape find_filters(layer l)
+/* 1 for a layer of last.h that has images channels last */
+static int is_last(const network *net, int i)
 {
-    return (filter_shape){l.batch, l.n, l.out_h * l.out_w, l.activation};
-}
-
-/* What is behind a convolution of filter f: a line, then the activation */
-static void finish_filter(layer l, int f, const float *mean, const float *variance,
-                          const float *x)
-{
-    float a, b;
-    find_line(l, f, mean, variance, &a, &b);
-    forward_filter(find_filters(l), f, a, b, x, l.output);
+    const cores *c = net->plugin;
+    layer l = net->layers[i];
+    if (!c->forms) return 0;
+    return l.type == AVGPOOL ? i && c->forms[i - 1] : passes_last(l) && c->forms[i];
 }
 
 static void forward_part(network part, int i)
@@ -183,8 +171,10 @@ static void forward_part(network part, int i)
     } else if (is_convolution(l)) {
         const convolution *own = convolution_of(&part, i);
         convolve(own, part.input, l.output);
-        for (int f = 0; f < l.n && !own->shape.is_finished; ++f)
-            finish_filter(l, f, l.rolling_mean, l.rolling_variance, l.output);
+        if (!own->shape.is_finished)
+            finish_part(l, own->shape.out, l.rolling_mean, l.rolling_variance, l.output);
+    } else if (is_last(&part, i)) {
+        forward_last(&part, i);
     } else if (l.type == MAXPOOL) {
         pool_shape s = {l.batch * l.c, l.h, l.w, l.out_h, l.out_w, l.size, l.stride, l.pad};
         forward_pool(s, part.input, l.output, part.train ? l.indexes : 0);
@@ -196,18 +186,11 @@ static void forward_part(network part, int i)
 /* A convolution with batch norm in training */
 static void forward_normalized(const network *net, const network *parts, int i)
 {
-    layer l = net->layers[i];
     int count = count_parts(net);
 #pragma omp parallel for schedule(dynamic)
     for (int p = 0; p < count; ++p)
         convolve(convolution_of(net, i), input_of(parts + p, i), parts[p].layers[i].x);
-#pragma omp parallel for schedule(dynamic)
-    for (int f = 0; f < l.n; ++f) {
-        filter_statistics(find_filters(l), f, l.x, l.mean + f, l.variance + f);
-        l.rolling_mean[f] = .99f * l.rolling_mean[f] + .01f * l.mean[f];
-        l.rolling_variance[f] = .99f * l.rolling_variance[f] + .01f * l.variance[f];
-        finish_filter(l, f, l.mean, l.variance, l.x);
-    }
+    normalize_parts(net, parts, count, i, convolution_of(net, i)->shape.out);
 }
 
 /* As forward_network does: [cost] and others may take another layer's output for the truth. */
@@ -326,23 +309,8 @@ static void backward_layer(network net, int i)
     if (is_sum(l) && net.delta && net.layers[l.index].delta) /* a [crop] has none */
         backward_sum(l.batch * l.outputs, l.activation, l.alpha, l.beta, l.output, l.delta,
                      net.delta, net.layers[l.index].delta);
+    else if (is_last(&net, i)) backward_last(&net, i);
     else l.backward(l, net);
-}
-
-/* Filters of all losses, from the gradient of the layer's output to the convolution's */
-static void backward_filters(const network *views, int groups, int i)
-{
-    layer l = views->layers[i];
-#pragma omp parallel for schedule(dynamic)
-    for (int f = 0; f < l.n; ++f) {
-        filter_norm norm = {0};
-        if (l.batch_normalize) norm = (filter_norm){l.x, l.mean[f], l.variance[f], l.scales[f]};
-        for (int g = 0; g < groups; ++g) {
-            layer own = views[g].layers[i];
-            backward_filter(find_filters(l), f, norm, l.output, own.delta, own.bias_updates + f,
-                            l.batch_normalize ? own.scale_updates + f : 0);
-        }
-    }
 }
 
 /* to[size] += the n - 1 arrays that follow it, `apart` from one to the next, in their order */
@@ -386,7 +354,7 @@ static void backward_convolution(const network *views, network *const *parts, in
     int count = count_parts(views);
     size_t size = (gradient_size(own) + ALIGNED - 1) / ALIGNED * ALIGNED;
     reserve_sums(c, size * count * groups);
-    backward_filters(views, groups, i);
+    backward_between(views, parts, groups, count, i, own->shape.out);
 #pragma omp parallel for schedule(dynamic)
     for (int p = 0; p < count; ++p)
         convolve_part_back(parts, groups, p, i, c->sums + size * groups * p, size);
@@ -437,7 +405,8 @@ void attach_cores(network *net, const net_outputs *outputs, int bfloat16, int pa
     c->outputs = outputs;
     c->bfloat16 = bfloat16;
     c->parts = parts;
-    if (bfloat16) find_forms(net, c->forms = kd_calloc(net->n, sizeof(image_form)));
+    if (bfloat16)
+        find_forms(net, outputs != 0, c->forms = kd_calloc(net->n, sizeof(image_form)));
     c->convolutions = kd_calloc(net->n, sizeof(convolution *));
     net->plugin = c;
     net->forward = forward_on_cores;

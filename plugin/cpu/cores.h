@@ -22,7 +22,8 @@ int count_cores(void);
  * outlive it, the network is for prediction only: of its layers' outputs none are kept but the
  * logits and predictions, the others share memory that is small enough for a core's cache.
  * Its forward pass does not leave behind what Darknet's own backward pass would need.
- * bfloat16: 1, with `outputs` alone: its convolutions round images and weights to that.
+ * bfloat16: 1: its convolutions round images, weights and deltas to that, and where only they
+ * and sums see a layer's images and deltas, those are channels last.
  * parts: 1 to MOST_PARTS, how many the batch is cut into at most.
  */
 void attach_cores(network *net, const net_outputs *outputs, int bfloat16, int parts);

@@ -6,14 +6,6 @@
 #include <float.h>
 #include <math.h>
 
-/* The loops below are compiled for several processors; the loader chooses at start, when
- * ThreadSanitizer is not there yet. */
-#if defined(__x86_64__) && defined(__linux__) && !defined(THREAD_SANITIZER)
-#define VECTORIZED __attribute__((target_clones("avx512f", "avx2", "default")))
-#else
-#define VECTORIZED
-#endif
-
 static float *row(filter_shape s, int image, int f, const float *base)
 {
     return (float *)base + ((size_t)image * s.filters + f) * s.spatial;
@@ -146,6 +138,13 @@ static void start_back(filter_shape s, int f, filter_norm norm, const float *out
     }
 }
 
+norm_back find_norm_back(filter_norm norm, double n, double sum, double product, float *scale)
+{
+    *scale += product / (sqrtf(norm.variance) + .000001f);
+    double spread = norm.variance + .00001f, a = norm.scale / sqrt(spread);
+    return (norm_back){a, -a * product / spread / n, -a * sum / n};
+}
+
 void backward_filter(filter_shape s, int f, filter_norm norm, const float *out, float *delta,
                      float *bias, float *scale)
 {
@@ -153,11 +152,10 @@ void backward_filter(filter_shape s, int f, filter_norm norm, const float *out, 
     start_back(s, f, norm, out, delta, &sum, &product);
     *bias += sum;
     if (!norm.x) return;
-    *scale += product / (sqrtf(norm.variance) + .000001f);
-    double spread = norm.variance + .00001f, a = norm.scale / sqrt(spread);
-    double b = -a * product / spread / n, c = -a * sum / n;
+    norm_back back = find_norm_back(norm, n, sum, product, scale);
     for (int i = 0; i < s.batch; ++i)
-        normalize_row(s.spatial, row(s, i, f, norm.x), norm.mean, a, b, c, row(s, i, f, delta));
+        normalize_row(s.spatial, row(s, i, f, norm.x), norm.mean, back.a, back.b, back.c,
+                      row(s, i, f, delta));
 }
 
 /* The outputs [*first, *end) of a row whose windows have their number `offset` in the input */
@@ -209,4 +207,28 @@ void forward_pool(pool_shape s, const float *in, float *out, int *indexes)
             size_t at = ((size_t)plane * s.out_h + i) * s.out_w;
             pool_window(s, in, plane, i, out + at, indexes ? indexes + at : 0);
         }
+}
+
+/* One pixel of outputs, whose window begins at row `top` and column `left` of the image */
+static void pool_pixel(pool_shape s, int channels, const float *in, int image, int top,
+                       int left, float *out, int *indexes)
+{
+    for (int c = 0; c < channels; ++c) out[c] = -FLT_MAX;
+    for (int c = 0; c < channels && indexes; ++c) indexes[c] = -1;
+    for (int y = top < 0 ? 0 : top; y < top + s.size && y < s.h; ++y)
+        for (int x = left < 0 ? 0 : left; x < left + s.size && x < s.w; ++x) {
+            int at = ((image * s.h + y) * s.w + x) * channels;
+            pool_row(channels, 1, in + at, at, out, indexes);
+        }
+}
+
+void forward_pool_last(pool_shape s, int channels, const float *in, float *out, int *indexes)
+{
+    for (int image = 0; image < s.n; ++image)
+        for (int i = 0; i < s.out_h; ++i)
+            for (int j = 0; j < s.out_w; ++j) {
+                size_t at = (((size_t)image * s.out_h + i) * s.out_w + j) * channels;
+                pool_pixel(s, channels, in, image, i * s.stride - s.pad / 2,
+                           j * s.stride - s.pad / 2, out + at, indexes ? indexes + at : 0);
+            }
 }

@@ -9,6 +9,14 @@
 
 #include "darknet.h"
 
+/* Loops that are compiled for several processors; the loader chooses at start, when
+ * ThreadSanitizer is not there yet. */
+#if defined(__x86_64__) && defined(__linux__) && !defined(THREAD_SANITIZER)
+#define VECTORIZED __attribute__((target_clones("avx512f", "avx2", "default")))
+#else
+#define VECTORIZED
+#endif
+
 typedef struct {
     int batch, filters, spatial;
     ACTIVATION activation;
@@ -29,6 +37,16 @@ typedef struct {
     const float *x; /* the convolution's output; NULL: without batch norm */
     float mean, variance, scale;
 } filter_norm;
+
+/*
+ * Batch norm's gradient is delta -> a delta + (b (x - mean) + c). n: numbers of the filter, sum
+ * and product: of the deltas behind the norm, and of them times x - mean. The gradient of the
+ * scale is added to *scale.
+ */
+typedef struct {
+    float a, b, c;
+} norm_back;
+norm_back find_norm_back(filter_norm norm, double n, double sum, double product, float *scale);
 
 /*
  * Filter f of delta becomes from the gradient of the layer's output that of the convolution's
@@ -55,5 +73,8 @@ typedef struct {
     int n, h, w, out_h, out_w, size, stride, pad;
 } pool_shape;
 void forward_pool(pool_shape s, const float *in, float *out, int *indexes);
+
+/* The same of n images channels last: in [n][h][w][channels], out and indexes alike. */
+void forward_pool_last(pool_shape s, int channels, const float *in, float *out, int *indexes);
 
 #endif

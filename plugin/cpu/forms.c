@@ -1,6 +1,7 @@
 /* See forms.h. */
 #include "cpu/forms.h"
 #include "cpu/filters.h"
+#include "cpu/last.h"
 #include "net/memory_plan.h"
 
 int is_convolution(layer l)
@@ -13,33 +14,44 @@ int is_sum(layer l)
     return l.type == SHORTCUT && l.w == l.out_w && l.h == l.out_h && l.c == l.out_c;
 }
 
+/* 1 for a layer that is channels last only where all it reads is */
+static int passes(layer l)
+{
+    return is_sum(l) || passes_last(l);
+}
+
 static int can_be_last(layer l)
 {
     float slope;
-    return is_sum(l) || (is_convolution(l) && has_slope(l.activation, &slope));
+    return passes(l) || (is_convolution(l) && has_slope(l.activation, &slope));
 }
 
 /* 1 when layer i may hand on its images channels last, as the others' forms are now */
 static int stays(const network *net, const image_form *forms, int i)
 {
     int readers = 0;
+    if (passes(net->layers[i]) && !i) return 0;
     for (int j = 0; j < net->n; ++j) {
-        if (is_sum(net->layers[i]) && reads_output(net, i, j) && !forms[j]) return 0;
+        layer reader = net->layers[j];
+        if (passes(net->layers[i]) && reads_output(net, i, j) && !forms[j]) return 0;
         if (!reads_output(net, j, i)) continue;
-        if (!is_convolution(net->layers[j]) && !forms[j]) return 0; /* forms: of a sum */
+        int is_fine =
+            is_convolution(reader) || reader.type == AVGPOOL || (passes(reader) && forms[j]);
+        if (!is_fine) return 0;
         ++readers;
     }
     return readers > 0;
 }
 
-static int has_sum(const network *net, int i)
+/* 1 when convolutions alone read it: they take bfloat16 */
+static int is_for_convolutions(const network *net, int i)
 {
     for (int j = i + 1; j < net->n; ++j)
-        if (is_sum(net->layers[j]) && reads_output(net, j, i)) return 1;
-    return 0;
+        if (reads_output(net, j, i) && !is_convolution(net->layers[j])) return 0;
+    return 1;
 }
 
-void find_forms(const network *net, image_form *forms)
+void find_forms(const network *net, int narrow, image_form *forms)
 {
     int changed = 1;
     for (int i = 0; i < net->n; ++i)
@@ -49,7 +61,7 @@ void find_forms(const network *net, image_form *forms)
         for (int i = 0; i < net->n; ++i)
             if (forms[i] && !stays(net, forms, i)) forms[i] = FORM_PLAIN, changed = 1;
     }
-    for (int i = 0; i < net->n; ++i)
-        if (forms[i] && is_convolution(net->layers[i]) && !has_sum(net, i))
+    for (int i = 0; i < net->n && narrow; ++i)
+        if (forms[i] && is_convolution(net->layers[i]) && is_for_convolutions(net, i))
             forms[i] = FORM_NARROW;
 }

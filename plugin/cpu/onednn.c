@@ -73,7 +73,7 @@ static void check(dnnl_status_t status, const char *what)
 
 /* A convolution without its direction and its algorithm */
 typedef struct {
-    layout any[ROLES], bias; /* oneDNN may choose some of them; NULL: no bias */
+    layout any[KINDS][ROLES], bias; /* oneDNN may choose some of them; NULL: no bias */
     dnnl_dims_t strides, low, high;
     dnnl_prop_kind_t use;
     const_dnnl_primitive_attr_t attr;
@@ -105,7 +105,7 @@ static dnnl_status_t describe(dnnl_primitive_desc_t *found, const description *d
                               step_kind kind, dnnl_alg_kind_t algorithm,
                               const_dnnl_primitive_desc_t forward)
 {
-    const layout in = d->any[IN], weights = d->any[WEIGHTS], out = d->any[OUT];
+    const layout *any = d->any[kind], in = any[IN], weights = any[WEIGHTS], out = any[OUT];
     dnnl_convolution_desc_t made;
     dnnl_status_t bad =
         kind == FORWARD
@@ -150,7 +150,7 @@ static dnnl_status_t describe(dnnl_primitive_desc_t *found, const description *d
                               const_dnnl_primitive_desc_t forward)
 {
     static const dnnl_dims_t dense;
-    const layout in = d->any[IN], weights = d->any[WEIGHTS], out = d->any[OUT];
+    const layout *any = d->any[kind], in = any[IN], weights = any[WEIGHTS], out = any[OUT];
     return kind == FORWARD ? dnnl_convolution_forward_primitive_desc_create(
                                  found, engine, d->use, algorithm, in, weights, d->bias, out,
                                  d->strides, dense, d->low, d->high, d->attr)
@@ -244,7 +244,7 @@ static dnnl_primitive_desc_t find(const description *d, step_kind kind,
                                   dnnl_alg_kind_t algorithm)
 {
     dnnl_primitive_desc_t forward, found;
-    if (describe(&forward, d, FORWARD, algorithm, 0)) return 0;
+    if (describe(&forward, d, FORWARD, algorithm, 0)) return 0; /* a hint for the others */
     if (kind == FORWARD) return forward;
     if (describe(&found, d, kind, algorithm, forward)) found = 0;
     dnnl_primitive_desc_destroy(forward);
@@ -272,12 +272,16 @@ static layout layout_of(const dnnl_dims_t dims, image_form form)
                        form == FORM_PLAIN ? dnnl_abcd : dnnl_acdb);
 }
 
-/* Where no other convolution hands images on, oneDNN may choose. */
-static layout wanted(const onednn *o, convolution_shape s, role r, dnnl_data_type_t type)
+/* In a step whose factors have this type. Where no other convolution hands images on, oneDNN
+ * may choose; not for one side alone, for which it has less code. */
+static layout wanted(const onednn *o, convolution_shape s, step_kind kind, role r,
+                     dnnl_data_type_t type)
 {
-    if (r == OUT && s.out != FORM_PLAIN) return layout_of(o->dims[OUT], s.out);
-    return make_layout(o->dims[r], r == OUT ? dnnl_f32 : type,
-                       r == IN && s.in != FORM_PLAIN ? dnnl_acdb : dnnl_format_tag_any);
+    image_form form = r == IN ? s.in : r == OUT ? s.out : FORM_PLAIN;
+    int is_result = r == result_of[kind], is_last = r != WEIGHTS && (s.in || s.out);
+    if (is_result && form != FORM_PLAIN) return layout_of(o->dims[r], form);
+    return make_layout(o->dims[r], is_result ? dnnl_f32 : type,
+                       is_last ? dnnl_acdb : dnnl_format_tag_any);
 }
 
 /* type: of images and weights; NULL when oneDNN has no fast code for it */
@@ -296,11 +300,17 @@ static dnnl_primitive_desc_t choose(const onednn *o, convolution_shape s, step_k
         .bias = o->bias,
     };
     dnnl_primitive_desc_t found = 0;
-    for (int r = 0; r < ROLES; ++r) d.any[r] = wanted(o, s, r, type);
+    for (int r = 0; r < ROLES; ++r) {
+        d.any[FORWARD][r] = wanted(o, s, FORWARD, r, type);
+        if (kind != FORWARD) d.any[kind][r] = wanted(o, s, kind, r, type);
+    }
     if (suits_winograd(s) && type == dnnl_f32)
         found = find(&d, kind, dnnl_convolution_winograd);
     if (!found) found = find(&d, kind, dnnl_convolution_direct);
-    for (int r = 0; r < ROLES; ++r) free_layout(d.any[r]);
+    for (int r = 0; r < ROLES; ++r) {
+        free_layout(d.any[FORWARD][r]);
+        if (kind != FORWARD) free_layout(d.any[kind][r]);
+    }
     if (found && !is_fast(found)) {
         dnnl_primitive_desc_destroy(found);
         found = 0;
@@ -383,7 +393,8 @@ static int make_steps(onednn *o, convolution_shape s)
 {
     int kind = 0, wanted = s.is_constant ? 1 : KINDS, threads = omp_get_max_threads();
     if (!s.is_alone) omp_set_num_threads(1);
-    while (kind < wanted && make_step(o, s, kind)) ++kind;
+    while (kind < wanted && ((kind == BACK_DATA && s.is_first) || make_step(o, s, kind)))
+        ++kind;
     omp_set_num_threads(threads);
     return kind == wanted;
 }
@@ -420,7 +431,7 @@ static void set_step_weights(onednn *o, step_kind kind, const float *weights)
 static void take_weights(convolution *c, int backward)
 {
     set_step_weights(c->own, FORWARD, c->weights);
-    if (backward) set_step_weights(c->own, BACK_DATA, c->weights);
+    if (backward && !c->shape.is_first) set_step_weights(c->own, BACK_DATA, c->weights);
 }
 
 static void forward(const convolution *c, const float *in, float *out)
@@ -444,7 +455,7 @@ static void back(const convolution *c, const float *in, int groups, float *const
 {
     const onednn *o = c->own;
     const step *data = o->steps + BACK_DATA, *weights = o->steps + BACK_WEIGHTS;
-    int is_same = dnnl_memory_desc_equal(data->own[OUT], weights->own[OUT]);
+    int is_same = in_deltas && dnnl_memory_desc_equal(data->own[OUT], weights->own[OUT]);
     in = own_layout(o, BACK_WEIGHTS, IN, in, scratch_for(SCRATCH_IN, weights->own[IN]));
     for (int g = 0; g < groups; ++g) {
         const float *delta = own_layout(o, BACK_WEIGHTS, OUT, deltas[g],

@@ -30,6 +30,7 @@ typedef struct {
     double momentum_warmup;         /* c of kd_warm_momentum */
     int momentum_rule;              /* kd_momentum_rule */
     int gsnr_interval, gsnr_layers; /* batches, 0: off, -1: not given; 1: of each layer too */
+    int precision;                  /* precision, of the student */
     int parts;                      /* of attach_cores */
 } deepkd_options;
 

@@ -1,7 +1,6 @@
 /* See teacher.h. */
 #include "distil/teacher.h"
 #include "cpu/cores.h"
-#include "cpu/onednn.h"
 #include "distil/teacher_gpu.h"
 #include "net/device.h"
 #include "net/parameters.h"
@@ -16,7 +15,7 @@ static const option teacher_options[] = {
     {"cfg", OPTION_TEXT, offsetof(teacher, cfg), 0, 0, 0},
     {"weights", OPTION_TEXT, offsetof(teacher, weights), 0, 0, 0},
     {"resize", OPTION_INT, offsetof(teacher, resize), 0, 1, 0},
-    {"precision", OPTION_CHOICE, offsetof(teacher, precision), 0, 0, "float32|bfloat16|auto"},
+    {"precision", OPTION_CHOICE, offsetof(teacher, precision), 0, 0, PRECISIONS},
     {0},
 };
 
@@ -116,26 +115,12 @@ static void make_network(teacher *t)
     t->net = parse_network_cfg_batch(t->cfg, t->own_batch);
 }
 
-/* What precision= comes to here */
-static int find_precision(const teacher *t)
-{
-    static const char *const reasons[] = {
-        "which a GPU's teacher does not have yet",
-        "which is oneDNN's (make DNNL=1), on a processor with AVX-512"};
-    int here = on_gpu(t->student) ? 0 : find_bfloat16();
-    if (t->is_cached) return t->precision == PRECISION_BFLOAT16; /* it does not run */
-    if (t->precision == PRECISION_AUTO) return here == BFLOAT16_FAST;
-    if (t->precision == PRECISION_BFLOAT16 && here == BFLOAT16_NONE)
-        kd_fail("%s: [teacher] precision=bfloat16, %s: expected float32 or auto", t->file,
-                reasons[!on_gpu(t->student)]);
-    return t->precision == PRECISION_BFLOAT16;
-}
-
 void load_teacher(teacher *t, char *weights)
 {
     network *student = t->student;
     char *cfg = t->cfg;
-    t->bfloat16 = find_precision(t);
+    t->bfloat16 = t->is_cached ? t->precision == PRECISION_BFLOAT16 /* it does not run */
+                               : find_precision(t->precision, student, t->file, "[teacher]");
     make_network(t);
     if (t->net->inputs != t->net->w * t->net->h * t->net->c)
         kd_fail("%s: [net] inputs=%d: expected width x height x channels", cfg, t->net->inputs);

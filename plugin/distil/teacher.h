@@ -7,9 +7,8 @@
 #ifndef KD_TEACHER_H
 #define KD_TEACHER_H
 
+#include "distil/precision.h"
 #include "net/outputs.h"
-
-typedef enum { PRECISION_FLOAT32, PRECISION_BFLOAT16, PRECISION_AUTO } precision;
 
 typedef struct {
     char *file;    /* the student's cfg, which has the section */

@@ -16,6 +16,13 @@ static void print_size(const char *role, network *net)
            count_parameters(net), count_bflops(net), net->w, net->h, net->c);
 }
 
+static void print_precision(const char *role, int bfloat16)
+{
+    if (bfloat16)
+        printf("%s's precision: bfloat16%s\n", role,
+               find_bfloat16() == BFLOAT16_FAST ? "" : ", slow on this processor");
+}
+
 static void print_loss(const deepkd *kd)
 {
     const deepkd_options *o = &kd->options;
@@ -62,10 +69,9 @@ void announce_run(const replicas *r, int train_images, int valid_images, uint64_
     char groups[256];
     describe_groups(kd, groups, sizeof(groups));
     print_size("teacher", kd->teacher->net);
-    if (kd->teacher->bfloat16)
-        printf("teacher's precision: bfloat16%s\n",
-               find_bfloat16() == BFLOAT16_FAST ? "" : ", slow on this processor");
+    print_precision("teacher", kd->teacher->bfloat16);
     print_size("student", kd->net);
+    print_precision("student", kd->bfloat16);
     print_loss(kd);
     printf("trainer %s, momentum groups: %s\n", trainers[o->trainer], groups);
     if (gsnr_interval(kd))

@@ -664,7 +664,7 @@ static void test_forms(void)
         char *cfg = case_cfg(&small, 2, nets[i].layers, "");
         predictor p = make_predictor(cfg, 1);
         image_form *forms = kd_calloc(p.ours->n, sizeof(*forms));
-        find_forms(p.ours, forms);
+        find_forms(p.ours, 1, forms);
         for (int k = 0; nets[i].forms[k]; ++k)
             if ("PLN"[forms[k]] != nets[i].forms[k])
                 fail_msg("net %d: layer %d: found %c, expected %c", i, k, "PLN"[forms[k]],

@@ -1,0 +1,208 @@
+/* See between.h. */
+#include "cpu/between.h"
+#include "cpu/channels.h"
+#include "cpu/filters.h"
+#include "support.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define WIDE 256 /* channels of several pixels at most */
+
+void find_line(layer l, int f, const float *mean, const float *variance, float *a, float *b)
+{
+    *a = 1, *b = l.biases[f];
+    if (!l.batch_normalize) return;
+    *a = l.scales[f] / (sqrtf(variance[f]) + .000001f);
+    *b -= *a * mean[f];
+}
+
+/* Filter by filter */
+
+static filter_shape find_filters(layer l)
+{
+    return (filter_shape){l.batch, l.n, l.out_h * l.out_w, l.activation};
+}
+
+static void finish_filter(layer l, int f, const float *mean, const float *variance,
+                          const float *x)
+{
+    float a, b;
+    find_line(l, f, mean, variance, &a, &b);
+    forward_filter(find_filters(l), f, a, b, x, l.output);
+}
+
+static void roll(layer l, int f)
+{
+    l.rolling_mean[f] = .99f * l.rolling_mean[f] + .01f * l.mean[f];
+    l.rolling_variance[f] = .99f * l.rolling_variance[f] + .01f * l.variance[f];
+}
+
+static void normalize_filters(layer l)
+{
+#pragma omp parallel for schedule(dynamic)
+    for (int f = 0; f < l.n; ++f) {
+        filter_statistics(find_filters(l), f, l.x, l.mean + f, l.variance + f);
+        roll(l, f);
+        finish_filter(l, f, l.mean, l.variance, l.x);
+    }
+}
+
+static void backward_filters(const network *views, int groups, int i)
+{
+    layer l = views->layers[i];
+#pragma omp parallel for schedule(dynamic)
+    for (int f = 0; f < l.n; ++f) {
+        filter_norm norm = {0};
+        if (l.batch_normalize) norm = (filter_norm){l.x, l.mean[f], l.variance[f], l.scales[f]};
+        for (int g = 0; g < groups; ++g) {
+            layer own = views[g].layers[i];
+            backward_filter(find_filters(l), f, norm, l.output, own.delta, own.bias_updates + f,
+                            l.batch_normalize ? own.scale_updates + f : 0);
+        }
+    }
+}
+
+/* Channels last: sums are each part's own, then added in the parts' order. Where there are few
+ * channels, several pixels are one with as many times the channels, for long vectors. */
+
+typedef struct {
+    channel_shape shape;
+    int copies; /* of the layer's channels in the shape's */
+} wide_shape;
+
+static wide_shape find_channels(layer part)
+{
+    size_t pixels = (size_t)part.batch * part.out_h * part.out_w;
+    wide_shape wide = {{0}, 1};
+    while (2 * wide.copies * part.n <= WIDE && pixels % (2 * wide.copies) == 0)
+        wide.copies *= 2;
+    wide.shape = (channel_shape){pixels / wide.copies, part.n * wide.copies, 1};
+    has_slope(part.activation, &wide.shape.slope);
+    return wide;
+}
+
+/* [copies][n] */
+static float *repeat(const float *x, int n, int copies)
+{
+    float *made = kd_vectors((size_t)copies * n);
+    for (int k = 0; k < copies; ++k) memcpy(made + (size_t)k * n, x, n * sizeof(float));
+    return made;
+}
+
+static void finish_channels(layer l, const float *mean, const float *variance, const float *x)
+{
+    wide_shape wide = find_channels(l);
+    float *a = kd_vectors(wide.shape.channels), *b = kd_vectors(wide.shape.channels);
+    for (int k = 0; k < wide.shape.channels; ++k)
+        find_line(l, k % l.n, mean, variance, a + k, b + k);
+    forward_channels(wide.shape, a, b, x, l.output);
+    free(a), free(b);
+}
+
+/* to[n] = the sum of `rows` of them / divisor */
+static void add_rows(const double *sums, int rows, int n, double divisor, float *to)
+{
+    for (int f = 0; f < n; ++f) {
+        double sum = 0;
+        for (int k = 0; k < rows; ++k) sum += sums[(size_t)k * n + f];
+        to[f] = sum / divisor;
+    }
+}
+
+static void channel_statistics(layer l, const network *parts, int count, int i)
+{
+    wide_shape wide = find_channels(parts->layers[i]);
+    size_t size = wide.shape.channels;
+    double *sums = kd_calloc(count * size, sizeof(double)),
+           n = (double)l.batch * l.out_h * l.out_w;
+#pragma omp parallel for schedule(dynamic)
+    for (int p = 0; p < count; ++p)
+        sum_channels(wide.shape, parts[p].layers[i].x, sums + p * size);
+    add_rows(sums, count * wide.copies, l.n, n, l.mean);
+    float *mean = repeat(l.mean, l.n, wide.copies);
+    memset(sums, 0, count * size * sizeof(double));
+#pragma omp parallel for schedule(dynamic)
+    for (int p = 0; p < count; ++p)
+        square_channels(wide.shape, parts[p].layers[i].x, mean, sums + p * size);
+    add_rows(sums, count * wide.copies, l.n, n - 1, l.variance);
+    free(sums), free(mean);
+}
+
+static void normalize_channels(layer l, const network *parts, int count, int i)
+{
+    channel_statistics(l, parts, count, i);
+    for (int f = 0; f < l.n; ++f) roll(l, f);
+#pragma omp parallel for schedule(dynamic)
+    for (int p = 0; p < count; ++p)
+        finish_channels(parts[p].layers[i], l.mean, l.variance, parts[p].layers[i].x);
+}
+
+/* Of all filters: the biases' and scales' gradients are added up from totals [2][n], of the
+ * deltas and of them times x - mean, and the norm's coefficients set, lines [3][copies][n]. */
+static void find_lines_back(layer l, const float *totals, int copies, float *lines)
+{
+    double n = (double)l.batch * l.out_h * l.out_w;
+    size_t size = (size_t)copies * l.n;
+    for (int f = 0; f < l.n; ++f) {
+        l.bias_updates[f] += totals[f];
+        if (!l.batch_normalize) continue;
+        filter_norm norm = {l.x, l.mean[f], l.variance[f], l.scales[f]};
+        norm_back back =
+            find_norm_back(norm, n, totals[f], totals[l.n + f], l.scale_updates + f);
+        for (size_t k = f; k < size; k += l.n)
+            lines[k] = back.a, lines[size + k] = back.b, lines[2 * size + k] = back.c;
+    }
+}
+
+static void backward_channels(layer l, const network *parts, int count, int i)
+{
+    wide_shape wide = find_channels(parts->layers[i]);
+    size_t size = wide.shape.channels;
+    double *sums = kd_calloc(2 * count * size, sizeof(double)), *products = sums + count * size;
+    float *totals = kd_vectors((size_t)2 * l.n), *lines = kd_vectors(3 * size);
+    float *mean = l.batch_normalize ? repeat(l.mean, l.n, wide.copies) : 0;
+#pragma omp parallel for schedule(dynamic)
+    for (int p = 0; p < count; ++p) {
+        layer part = parts[p].layers[i];
+        start_channels_back(wide.shape, part.output, mean ? part.x : 0, mean, part.delta,
+                            sums + p * size, products + p * size);
+    }
+    add_rows(sums, count * wide.copies, l.n, 1, totals);
+    add_rows(products, count * wide.copies, l.n, 1, totals + l.n);
+    find_lines_back(l, totals, wide.copies, lines);
+#pragma omp parallel for schedule(dynamic) if (mean)
+    for (int p = 0; p < (mean ? count : 0); ++p) {
+        layer part = parts[p].layers[i];
+        finish_channels_back(wide.shape, part.x, mean, lines, lines + size, lines + 2 * size,
+                             part.delta);
+    }
+    free(sums), free(totals), free(lines), free(mean);
+}
+
+/* Either */
+
+void finish_part(layer l, image_form form, const float *mean, const float *variance,
+                 const float *x)
+{
+    if (form != FORM_PLAIN) finish_channels(l, mean, variance, x);
+    else
+        for (int f = 0; f < l.n; ++f) finish_filter(l, f, mean, variance, x);
+}
+
+void normalize_parts(const network *net, const network *parts, int count, int i,
+                     image_form form)
+{
+    if (form == FORM_PLAIN) normalize_filters(net->layers[i]);
+    else normalize_channels(net->layers[i], parts, count, i);
+}
+
+void backward_between(const network *views, network *const *parts, int groups, int count, int i,
+                      image_form form)
+{
+    if (form == FORM_PLAIN) backward_filters(views, groups, i);
+    else
+        for (int g = 0; g < groups; ++g)
+            backward_channels(views[g].layers[i], parts[g], count, i);
+}

@@ -1,0 +1,32 @@
+/*
+ * What stands between a convolution and its layer's output: batch norm or bias, then the
+ * activation, of a network that is cut into parts (cores.h), on all cores. Images are in
+ * Darknet's form (filters.h, filter by filter) or channels last (channels.h, part by part).
+ */
+#ifndef KD_BETWEEN_H
+#define KD_BETWEEN_H
+
+#include "cpu/convolution_code.h"
+
+#include "darknet.h"
+
+/* The line behind a convolution's filter f: a x + b. mean and variance: [filters], not read
+ * without batch norm. */
+void find_line(layer l, int f, const float *mean, const float *variance, float *a, float *b);
+
+/* l.output from x, the convolution's output, of one part; x may be l.output. */
+void finish_part(layer l, image_form form, const float *mean, const float *variance,
+                 const float *x);
+
+/* Layer i, which has batch norm, in training: its mean, variance, their rolling means and its
+ * output, from l.x. parts[count] are those of net. */
+void normalize_parts(const network *net, const network *parts, int count, int i,
+                     image_form form);
+
+/* The layer's deltas of all losses become from the gradients of its output those of its
+ * convolution; those of biases and scales are added up. views[groups] as backward_on_cores has
+ * them, parts[g] their parts. */
+void backward_between(const network *views, network *const *parts, int groups, int count, int i,
+                      image_form form);
+
+#endif
