@@ -78,7 +78,7 @@ static void measure(const map_arguments *m)
     if (!is_detector(&outputs)) kd_fail("%s: found a classifier, expected a detector", m->cfg);
     check_classes(net, &outputs, m->cfg, m->data, d.classes);
     load_whole_weights(net, m->weights, 0);
-    if (!on_gpu(net)) attach_cores(net, &outputs, 0, DEFAULT_PARTS);
+    if (!on_gpu(net)) attach_cores(net, &outputs, FLOAT32, DEFAULT_PARTS);
     layer last = net->layers[outputs.layer[outputs.n - 1]];
     if (known) a = read_annotations(d.annotations, d.classes);
     image_list list = read_box_list(d.valid, d.classes, last.max_boxes, known);

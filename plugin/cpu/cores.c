@@ -29,7 +29,8 @@
 /* What a network has for its cores; network.plugin */
 typedef struct {
     const net_outputs *outputs; /* of a network for prediction, else NULL */
-    int bfloat16, parts;        /* as attach_cores has them */
+    arithmetic arithmetic;      /* of attach_cores */
+    int parts;                  /* of attach_cores */
     image_form *forms;          /* [net->n] of layers' outputs; NULL: all plain */
     convolution **convolutions; /* [net->n] of a part's images; NULL: none */
     float *sums;                /* gradients of weights: [part][loss][] */
@@ -98,7 +99,8 @@ static convolution_shape find_shape(const network *part, int i, int is_alone)
     convolution_shape s = {.n = l.batch, .c = l.c, .h = l.h, .w = l.w, .filters = l.n};
     s.size = l.size, s.stride = l.stride, s.pad = l.pad, s.out_h = l.out_h, s.out_w = l.out_w;
     s.is_first = !i || !part->layers[i - 1].delta;
-    s.is_constant = c->outputs != 0, s.is_alone = is_alone, s.bfloat16 = c->bfloat16;
+    s.is_constant = c->outputs != 0, s.is_alone = is_alone,
+    s.bfloat16 = c->arithmetic == BFLOAT16;
     if (!c->forms) return s;
     s.is_finished = c->outputs && has_slope(l.activation, &s.slope);
     s.in = i ? c->forms[i - 1] : FORM_PLAIN, s.out = c->forms[i];
@@ -396,17 +398,18 @@ int count_cores(void)
 #endif
 }
 
-void attach_cores(network *net, const net_outputs *outputs, int bfloat16, int parts)
+void attach_cores(network *net, const net_outputs *outputs, arithmetic how, int parts)
 {
     cores *c = kd_calloc(1, sizeof(*c));
 #if defined(BLAS) && defined(_OPENMP)
     openblas_set_num_threads(1); /* each core has matrix products of its own */
 #endif
     c->outputs = outputs;
-    c->bfloat16 = bfloat16;
+    c->arithmetic = how;
     c->parts = parts;
-    if (bfloat16)
-        find_forms(net, outputs != 0, c->forms = kd_calloc(net->n, sizeof(image_form)));
+    if (how != FLOAT32)
+        find_forms(net, outputs && how == BFLOAT16,
+                   c->forms = kd_calloc(net->n, sizeof(image_form)));
     c->convolutions = kd_calloc(net->n, sizeof(convolution *));
     net->plugin = c;
     net->forward = forward_on_cores;

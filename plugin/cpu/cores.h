@@ -17,16 +17,19 @@
 /* Cores that a network may use: as many as OMP_NUM_THREADS says, or the program may run on. */
 int count_cores(void);
 
+/* In what convolutions multiply: numbers as they are, or images, weights and deltas rounded to
+ * bfloat16, and the images channels last where forms.h says so. FLOAT32_LAST is the latter
+ * alone, slower than FLOAT32: it is there for tests. */
+typedef enum { FLOAT32, BFLOAT16, FLOAT32_LAST } arithmetic;
+
 /*
  * Hooks forward_network (patches/hooks/02) of a network on the CPU. With `outputs`, which must
  * outlive it, the network is for prediction only: of its layers' outputs none are kept but the
  * logits and predictions, the others share memory that is small enough for a core's cache.
  * Its forward pass does not leave behind what Darknet's own backward pass would need.
- * bfloat16: 1: its convolutions round images, weights and deltas to that, and where only they
- * and sums see a layer's images and deltas, those are channels last.
  * parts: 1 to MOST_PARTS, how many the batch is cut into at most.
  */
-void attach_cores(network *net, const net_outputs *outputs, int bfloat16, int parts);
+void attach_cores(network *net, const net_outputs *outputs, arithmetic how, int parts);
 
 /* Before the network is freed; does nothing where attach_cores has not been. */
 void detach_cores(network *net);

@@ -135,7 +135,7 @@ void load_teacher(teacher *t, char *weights)
     follow_student(t);
     if (t->is_cached) return;
     if (on_gpu(student)) attach_teacher_gpu(t);
-    else attach_cores(t->net, &t->outputs, t->bfloat16, t->parts);
+    else attach_cores(t->net, &t->outputs, t->bfloat16 ? BFLOAT16 : FLOAT32, t->parts);
 }
 
 /* The student's images, each resized to the teacher's input. */

@@ -1,10 +1,13 @@
 /* See announce.h. */
 #include "run/announce.h"
 #include "cpu/cores.h"
+#include "cpu/forms.h"
 #include "cpu/onednn.h"
 #include "distil/gsnr.h"
 #include "net/parameters.h"
 #include "run/log.h"
+
+#include "network.h"
 
 #include <stdio.h>
 
@@ -16,11 +19,20 @@ static void print_size(const char *role, network *net)
            count_parameters(net), count_bflops(net), net->w, net->h, net->c);
 }
 
-static void print_precision(const char *role, int bfloat16)
+/* Also which layers with weights have no code for it */
+static void print_precision(const char *role, const network *net, int bfloat16)
 {
-    if (bfloat16)
-        printf("%s's precision: bfloat16%s\n", role,
-               find_bfloat16() == BFLOAT16_FAST ? "" : ", slow on this processor");
+    const char *before = "; float32: layer";
+    if (!bfloat16) return;
+    printf("%s's precision: bfloat16%s", role,
+           find_bfloat16() == BFLOAT16_FAST ? "" : ", slow on this processor");
+    for (int i = 0; i < net->n; ++i) {
+        layer l = net->layers[i];
+        if (!l.weights || l.type == BLANK || is_convolution(l)) continue;
+        printf("%s %d %s", before, i, get_layer_string(l.type));
+        before = ",";
+    }
+    printf("\n");
 }
 
 static void print_loss(const deepkd *kd)
@@ -69,9 +81,9 @@ void announce_run(const replicas *r, int train_images, int valid_images, uint64_
     char groups[256];
     describe_groups(kd, groups, sizeof(groups));
     print_size("teacher", kd->teacher->net);
-    print_precision("teacher", kd->teacher->bfloat16);
+    print_precision("teacher", kd->teacher->net, kd->teacher->bfloat16);
     print_size("student", kd->net);
-    print_precision("student", kd->bfloat16);
+    print_precision("student", kd->net, kd->bfloat16);
     print_loss(kd);
     printf("trainer %s, momentum groups: %s\n", trainers[o->trainer], groups);
     if (gsnr_interval(kd))

@@ -1,13 +1,14 @@
 #!/usr/bin/python3 -B
-"""[teacher] precision=, in TAP.
+"""precision= of [teacher] and of [deepkd_loss], in TAP.
 
-Proves: with bfloat16 a teacher gives other logits than with float32, by less than bfloat16's 8 bits
-explain, to classifiers and detectors; one seed gives the same student with any number of threads,
-after -resume and from a cache; auto is bfloat16 where the processor has it; where a build or a
+Proves: with bfloat16 a teacher, and a student, gives other logits than with float32, by less than
+bfloat16's 8 bits explain, to classifiers and detectors; one seed gives the same student with any
+number of threads and cores, after -resume and, of a teacher, from a cache; auto is bfloat16 where the processor has it; where a build or a
 processor has none, bfloat16 is refused and auto is float32, bit for bit; a teacher that
 comes to what is no number is refused; wrong values.
 What the arithmetic itself does is tests/unit/test_convolution.c's.
 """
+import itertools
 import os
 import re
 import signal
@@ -19,6 +20,7 @@ from tap import (DARKNET, DetectorFolder, ENVIRONMENT, Skip, check_error, detect
 
 WEIGHTS = "backup/student_final.weights"
 BATCHES = 20
+ROLES = {"teacher": "[teacher]", "student": "[deepkd_loss]"}
 LIMIT = next((name for name in ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA") if name in os.environ),
              None)
 
@@ -43,38 +45,44 @@ def need_bfloat16(folder):
     raise Skip("no bfloat16 here")
 
 
-def write_cfg(folder, precision):
+def write_cfg(folder, precision, role="teacher"):
     make = detector_cfg if isinstance(folder, DetectorFolder) else student_cfg
-    section = {"cfg": "teacher.cfg", **({"precision": precision} if precision else {})}
-    folder.write("student.cfg", make(teacher=section, max_batches=BATCHES))
+    given = {"precision": precision} if precision else {}
+    folder.write("student.cfg", make(
+        teacher={"cfg": "teacher.cfg", **(given if role == "teacher" else {})},
+        loss=given if role == "student" else {}, max_batches=BATCHES))
 
 
-def outcome(folder, precision, *flags, **options):
+def outcome(folder, precision, role="teacher", *flags, **options):
     """Weights and CSV; what it says of the precision."""
-    write_cfg(folder, precision)
+    write_cfg(folder, precision, role)
     result = folder.distill(*flags, **options).check(0)
     return (folder.read(WEIGHTS), without_time(folder.rows())), \
-        re.findall("^teacher's precision: bfloat16", result.out, re.M)
+        re.findall(f"^{role}'s precision: bfloat16", result.out, re.M)
 
 
-def check_near(folder, bound):
+def check_near(folder, bound, role):
     need_bfloat16(folder)
-    (weights, rows), said = outcome(folder, "float32")
+    (weights, rows), said = outcome(folder, "float32", role)
     assert not said and outcome(folder, None)[0] == (weights, rows), "float32 is not the default"
-    (others, near), said = outcome(folder, "bfloat16")
+    (others, near), said = outcome(folder, "bfloat16", role)
     assert said and others != weights, "the same student"
-    first, second = ([float(row[key]) for key in ("tcg", "ncg")] for row in (rows[0], near[0]))
+    first, second = ([float(row[key]) for key in ("tog", "tcg", "ncg")]
+                     for row in (rows[0], near[0]))
     assert first != second, "the same logits"
     for one, other in zip(first, second):
         assert abs(one - other) <= bound * abs(one), f"{first}, {second}"
     for threads in ("1", "3"):
-        assert outcome(folder, "bfloat16", threads=threads)[0] == (others, near), threads
+        env = {**ENVIRONMENT, "OMP_NUM_THREADS": threads}
+        assert outcome(folder, "bfloat16", role, threads=threads, env=env)[0] == (others, near), \
+            threads
 
 
 @test
 def classifier(folder):
     """a classifier's first losses differ by up to 1 %, and by nothing with other threads"""
-    check_near(folder, .01)
+    for role in ROLES:
+        check_near(folder, .01, role)
 
 
 @test
@@ -82,7 +90,8 @@ def detector(folder):
     """a detector's"""
     detectors = DetectorFolder(folder.at("detectors"))
     detectors.fill()
-    check_near(detectors, .02)
+    for role in ROLES:
+        check_near(detectors, .02, role)
 
 
 @test
@@ -91,20 +100,24 @@ def automatic(folder):
     fast = has_flag("avx512_bf16")
     if LIMIT:
         raise Skip(f"{LIMIT} is set")
-    expected = outcome(folder, "bfloat16" if fast else "float32")
-    assert outcome(folder, "auto") == expected and bool(expected[1]) == fast, expected[1]
+    for role in ROLES:
+        expected = outcome(folder, "bfloat16" if fast else "float32", role)
+        assert outcome(folder, "auto", role) == expected and bool(expected[1]) == fast, expected[1]
 
 
 @test
 def resumed(folder):
     """a run that stopped goes on to the same bits"""
     need_bfloat16(folder)
-    expected = outcome(folder, "bfloat16")[0]
-    folder.forget_run()
-    folder.distill_until(lambda line: line.startswith("9,"), signal.SIGTERM)
-    write_cfg(folder, "float32")
-    check_error(folder.distill("-resume").check(1), ["backup/student.state", "precision=bfloat16"])
-    assert outcome(folder, "bfloat16", "-resume")[0] == expected
+    for role in ROLES:
+        expected = outcome(folder, "bfloat16", role)[0]
+        folder.forget_run()
+        folder.distill_until(lambda line: line.startswith("9,"), signal.SIGTERM)
+        write_cfg(folder, "float32", role)
+        check_error(folder.distill("-resume").check(1),
+                    ["backup/student.state", "precision=bfloat16"])
+        assert outcome(folder, "bfloat16", role, "-resume")[0] == expected
+        folder.forget_run()
 
 
 @test
@@ -114,7 +127,7 @@ def cached(folder):
     expected = outcome(folder, "bfloat16")[0]
     folder.darknet("deepkd", "cache", "deepkd.data", "student.cfg", "teacher.weights", "-out",
                    "logits.sqlite", "-seed", "7").check(0)
-    assert outcome(folder, "bfloat16", "-cache", "logits.sqlite")[0] == expected
+    assert outcome(folder, "bfloat16", "teacher", "-cache", "logits.sqlite")[0] == expected
     elsewhere = {**ENVIRONMENT, "ONEDNN_MAX_CPU_ISA": "AVX2", "DNNL_MAX_CPU_ISA": "AVX2"}
     for value in ("bfloat16", "auto"):
         write_cfg(folder, value)
@@ -128,13 +141,15 @@ def cached(folder):
 def without(folder):
     """without AVX-512, or without oneDNN: bfloat16 is refused, auto is float32"""
     env = {**ENVIRONMENT, "ONEDNN_MAX_CPU_ISA": "AVX2", "DNNL_MAX_CPU_ISA": "AVX2"}
-    write_cfg(folder, "bfloat16")
-    check_error(folder.distill(env=env).check(1), [
-        "student.cfg: [teacher] precision=bfloat16, which is oneDNN's (make DNNL=1), on a processor "
-        "with AVX-512: expected float32 or auto"])
-    assert not folder.names(), folder.names()
+    for role, section in ROLES.items():
+        write_cfg(folder, "bfloat16", role)
+        check_error(folder.distill(env=env).check(1), [
+            f"student.cfg: {section} precision=bfloat16, which is oneDNN's (make DNNL=1), on a "
+            "processor with AVX-512: expected float32 or auto"])
+        assert not folder.names(), folder.names()
     expected = outcome(folder, "float32", env=env)
-    assert outcome(folder, "auto", env=env) == expected and not expected[1]
+    for role in ROLES:
+        assert outcome(folder, "auto", role, env=env) == expected and not expected[1]
 
 
 @test
@@ -142,9 +157,11 @@ def slow(folder):
     """with AVX-512 but no bfloat16: bfloat16's student, and the run says that it is slow"""
     if not has_flag("avx512bw"):
         raise Skip("no AVX-512 here")
-    write_cfg(folder, "bfloat16")
-    result = folder.distill(env={**ENVIRONMENT, "ONEDNN_MAX_CPU_ISA": "AVX512_CORE"}).check(0)
-    assert "\nteacher's precision: bfloat16, slow on this processor\n" in result.out, result.out
+    for role in ROLES:
+        write_cfg(folder, "bfloat16", role)
+        result = folder.distill("-clear", env={**ENVIRONMENT, "ONEDNN_MAX_CPU_ISA": "AVX512_CORE"})
+        assert f"\n{role}'s precision: bfloat16, slow on this processor; float32: layer " in result.check(0).out, \
+            result.out
 
 
 @test
@@ -169,10 +186,10 @@ def not_finite(folder):
 @test
 def wrong(folder):
     """another value"""
-    for value in ("float16", "16", "BFLOAT16"):
-        write_cfg(folder, value)
+    for value, (role, section) in itertools.product(("float16", "16", "BFLOAT16"), ROLES.items()):
+        write_cfg(folder, value, role)
         check_error(folder.distill().check(1), [
-            f"student.cfg: [teacher] precision={value}: expected float32|bfloat16|auto"])
+            f"student.cfg: {section} precision={value}: expected float32|bfloat16|auto"])
 
 
 if __name__ == "__main__":

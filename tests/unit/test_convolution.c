@@ -9,7 +9,8 @@
  *   - changed weights are seen once they are set;
  *   - with DNNL=1 oneDNN is really used;
  *   - in bfloat16, where the processor has it: of images and weights that are exact in it, the
- *     output is float32's; of others it is not, yet within bfloat16's 8 bits;
+ *     output is float32's; of others it is not, yet within bfloat16's 8 bits, as are the
+ *     gradients;
  *   - finished ones add biases and bend, and take and give images in each of the forms;
  *   - nothing is written outside the arrays; but for the sums, they are not aligned.
  *
@@ -244,10 +245,14 @@ static void free_example(example e)
 
 /* ---- ways to compute it ------------------------------------------------ */
 
-typedef enum { GEMM, ONEDNN, FIXED, BFLOAT16, ALONE, WAYS } way;
+typedef enum { GEMM, ONEDNN, FIXED, BFLOAT16, TRAINED, ALONE, WAYS } way;
 
-static const char *const way_names[WAYS] = {"GEMM", "oneDNN", "oneDNN, fixed weights",
-                                            "oneDNN, bfloat16", "oneDNN on all cores"};
+static const char *const way_names[WAYS] = {"GEMM",
+                                            "oneDNN",
+                                            "oneDNN, fixed weights",
+                                            "oneDNN, bfloat16",
+                                            "oneDNN, bfloat16, trained",
+                                            "oneDNN on all cores"};
 static double worst[WAYS]; /* error of any case */
 
 /* The threads that oneDNN may use when this one calls it */
@@ -264,7 +269,7 @@ static void allow_threads(int n)
 static convolution *start(convolution_shape s, way by)
 {
     s.is_constant = by == FIXED || by == BFLOAT16, s.is_alone = by == ALONE;
-    s.bfloat16 = by == BFLOAT16;
+    s.bfloat16 = by == BFLOAT16 || by == TRAINED;
     if (by == ALONE) allow_threads(CORES);
     return make_convolution(s, by != GEMM);
 }
@@ -397,7 +402,7 @@ static void check_shape(shape_case k, way first, way last)
     example e = make_example(complete(k));
     for (int g = 0; g < GROUPS; ++g) expect(&e, g);
     for (way by = first; by <= last; ++by)
-        check_example(&e, by, by == GEMM ? DIRECT : k.tolerance);
+        check_example(&e, by, by == GEMM ? DIRECT : by == TRAINED ? ROUNDING : k.tolerance);
     free_example(e);
 }
 
@@ -643,6 +648,15 @@ static double bfloat16_error(example *e)
     return error;
 }
 
+/* Outputs and gradients of what is rounded to bfloat16 */
+static void test_bfloat16_trained(void)
+{
+    srand(6);
+    for (int k = 0; k < COUNT(cases); ++k) check_shape(cases[k], TRAINED, TRAINED);
+    if (find_bfloat16() == BFLOAT16_FAST) assert_true(worst[TRAINED] > ROUNDING / 20);
+    say_worst();
+}
+
 static void test_bfloat16(void)
 {
     double least = INFINITY;
@@ -767,9 +781,9 @@ int main(void)
 {
     allow_threads(1);
     static const test_case tests[] = {
-        TEST(test_the_table), TEST(test_all_cores),      TEST(test_drawn_shapes),
-        TEST(test_threads),   TEST(test_weights_change), TEST(test_bfloat16),
-        TEST(test_finished),  TEST(test_who_computes),
+        TEST(test_the_table),        TEST(test_all_cores),      TEST(test_drawn_shapes),
+        TEST(test_threads),          TEST(test_weights_change), TEST(test_bfloat16),
+        TEST(test_bfloat16_trained), TEST(test_finished),       TEST(test_who_computes),
     };
     start_nets();
     run_tests(tests, COUNT(tests));
