@@ -34,6 +34,7 @@ DTM = {**FIXED, "topk_schedule": "dynamic"}
 GSNR = {**FIXED, "momentum_rule": "gsnr"}
 # Above zero after 8 % of the run, as DKD's 20 of 240 epochs
 DKD = {"method": "dkd", "beta": "8", "warmup": "8%"}
+NARROW = {"precision": "bfloat16"}
 DENSE = {"rows": "dense"}
 OBJECTNESS = {"objectness_weight": "1"}
 # What the authors' code does, with [net] momentum=0.9: TOG -0.075, TCG -0.075, NCG +0.075; of
@@ -43,6 +44,12 @@ OFFICIAL = {**FIXED, **NO_WARMUP, "delta_tog": "-.075", "delta_tcg": "-.075", "d
 
 # What all others are compared with: KD with what the defaults of every row have, the warm-up
 BASELINE = "kd"
+
+# At the rates of float32's rows
+IN_BFLOAT16 = {
+    "kd-bfloat16": Row("KD, the student in bfloat16", "kd", {**SGD_KD, **NARROW}),
+    "deepkd-bfloat16": Row("DeepKD, the student in bfloat16", "deepkd", {**FIXED, **NARROW}),
+}
 
 CLASSIFIERS = {
     "alone": Row("student alone", .2, ALONE),
@@ -54,6 +61,7 @@ CLASSIFIERS = {
     "deepkd-gsnr": Row("DeepKD, momenta by GSNR", .2, GSNR),
     "deepkd-dtm": Row("DeepKD with DTM", .2, DTM),
     "deepkd-official": Row("DeepKD as the official code runs", .025, OFFICIAL),
+    **IN_BFLOAT16,
 }
 
 SCENES = {
@@ -69,6 +77,7 @@ SCENES = {
     "kd-objectness": Row("KD + objectness", "kd", {**SGD_KD, **OBJECTNESS}),
     "kd-dense": Row("KD on dense rows", "kd", {**SGD_KD, **DENSE}),
     "deepkd-objectness": Row("DeepKD + objectness", "deepkd", {**FIXED, **OBJECTNESS}),
+    **IN_BFLOAT16,
 }
 
 # One class has no others: NCG is 0, and TCG is the class's own yes or no, or the objectness. Rates

@@ -2,7 +2,7 @@
  * A network on all cores of the CPU (OPENMP=1; OMP_NUM_THREADS says how many). Its batch is cut
  * into parts, networks of some of its images whose layers point into the whole one's arrays.
  * Layers that treat each image for itself run part by part; convolutions are convolution.h's,
- * with filters.h behind them; all other layers run as they are.
+ * with between.h behind them; all other layers run as they are.
  * The parts depend on the batch and the cfg alone, and sums over them are taken in their order:
  * the number of cores changes no bit of a result.
  */

@@ -305,10 +305,9 @@ def make_student(args, part, step):
            "learning_rate": RATE, "policy": "constant"}
     for key, value in net.items():
         text = rows.set_option(text, "net", key, value)
-    text += f"\n[teacher]\ncfg={network_file(args, part, 'teacher.cfg')}\n"
-    if step.precision != "float32":  # which an older build does not know
-        text += f"precision={step.precision}\n"
-    text += "\n[deepkd_loss]\n"
+    narrow = f"precision={step.precision}\n" if step.precision != "float32" else ""
+    text += f"\n[teacher]\ncfg={network_file(args, part, 'teacher.cfg')}\n{narrow}" \
+        f"\n[deepkd_loss]\n{narrow}"  # which an older build does not know
     for key, value in step.options.items():
         text = rows.set_option(text, "deepkd_loss", key, value)
     path = bench_file(args, "student.cfg")
