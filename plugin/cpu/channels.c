@@ -2,6 +2,8 @@
 #include "cpu/channels.h"
 #include "cpu/filters.h"
 
+#include <math.h>
+
 VECTORIZED void sum_channels(channel_shape s, const float *x, double *sums)
 {
     for (size_t i = 0; i < s.pixels; ++i, x += s.channels)
@@ -26,6 +28,28 @@ VECTORIZED void forward_channels(channel_shape s, const float *a, const float *b
             float y = a[c] * x[c] + b[c];
             out[c] = y > 0 ? y : s.slope * y;
         }
+}
+
+static float round_byte(float y)
+{
+    return rintf(y > MOST_BYTE ? MOST_BYTE : y < -MOST_BYTE ? -MOST_BYTE : y);
+}
+
+VECTORIZED void forward_bytes(channel_shape s, const float *a, const float *b, const float *x,
+                              signed char *out)
+{
+    for (size_t i = 0; i < s.pixels; ++i, x += s.channels, out += s.channels)
+#pragma omp simd
+        for (int c = 0; c < s.channels; ++c) {
+            float y = a[c] * x[c] + b[c];
+            out[c] = round_byte(y > 0 ? y : s.slope * y);
+        }
+}
+
+VECTORIZED void round_to_bytes(size_t n, float factor, const float *x, signed char *out)
+{
+#pragma omp simd
+    for (size_t i = 0; i < n; ++i) out[i] = round_byte(factor * x[i]);
 }
 
 VECTORIZED void start_channels_back(channel_shape s, const float *out, const float *x,

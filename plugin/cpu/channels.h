@@ -24,6 +24,15 @@ void square_channels(channel_shape s, const float *x, const float *mean, double 
 void forward_channels(channel_shape s, const float *a, const float *b, const float *x,
                       float *out);
 
+#define MOST_BYTE 127
+
+/* The same, rounded to whole numbers of MOST_BYTE at most, below 0 too */
+void forward_bytes(channel_shape s, const float *a, const float *b, const float *x,
+                   signed char *out);
+
+/* out[n] = factor x, so rounded */
+void round_to_bytes(size_t n, float factor, const float *x, signed char *out);
+
 /* delta goes back through the activation, whose output was `out`; sums += delta, and products
  * += delta (x - mean), unless x is NULL. */
 void start_channels_back(channel_shape s, const float *out, const float *x, const float *mean,

@@ -1,5 +1,6 @@
 /* See convolution.h. */
 #include "cpu/convolution.h"
+#include "cpu/bytes.h"
 #include "cpu/onednn.h"
 #include "cpu/scratch.h"
 #include "support.h"
@@ -114,9 +115,10 @@ convolution *make_convolution(convolution_shape shape, int onednn)
 {
     convolution *c = kd_calloc(1, sizeof(*c));
     c->shape = shape;
-    if (onednn && use_onednn(c)) return c;
+    if (shape.arithmetic == INT8 && shape.is_finished ? use_bytes(c) : onednn && use_onednn(c))
+        return c;
     c->code = &by_gemm;
-    if (!shape.is_finished && !shape.in && !shape.out) return c;
+    if (shape.arithmetic != INT8 && !shape.is_finished && !shape.in && !shape.out) return c;
     free_convolution(c);
     return 0;
 }

@@ -6,10 +6,18 @@
 
 /* How images lie in memory */
 typedef enum {
-    FORM_PLAIN, /* [n][c][h][w], Darknet's */
-    FORM_LAST,  /* [n][h][w][c] */
-    FORM_NARROW /* the same in bfloat16 */
+    FORM_PLAIN,  /* [n][c][h][w], Darknet's */
+    FORM_LAST,   /* [n][h][w][c] */
+    FORM_NARROW, /* the same in bfloat16 */
+    FORM_BYTE    /* and in int8, times a scale */
 } image_form;
+
+/*
+ * In what a convolution multiplies: its images, weights and deltas as they are, rounded to
+ * bfloat16, or, with weights that are set once, images and weights in int8. The sums of the
+ * products are exact, or float32's.
+ */
+typedef enum { FLOAT32, BFLOAT16, INT8 } arithmetic;
 
 /* n images of c x h x w become n of filters x out_h x out_w; weights [filters][c][size][size]
  */
@@ -18,12 +26,12 @@ typedef struct {
     int is_constant; /* 1: for convolve alone, with weights that are set once */
     int is_first;    /* 1: nobody asks for the gradient of its images */
     int is_alone;    /* 1: one thread calls at a time, so oneDNN may use all cores itself */
-    int bfloat16;    /* 1: images, weights and deltas are rounded to bfloat16, the sums of their
-                        products are not; float32 where oneDNN has no fast code for it */
-    int is_finished; /* 1, of a constant one of oneDNN's: it adds biases, then bends */
-    float slope;     /* of a finished one, of what is below 0 */
-    image_form in, out; /* of images and deltas; other than FORM_PLAIN: of oneDNN's;
-                           FORM_NARROW: of a constant one */
+    arithmetic arithmetic; /* BFLOAT16: float32 where oneDNN has no fast code for it */
+    int is_finished;       /* 1, of a constant one of oneDNN's: it adds biases, then bends */
+    float slope;           /* of a finished one, of what is below 0 */
+    image_form in, out; /* of images and deltas; other than FORM_PLAIN: of oneDNN's; FORM_NARROW
+                           and FORM_BYTE: of a constant one */
+    float in_scale, out_scale; /* of INT8: what 1 of a byte stands for */
 } convolution_shape;
 
 typedef struct {

@@ -1,10 +1,12 @@
 /* See cores.h. */
 #include "cpu/cores.h"
 #include "cpu/between.h"
+#include "cpu/channels.h"
 #include "cpu/convolution.h"
 #include "cpu/filters.h"
 #include "cpu/forms.h"
 #include "cpu/last.h"
+#include "cpu/onednn.h"
 #include "cpu/scratch.h"
 #include "math/kd_math.h"
 #include "net/device.h"
@@ -29,8 +31,10 @@
 /* What a network has for its cores; network.plugin */
 typedef struct {
     const net_outputs *outputs; /* of a network for prediction, else NULL */
-    arithmetic arithmetic;      /* of attach_cores */
+    arithmetic arithmetic;      /* of attach_cores, or INT8 */
     int parts;                  /* of attach_cores */
+    float *largest;             /* of note_largest, or NULL */
+    float *scales;              /* [net->n] of layers' outputs, with INT8; else NULL */
     image_form *forms;          /* [net->n] of layers' outputs; NULL: all plain */
     convolution **convolutions; /* [net->n] of a part's images; NULL: none */
     float *sums;                /* gradients of weights: [part][loss][] */
@@ -92,6 +96,14 @@ static convolution *convolution_of(const network *net, int i)
     return c->convolutions[i];
 }
 
+arithmetic find_arithmetic(const network *net, int i)
+{
+    const cores *c = net->plugin;
+    if (c->arithmetic != INT8) return c->arithmetic;
+    if (c->forms && takes_bytes(net, c->forms, i)) return INT8;
+    return find_bfloat16() == BFLOAT16_FAST ? BFLOAT16 : FLOAT32;
+}
+
 static convolution_shape find_shape(const network *part, int i, int is_alone)
 {
     const cores *c = part->plugin;
@@ -99,11 +111,12 @@ static convolution_shape find_shape(const network *part, int i, int is_alone)
     convolution_shape s = {.n = l.batch, .c = l.c, .h = l.h, .w = l.w, .filters = l.n};
     s.size = l.size, s.stride = l.stride, s.pad = l.pad, s.out_h = l.out_h, s.out_w = l.out_w;
     s.is_first = !i || !part->layers[i - 1].delta;
-    s.is_constant = c->outputs != 0, s.is_alone = is_alone,
-    s.bfloat16 = c->arithmetic == BFLOAT16;
+    s.is_constant = c->outputs != 0, s.is_alone = is_alone;
+    s.arithmetic = find_arithmetic(part, i);
     if (!c->forms) return s;
     s.is_finished = c->outputs && has_slope(l.activation, &s.slope);
     s.in = i ? c->forms[i - 1] : FORM_PLAIN, s.out = c->forms[i];
+    if (s.arithmetic == INT8) s.in_scale = c->scales[i - 1], s.out_scale = c->scales[i];
     return s;
 }
 
@@ -254,6 +267,20 @@ static void use_own_memory(network part, const placement *at)
     }
 }
 
+static void note_output(network part, int i)
+{
+    const cores *c = part.plugin;
+    layer l = part.layers[i];
+    float largest = 0;
+    if (!c->largest) return;
+    for (int k = 0; k < l.batch * l.outputs; ++k) {
+        float size = fabsf(l.output[k]);
+        if (!(size <= largest)) largest = isfinite(size) ? size : INFINITY;
+    }
+#pragma omp critical
+    if (largest > c->largest[i]) c->largest[i] = largest;
+}
+
 /* The layers [first, end), each part through all of them before the next part */
 static void forward_parts(const network *net, const network *parts, int first, int end,
                           const placement *at)
@@ -262,7 +289,10 @@ static void forward_parts(const network *net, const network *parts, int first, i
 #pragma omp parallel for schedule(dynamic) if (count > 1)
     for (int p = 0; p < count; ++p) {
         if (at) use_own_memory(parts[p], at);
-        for (int i = first; i < end; ++i) forward_part(parts[p], i);
+        for (int i = first; i < end; ++i) {
+            forward_part(parts[p], i);
+            note_output(parts[p], i);
+        }
     }
 }
 
@@ -407,12 +437,32 @@ void attach_cores(network *net, const net_outputs *outputs, arithmetic how, int 
     c->outputs = outputs;
     c->arithmetic = how;
     c->parts = parts;
-    if (how != FLOAT32)
-        find_forms(net, outputs && how == BFLOAT16,
-                   c->forms = kd_calloc(net->n, sizeof(image_form)));
     c->convolutions = kd_calloc(net->n, sizeof(convolution *));
     net->plugin = c;
     net->forward = forward_on_cores;
+    if (how != FLOAT32) put_channels_last(net);
+}
+
+void put_channels_last(network *net)
+{
+    cores *c = net->plugin;
+    if (!c->forms) c->forms = kd_calloc(net->n, sizeof(image_form));
+    find_forms(net, c->outputs ? c->arithmetic : FLOAT32, c->forms);
+}
+
+void note_largest(network *net, float *largest)
+{
+    cores *c = net->plugin;
+    c->largest = largest;
+}
+
+void use_int8(network *net, const float *largest)
+{
+    cores *c = net->plugin;
+    c->arithmetic = INT8;
+    c->scales = kd_calloc(net->n, sizeof(float));
+    for (int i = 0; i < net->n; ++i) c->scales[i] = largest[i] > 0 ? largest[i] / MOST_BYTE : 1;
+    put_channels_last(net);
 }
 
 void detach_cores(network *net)
@@ -422,6 +472,7 @@ void detach_cores(network *net)
     for (int i = 0; i < net->n; ++i) free_convolution(c->convolutions[i]);
     free(c->convolutions);
     free(c->forms);
+    free(c->scales);
     free(c->sums);
     free(c);
     net->plugin = 0;

@@ -9,6 +9,7 @@
 #ifndef KD_CORES_H
 #define KD_CORES_H
 
+#include "cpu/convolution_code.h"
 #include "net/outputs.h"
 
 #define DEFAULT_PARTS 8 /* so many cores are of use */
@@ -17,19 +18,36 @@
 /* Cores that a network may use: as many as OMP_NUM_THREADS says, or the program may run on. */
 int count_cores(void);
 
-/* In what convolutions multiply: numbers as they are, or images, weights and deltas rounded to
- * bfloat16, and the images channels last where forms.h says so. FLOAT32_LAST is the latter
- * alone, slower than FLOAT32: it is there for tests. */
-typedef enum { FLOAT32, BFLOAT16, FLOAT32_LAST } arithmetic;
-
 /*
  * Hooks forward_network (patches/hooks/02) of a network on the CPU. With `outputs`, which must
  * outlive it, the network is for prediction only: of its layers' outputs none are kept but the
  * logits and predictions, the others share memory that is small enough for a core's cache.
  * Its forward pass does not leave behind what Darknet's own backward pass would need.
- * parts: 1 to MOST_PARTS, how many the batch is cut into at most.
+ * how: what its convolutions multiply; BFLOAT16: images are channels last where forms.h says
+ * so. parts: 1 to MOST_PARTS, how many the batch is cut into at most.
  */
 void attach_cores(network *net, const net_outputs *outputs, arithmetic how, int parts);
+
+/*
+ * Of a network for prediction that was attached with FLOAT32. From now on each prediction
+ * raises largest[i] to the greatest size of a number of layer i's output, to INFINITY where one
+ * is not finite; NULL: no more.
+ */
+void note_largest(network *net, float *largest);
+
+/*
+ * The same network's convolutions are INT8 from now on, those that can: of 16 channels and
+ * more, with images that come and go channels last (forms.h). largest[net->n] is what
+ * note_largest has found, and stands for 127; it is copied. The others are BFLOAT16, where that
+ * is fast.
+ */
+void use_int8(network *net, const float *largest);
+
+/* What layer i, a convolution of a network with cores, multiplies. */
+arithmetic find_arithmetic(const network *net, int i);
+
+/* FLOAT32's images channels last too, which is slower: for tests. */
+void put_channels_last(network *net);
 
 /* Before the network is freed; does nothing where attach_cores has not been. */
 void detach_cores(network *net);

@@ -4,6 +4,8 @@
 #include "cpu/last.h"
 #include "net/memory_plan.h"
 
+#define LEAST_CHANNELS 16 /* of a convolution in int8: with fewer it gains nothing */
+
 int is_convolution(layer l)
 {
     return l.type == CONVOLUTIONAL && l.groups == 1 && !l.binary && !l.xnor;
@@ -43,15 +45,29 @@ static int stays(const network *net, const image_form *forms, int i)
     return readers > 0;
 }
 
-/* 1 when convolutions alone read it: they take bfloat16 */
-static int is_for_convolutions(const network *net, int i)
+int takes_bytes(const network *net, const image_form *forms, int i)
 {
-    for (int j = i + 1; j < net->n; ++j)
-        if (reads_output(net, j, i) && !is_convolution(net->layers[j])) return 0;
-    return 1;
+    layer l = net->layers[i];
+    return is_convolution(l) && i && forms[i - 1] && forms[i] && l.c >= LEAST_CHANNELS;
 }
 
-void find_forms(const network *net, int narrow, image_form *forms)
+/* The form of layer i's output that all who read it take, if they are convolutions: how many
+ * bits that has is for who multiplies to say */
+static image_form smallest_form(const network *net, const image_form *forms, arithmetic how,
+                                int i)
+{
+    int is_maker = how == BFLOAT16 || takes_bytes(net, forms, i);
+    if (how == FLOAT32 || !is_convolution(net->layers[i]) || !is_maker) return forms[i];
+    for (int j = i + 1; j < net->n; ++j) {
+        if (!reads_output(net, j, i)) continue;
+        int takes =
+            how == BFLOAT16 ? is_convolution(net->layers[j]) : takes_bytes(net, forms, j);
+        if (!takes) return forms[i];
+    }
+    return how == BFLOAT16 ? FORM_NARROW : FORM_BYTE;
+}
+
+void find_forms(const network *net, arithmetic how, image_form *forms)
 {
     int changed = 1;
     for (int i = 0; i < net->n; ++i)
@@ -61,7 +77,6 @@ void find_forms(const network *net, int narrow, image_form *forms)
         for (int i = 0; i < net->n; ++i)
             if (forms[i] && !stays(net, forms, i)) forms[i] = FORM_PLAIN, changed = 1;
     }
-    for (int i = 0; i < net->n && narrow; ++i)
-        if (forms[i] && is_convolution(net->layers[i]) && is_for_convolutions(net, i))
-            forms[i] = FORM_NARROW;
+    for (int i = 0; i < net->n; ++i)
+        if (forms[i]) forms[i] = smallest_form(net, forms, how, i);
 }

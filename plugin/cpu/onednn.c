@@ -268,8 +268,8 @@ static int suits_winograd(convolution_shape s)
 
 static layout layout_of(const dnnl_dims_t dims, image_form form)
 {
-    return make_layout(dims, form == FORM_NARROW ? dnnl_bf16 : dnnl_f32,
-                       form == FORM_PLAIN ? dnnl_abcd : dnnl_acdb);
+    static const dnnl_data_type_t types[] = {dnnl_f32, dnnl_f32, dnnl_bf16, dnnl_s8};
+    return make_layout(dims, types[form], form == FORM_PLAIN ? dnnl_abcd : dnnl_acdb);
 }
 
 /* In a step whose factors have this type. Where no other convolution hands images on, oneDNN
@@ -373,10 +373,11 @@ static int make_step(onednn *o, convolution_shape shape, step_kind kind)
         {dnnl_query_diff_src_md, dnnl_query_weights_md, dnnl_query_diff_dst_md},
         {dnnl_query_src_md, dnnl_query_diff_weights_md, dnnl_query_diff_dst_md},
     };
+    static const dnnl_data_type_t types[] = {dnnl_f32, dnnl_bf16, dnnl_s8};
     step *s = o->steps + kind;
     dnnl_primitive_attr_t attr = make_attributes(shape);
-    dnnl_primitive_desc_t found = shape.bfloat16 ? choose(o, shape, kind, dnnl_bf16, attr) : 0;
-    if (!found) found = choose(o, shape, kind, dnnl_f32, attr);
+    dnnl_primitive_desc_t found = choose(o, shape, kind, types[shape.arithmetic], attr);
+    if (!found && shape.arithmetic == BFLOAT16) found = choose(o, shape, kind, dnnl_f32, attr);
     dnnl_primitive_attr_destroy(attr);
     if (!found) return 0;
     for (int r = 0; r < ROLES; ++r)
@@ -514,13 +515,21 @@ int use_onednn(convolution *c)
     return 0;
 }
 
+static int has_isa(unsigned wanted)
+{
+    return (dnnl_get_effective_cpu_isa() & wanted) ==
+           wanted; /* bits, those of lesser ones too */
+}
+
 bfloat16_kind find_bfloat16(void)
 {
-    int here = dnnl_get_effective_cpu_isa(); /* bits, those of lesser ones among them */
-    if ((here & dnnl_cpu_isa_avx512_core_bf16) == dnnl_cpu_isa_avx512_core_bf16)
-        return BFLOAT16_FAST;
-    return (here & dnnl_cpu_isa_avx512_core) == dnnl_cpu_isa_avx512_core ? BFLOAT16_SLOW
-                                                                         : BFLOAT16_NONE;
+    if (has_isa(dnnl_cpu_isa_avx512_core_bf16)) return BFLOAT16_FAST;
+    return has_isa(dnnl_cpu_isa_avx512_core) ? BFLOAT16_SLOW : BFLOAT16_NONE;
+}
+
+int has_int8(void)
+{
+    return has_isa(dnnl_cpu_isa_avx512_core_vnni);
 }
 
 #else
@@ -534,6 +543,11 @@ int use_onednn(convolution *c)
 bfloat16_kind find_bfloat16(void)
 {
     return BFLOAT16_NONE;
+}
+
+int has_int8(void)
+{
+    return 0;
 }
 
 #endif

@@ -16,4 +16,7 @@ int use_onednn(convolution *c);
 typedef enum { BFLOAT16_NONE, BFLOAT16_SLOW, BFLOAT16_FAST } bfloat16_kind;
 bfloat16_kind find_bfloat16(void);
 
+/* 1 where products of int8 are exact and fast: with oneDNN, on AVX512_VNNI. */
+int has_int8(void);
+
 #endif

@@ -10,6 +10,8 @@ typedef enum {
     SCRATCH_RESULT,
     SCRATCH_WORK,
     SCRATCH_OUTPUTS,
+    SCRATCH_BYTES,
+    SCRATCH_SUMS,
     SCRATCH_SLOTS
 } scratch_slot;
 

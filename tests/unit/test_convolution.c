@@ -11,6 +11,7 @@
  *   - in bfloat16, where the processor has it: of images and weights that are exact in it, the
  *     output is float32's; of others it is not, yet within bfloat16's 8 bits, as are the
  *     gradients;
+ *   - in int8 it is the exact convolution of rounded images and weights;
  *   - finished ones add biases and bend, and take and give images in each of the forms;
  *   - nothing is written outside the arrays; but for the sums, they are not aligned.
  *
@@ -245,13 +246,14 @@ static void free_example(example e)
 
 /* ---- ways to compute it ------------------------------------------------ */
 
-typedef enum { GEMM, ONEDNN, FIXED, BFLOAT16, TRAINED, ALONE, WAYS } way;
+typedef enum { GEMM, ONEDNN, FIXED, NARROW, TRAINED, INTEGERS, ALONE, WAYS } way;
 
 static const char *const way_names[WAYS] = {"GEMM",
                                             "oneDNN",
                                             "oneDNN, fixed weights",
                                             "oneDNN, bfloat16",
                                             "oneDNN, bfloat16, trained",
+                                            "oneDNN, int8",
                                             "oneDNN on all cores"};
 static double worst[WAYS]; /* error of any case */
 
@@ -268,8 +270,8 @@ static void allow_threads(int n)
 /* free_convolution, then allow_threads(1) */
 static convolution *start(convolution_shape s, way by)
 {
-    s.is_constant = by == FIXED || by == BFLOAT16, s.is_alone = by == ALONE;
-    s.bfloat16 = by == BFLOAT16 || by == TRAINED;
+    s.is_constant = by == FIXED || by == NARROW, s.is_alone = by == ALONE;
+    s.arithmetic = by == NARROW || by == TRAINED ? BFLOAT16 : FLOAT32;
     if (by == ALONE) allow_threads(CORES);
     return make_convolution(s, by != GEMM);
 }
@@ -639,7 +641,7 @@ static double bfloat16_error(example *e)
 {
     size_t n = outputs_of(e->shape);
     float *out = make_array(n);
-    convolution *c = start(e->shape, BFLOAT16);
+    convolution *c = start(e->shape, NARROW);
     expect(e, 0);
     set_weights(c, e->weights, 0);
     convolve(c, e->in, out);
@@ -665,9 +667,9 @@ static void test_bfloat16(void)
         example e = make_example(complete(cases[k]));
         double rounded = bfloat16_error(&e);
         if (e.shape.n * e.shape.filters > 1) least = fmin(least, rounded);
-        check_error(&e, BFLOAT16, "output", rounded, ROUNDING);
+        check_error(&e, NARROW, "output", rounded, ROUNDING);
         cut_off(e.in, images_of(e.shape)), cut_off(e.weights, filters_of(e.shape));
-        check_error(&e, BFLOAT16, "output of exact numbers", bfloat16_error(&e), DIRECT);
+        check_error(&e, NARROW, "output of exact numbers", bfloat16_error(&e), DIRECT);
         free_example(e);
     }
     if (find_bfloat16() == BFLOAT16_FAST) assert_true(least > ROUNDING / 20);
@@ -723,14 +725,15 @@ static int check_finished(const example *e, const float *biases, image_form in, 
 {
     convolution_shape s = e->shape;
     size_t n = outputs_of(s);
-    s.is_constant = s.bfloat16 = s.is_finished = 1, s.slope = SLOPE, s.in = in, s.out = out;
+    s.is_constant = s.is_finished = 1, s.arithmetic = BFLOAT16, s.slope = SLOPE, s.in = in,
+    s.out = out;
     convolution *c = make_convolution(s, 1);
     if (!c) return 0;
     float *images = to_form(e->in, images_of(s), s.c, s.h * s.w, in), *found = make_array(n);
     set_weights_and_biases(c, e->weights, biases);
     convolve(c, images, found);
     float *plain = from_form(found, n, s.filters, s.out_h * s.out_w, out);
-    check_error(e, BFLOAT16, "finished output", error_of(plain, e->out, 0, n),
+    check_error(e, NARROW, "finished output", error_of(plain, e->out, 0, n),
                 out == FORM_NARROW ? ROUNDING : DIRECT);
     free_array(images, images_of(s)), free_array(found, n), free_array(plain, n);
     free_convolution(c);
@@ -752,6 +755,105 @@ static void test_finished(void)
     }
     note("%d of %d shapes and forms", made, most);
     assert_true(made > most / 2 || find_bfloat16() == BFLOAT16_NONE);
+    say_worst();
+}
+
+/* ---- int8 -------------------------------------------------------------- */
+
+#define IN_SCALE (.8f / 127) /* some images are beyond it */
+
+static double clamp_byte(double x)
+{
+    return fmax(-127, fmin(127, nearbyint(x)));
+}
+
+/* Images and weights as they are in bytes; scales [filters] of the latter */
+static void round_example(example *e)
+{
+    size_t n = filters_of(e->shape) / e->shape.filters;
+    for (size_t i = 0; i < images_of(e->shape); ++i)
+        e->in[i] = IN_SCALE * clamp_byte(e->in[i] * (1 / IN_SCALE));
+    for (int f = 0; f < e->shape.filters; ++f) {
+        float *weights = e->weights + f * n, largest = 0;
+        for (size_t i = 0; i < n; ++i) largest = fmaxf(largest, fabsf(weights[i]));
+        float scale = largest / 127;
+        for (size_t i = 0; i < n && largest > 0; ++i)
+            weights[i] = scale * clamp_byte(weights[i] / scale);
+    }
+}
+
+/* Images channels last, as floats or bytes of this scale */
+static float *to_bytes(const float *x, size_t n, int c, int pixels, image_form form,
+                       float scale)
+{
+    float *made = to_form(x, n, c, pixels, FORM_LAST);
+    for (size_t i = 0; i < n && form == FORM_BYTE; ++i)
+        ((signed char *)made)[i] = clamp_byte(made[i] / scale); /* behind what is read next */
+    return made;
+}
+
+/* Of numbers channels last; in bytes one may be rounded to the other side. */
+static void check_bytes_out(const example *e, const float *found, float scale)
+{
+    size_t n = outputs_of(e->shape), others = 0;
+    int pixels = e->shape.out_h * e->shape.out_w;
+    for (size_t i = 0; i < n; ++i) {
+        size_t at = place(i, e->shape.filters, pixels, FORM_LAST);
+        double apart = ((const signed char *)found)[at] - clamp_byte(e->out[i] / scale);
+        assert_true(fabs(apart) <= 1);
+        others += apart != 0;
+    }
+    assert_true(others <= 1 + n / 100);
+}
+
+/* e: rounded, and its `out` that of the rounded ones; images: as they were. 0 as
+ * check_finished */
+static int check_bytes(const example *e, const float *images, const float *weights,
+                       const float *biases, image_form in, image_form out)
+{
+    convolution_shape s = e->shape;
+    size_t n = outputs_of(s);
+    s.is_constant = s.is_finished = 1, s.arithmetic = INT8, s.slope = SLOPE;
+    s.in = in, s.out = out, s.in_scale = IN_SCALE, s.out_scale = .02f;
+    convolution *c = make_convolution(s, 1);
+    if (!c) return 0;
+    float *given = to_bytes(images, images_of(s), s.c, s.h * s.w, in, IN_SCALE);
+    float *found = make_array(n);
+    set_weights_and_biases(c, weights, biases);
+    convolve(c, given, found);
+    if (out == FORM_BYTE) {
+        check_bytes_out(e, found, s.out_scale);
+    } else {
+        float *plain = from_form(found, n, s.filters, s.out_h * s.out_w, out);
+        check_error(e, INTEGERS, "output", error_of(plain, e->out, 0, n), DIRECT);
+        free_array(plain, n);
+    }
+    free_array(given, images_of(s)), free_array(found, n);
+    free_convolution(c);
+    return 1;
+}
+
+static void test_int8(void)
+{
+    static const image_form forms[] = {FORM_LAST, FORM_BYTE};
+    int made = 0, most = 0;
+    srand(8);
+    if (!has_int8()) skip_test("no int8 here");
+    for (int k = 0; k < COUNT(cases); ++k) {
+        example e = make_example(complete(cases[k]));
+        float *biases = random_array(e.shape.filters);
+        memset(e.weights, 0, filters_of(e.shape) / e.shape.filters * sizeof(float));
+        float *images = copy_of(e.in, images_of(e.shape));
+        float *weights = copy_of(e.weights, filters_of(e.shape));
+        round_example(&e);
+        expect_finished(&e, biases);
+        for (int form = 0; form < 4; ++form, ++most)
+            made += check_bytes(&e, images, weights, biases, forms[form / 2], forms[form % 2]);
+        free_array(images, images_of(e.shape)), free_array(weights, filters_of(e.shape));
+        free_array(biases, e.shape.filters), free_example(e);
+    }
+    note("%d of %d shapes and forms in int8", made, most);
+    assert_int_equal(made, most);
     say_worst();
 }
 
@@ -783,7 +885,8 @@ int main(void)
     static const test_case tests[] = {
         TEST(test_the_table),        TEST(test_all_cores),      TEST(test_drawn_shapes),
         TEST(test_threads),          TEST(test_weights_change), TEST(test_bfloat16),
-        TEST(test_bfloat16_trained), TEST(test_finished),       TEST(test_who_computes),
+        TEST(test_bfloat16_trained), TEST(test_finished),       TEST(test_int8),
+        TEST(test_who_computes),
     };
     start_nets();
     run_tests(tests, COUNT(tests));

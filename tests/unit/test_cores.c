@@ -36,6 +36,7 @@
 /* Reached, with other seeds too: 4e-7, 2e-6, 2e-5 (with these 5e-6), 1e-7 */
 #define PLAIN 2e-6     /* of outputs and statistics without batch norm */
 #define NORMED 5e-6    /* and with it */
+#define BYTES .2       /* and in int8 */
 #define NARROW 2e-2    /* of what is predicted in bfloat16; reached: 8e-3 */
 #define GRADIENTS 2e-5 /* of one array of a layer's */
 /* The same in bfloat16, which takes outputs near 0 to the other side of a bend. Reached: .24;
@@ -221,7 +222,7 @@ static void compare_arrays(int layer, const char *what, const float *found, cons
                  net_name, layer, what, error);
 }
 
-static int is_channels_last; /* the twin with cores has attach_cores's FLOAT32_LAST */
+static int is_channels_last; /* the twin with cores has put_channels_last */
 
 /* A layer's output in Darknet's form, which forms[i] is or not; free */
 static float *plain_output(const network *net, const image_form *forms, int i)
@@ -240,7 +241,7 @@ static float *plain_output(const network *net, const image_form *forms, int i)
 static image_form *forms_of(const network *net)
 {
     image_form *forms = kd_calloc(net->n, sizeof(*forms));
-    if (is_channels_last) find_forms(net, 0, forms);
+    if (is_channels_last) find_forms(net, FLOAT32, forms);
     return forms;
 }
 
@@ -514,8 +515,10 @@ static void test_channels_last(void)
         deepkd *kd = t.ours;
         detach_cores(kd->net);
         detach_cores(kd->teacher->net);
-        attach_cores(kd->net, 0, FLOAT32_LAST, DEFAULT_PARTS);
-        attach_cores(kd->teacher->net, &kd->teacher->outputs, FLOAT32_LAST, DEFAULT_PARTS);
+        attach_cores(kd->net, 0, FLOAT32, DEFAULT_PARTS);
+        attach_cores(kd->teacher->net, &kd->teacher->outputs, FLOAT32, DEFAULT_PARTS);
+        put_channels_last(kd->net);
+        put_channels_last(kd->teacher->net);
         check_twins(t, 1 + i % COUNT(trainers), tolerance_of(i));
     }
     is_channels_last = 0;
@@ -671,14 +674,36 @@ static void compare_predictions(predictor p, unsigned int seed, double tolerance
     free(images);
 }
 
+typedef enum { AS_IT_IS, CHANNELS_LAST, IN_BFLOAT16, IN_INT8, VARIANTS } variant;
+
+static const char *const variants[] = {"prediction alone", "channels last",
+                                       "prediction in bfloat16", "prediction in int8"};
+
+static int bytes_taken; /* convolutions in int8 so far */
+
+/* What largest numbers there are is found on the images that are looked at afterwards. */
+static void start_int8(predictor p, unsigned int seed, double tolerance)
+{
+    network *net = p.ours;
+    float *largest = kd_calloc(net->n, sizeof(float));
+    note_largest(net, largest);
+    for (int b = 0; b < 6; ++b) compare_predictions(p, seed + b, tolerance);
+    note_largest(net, 0);
+    use_int8(net, largest);
+    free(largest);
+    for (int i = 0; i < net->n; ++i)
+        bytes_taken += is_convolution(net->layers[i]) && find_arithmetic(net, i) == INT8;
+}
+
 /* Four batches with cores, one of fewer images, one of all */
-static void check_predictor(const char *cfg, unsigned int seed, arithmetic how,
-                            double tolerance)
+static void check_predictor(const char *cfg, unsigned int seed, variant v, double tolerance)
 {
     predictor p = make_predictor(cfg, seed);
     int batch = p.ours->batch;
     spoil_outputs(p.ours);
-    attach_cores(p.ours, &p.outputs, how, DEFAULT_PARTS);
+    attach_cores(p.ours, &p.outputs, v == IN_BFLOAT16 ? BFLOAT16 : FLOAT32, DEFAULT_PARTS);
+    if (v == CHANNELS_LAST) put_channels_last(p.ours);
+    if (v == IN_INT8) start_int8(p, seed, NORMED);
     for (int b = 0; b < 4; ++b) compare_predictions(p, seed + b, tolerance);
     assert_true(count_spoilt(p.ours) > 0);
     for (int k = 0; k < 2; ++k) {
@@ -687,7 +712,14 @@ static void check_predictor(const char *cfg, unsigned int seed, arithmetic how,
         compare_predictions(p, seed + 4 + k, tolerance);
     }
     free_predictor(p);
-    say_worst(how == BFLOAT16 ? "prediction in bfloat16" : "prediction alone");
+    say_worst(variants[v]);
+}
+
+static void check_variants(const char *cfg, unsigned int seed, double exact)
+{
+    const double tolerances[] = {exact, exact, NARROW, BYTES};
+    for (variant v = 0; v < VARIANTS; ++v)
+        if (v != IN_INT8 || has_int8()) check_predictor(cfg, seed, v, tolerances[v]);
 }
 
 static void test_prediction_alone(void)
@@ -696,59 +728,64 @@ static void test_prediction_alone(void)
         const net_case *c = predictors + i;
         char *cfg = case_cfg(c, c->batch, c->layers, "");
         net_name = c->name;
-        check_predictor(cfg, 500 + i, FLOAT32, c->tolerance);
-        check_predictor(cfg, 500 + i, FLOAT32_LAST, c->tolerance);
-        check_predictor(cfg, 500 + i, BFLOAT16, NARROW);
+        check_variants(cfg, 500 + i, c->tolerance);
         free(cfg);
     }
     for (int i = 0; i < COUNT(detectors); ++i) {
         char *cfg = whole_cfg(detectors + i, "");
         net_name = detector_name(i);
-        check_predictor(cfg, 550 + i, FLOAT32, NORMED);
-        check_predictor(cfg, 550 + i, FLOAT32_LAST, NORMED);
-        check_predictor(cfg, 550 + i, BFLOAT16, NARROW);
+        check_variants(cfg, 550 + i, NORMED);
         free(cfg);
     }
+    if (has_int8()) assert_true(bytes_taken >= 6);
 }
 
-/* Which layers of a network in bfloat16 hand their images on in which form: N narrow, L
- * channels last, P plain */
+/* Which layers hand their images on in which form: P plain, L channels last, N and B the same
+ * in bfloat16 and in bytes */
 static void test_forms(void)
 {
     static const struct {
         const char *layers, *forms;
+        arithmetic how;
     } nets[] = {
-        {CONV(8, 3, 1, LEAKY) CONV(8, 1, 1, LINEAR) CONV(8, 3, 1, RELU_) HEAD, "NNPP"},
-        {CONV(8, 3, 1, LEAKY) CONV(8, 3, 1, TANH_) CONV(8, 3, 1, LEAKY) HEAD, "NPPP"},
+        {CONV(8, 3, 1, LEAKY) CONV(8, 1, 1, LINEAR) CONV(8, 3, 1, RELU_) HEAD, "NNPP",
+         BFLOAT16},
+        {CONV(8, 3, 1, LEAKY) CONV(8, 3, 1, TANH_) CONV(8, 3, 1, LEAKY) HEAD, "NPPP", BFLOAT16},
         {CONV(8, 3, 1, LEAKY) POOL(2, 2) CONV(8, 3, 1, LEAKY) CONV(8, 3, 1, LEAKY) HEAD,
-         "LLNPP"},
+         "LLNPP", BFLOAT16},
         {POOL(2, 2) CONV(8, 3, 1, LEAKY) UPSAMPLE_(2, "") CONV(8, 3, 1, LEAKY) POOL(2, 2)
              AVERAGE HEAD,
-         "PLLLLP"},
+         "PLLLLP", BFLOAT16},
         {CONV(8, 3, 1, LEAKY) CONV(8, 3, 1, LEAKY) UPSAMPLE_(-2, "") CONV(8, 3, 1, LEAKY)
              ROUTE_("-1,2") CONV(8, 3, 1, LEAKY) HEAD,
-         "NPPPPP"},
+         "NPPPPP", BFLOAT16},
         {CONV(8, 3, 1, LEAKY) CONV(8, 3, 1, LEAKY) SHORTCUT_(-2, TANH_) CONV(8, 3, 1, LEAKY)
              AVERAGE HEAD,
-         "LLLLPP"},
+         "LLLLPP", BFLOAT16},
         {CONV(8, 3, 1, LEAKY) CONV(8, 3, 1, LEAKY) SHORTCUT_(-2, "") CONV(8, 3, 1, LEAKY)
              SHORTCUT_(-2, "") AVERAGE HEAD,
-         "LLLLLPP"},
+         "LLLLLPP", BFLOAT16},
         {CONV(8, 3, 1, LEAKY) CONV(8, 3, 1, LEAKY) ROUTE_("-2") CONV(8, 3, 1, LEAKY) HEAD,
-         "LPLPP"},
+         "LPLPP", BFLOAT16},
         {CONV(8, 3, 1, LEAKY) CONV(8, 3, 1, LEAKY) DROPOUT_ SHORTCUT_(-3, "")
              CONV(8, 3, 1, LEAKY) HEAD,
-         "PPPPPP"},
+         "PPPPPP", BFLOAT16},
+        {CONV(16, 3, 1, LEAKY) CONV(16, 3, 1, LEAKY) CONV(16, 3, 1, LEAKY) CONV(8, 3, 1, LEAKY)
+             CONV(16, 3, 1, LEAKY) HEAD,
+         "LBBLP", INT8},
+        {CONV(16, 3, 1, LEAKY) CONV(16, 3, 1, LEAKY) SHORTCUT_(-2, "") CONV(16, 3, 1, LEAKY)
+             CONV(16, 3, 1, LEAKY) CONV(16, 3, 1, LEAKY) HEAD,
+         "LLLBLP", INT8},
     };
     for (int i = 0; i < COUNT(nets); ++i) {
         static const net_case small = {"forms", 2, 8, 8, 3, 0, ""};
         char *cfg = case_cfg(&small, 2, nets[i].layers, "");
         predictor p = make_predictor(cfg, 1);
         image_form *forms = kd_calloc(p.ours->n, sizeof(*forms));
-        find_forms(p.ours, 1, forms);
+        find_forms(p.ours, nets[i].how, forms);
         for (int k = 0; nets[i].forms[k]; ++k)
-            if ("PLN"[forms[k]] != nets[i].forms[k])
-                fail_msg("net %d: layer %d: found %c, expected %c", i, k, "PLN"[forms[k]],
+            if ("PLNB"[forms[k]] != nets[i].forms[k])
+                fail_msg("net %d: layer %d: found %c, expected %c", i, k, "PLNB"[forms[k]],
                          nets[i].forms[k]);
         free(forms), free(cfg), free_predictor(p);
     }
