@@ -64,7 +64,8 @@
  *   cpu/      how the CPU's cores compute a network's layers
  *     convolution.c        a convolution and its gradients: plain arrays
  *     onednn.c             the same by oneDNN
- *     convolution_code.h   what those two agree on
+ *     bytes.c              the same in int8
+ *     convolution_code.h   what those agree on
  *     scratch.c            memory of each thread's own
  *     between.c            what stands between a convolution and its layer's output
  *     channels.c           batch norm and activations, channels last: plain arrays
@@ -93,6 +94,7 @@
  *     replicas.c           the student on several GPUs, learning as one
  *   run/      a whole run: the loop, what is measured, said and saved
  *     detect.c             from a detector's output to boxes, and to COCO's JSON of results
+ *     calibrate.c          a teacher in int8 looks at some images first
  *     evaluate.c           accuracy, loss or mAP on a list of images
  *     checkpoint.c         what -resume needs, in one file
  *     cfg_text.c           a cfg's lines, and where two cfgs differ

@@ -23,8 +23,8 @@ from imagelist import InputError, run
 Task = collections.namedtuple(
     "Task", "student teacher weights data suffix maker grid seeds flags metrics rows")
 # title: in tables; rate: [net] learning_rate, or the row whose search decides it; options: of
-# [deepkd_loss]
-Row = collections.namedtuple("Row", "title rate options")
+# [deepkd_loss]; teacher: of [teacher]
+Row = collections.namedtuple("Row", "title rate options teacher", defaults=[{}])
 
 NO_WARMUP = {"momentum_warmup": "0"}
 SGD_KD = {"trainer": "sgd", "method": "kd", "topk_schedule": "off"}
@@ -34,7 +34,7 @@ DTM = {**FIXED, "topk_schedule": "dynamic"}
 GSNR = {**FIXED, "momentum_rule": "gsnr"}
 # Above zero after 8 % of the run, as DKD's 20 of 240 epochs
 DKD = {"method": "dkd", "beta": "8", "warmup": "8%"}
-NARROW = {"precision": "bfloat16"}
+NARROW, BYTES = {"precision": "bfloat16"}, {"precision": "int8"}
 DENSE = {"rows": "dense"}
 OBJECTNESS = {"objectness_weight": "1"}
 # What the authors' code does, with [net] momentum=0.9: TOG -0.075, TCG -0.075, NCG +0.075; of
@@ -46,9 +46,11 @@ OFFICIAL = {**FIXED, **NO_WARMUP, "delta_tog": "-.075", "delta_tcg": "-.075", "d
 BASELINE = "kd"
 
 # At the rates of float32's rows
-IN_BFLOAT16 = {
+IN_FEW_BITS = {
     "kd-bfloat16": Row("KD, the student in bfloat16", "kd", {**SGD_KD, **NARROW}),
     "deepkd-bfloat16": Row("DeepKD, the student in bfloat16", "deepkd", {**FIXED, **NARROW}),
+    "kd-int8": Row("KD, the teacher in int8", "kd", SGD_KD, BYTES),
+    "deepkd-int8": Row("DeepKD, the teacher in int8", "deepkd", FIXED, BYTES),
 }
 
 CLASSIFIERS = {
@@ -61,7 +63,7 @@ CLASSIFIERS = {
     "deepkd-gsnr": Row("DeepKD, momenta by GSNR", .2, GSNR),
     "deepkd-dtm": Row("DeepKD with DTM", .2, DTM),
     "deepkd-official": Row("DeepKD as the official code runs", .025, OFFICIAL),
-    **IN_BFLOAT16,
+    **IN_FEW_BITS,
 }
 
 SCENES = {
@@ -77,7 +79,7 @@ SCENES = {
     "kd-objectness": Row("KD + objectness", "kd", {**SGD_KD, **OBJECTNESS}),
     "kd-dense": Row("KD on dense rows", "kd", {**SGD_KD, **DENSE}),
     "deepkd-objectness": Row("DeepKD + objectness", "deepkd", {**FIXED, **OBJECTNESS}),
-    **IN_BFLOAT16,
+    **IN_FEW_BITS,
 }
 
 # One class has no others: NCG is 0, and TCG is the class's own yes or no, or the objectness. Rates
@@ -194,6 +196,8 @@ def row_cfg(task, name, text, net):
         if value.endswith("%"):
             value = round(batches * int(value[:-1]) / 100)
         text = set_option(text, "deepkd_loss", key, value)
+    for key, value in row.teacher.items():
+        text = set_option(text, "teacher", key, value)
     return text
 
 

@@ -79,8 +79,8 @@ def arguments():
     parser.add_argument("--out", metavar="DIR", help="default: <BUILD>/table, with "
                         + " or ".join(filter(None, (t.suffix for t in rows.TASKS.values()))))
     parser.add_argument("--rows", metavar="A,B", type=lambda text: text.split(","),
-                        help="only these rows of rows.py (default: all but those in bfloat16, "
-                        "which not every processor has)")
+                        help="only these rows of rows.py (default: all but those in bfloat16 "
+                        "and int8, which not every processor has)")
     parser.add_argument("--batches", type=positive,
                         help="budget of every run (default: max_batches of the student's cfg)")
     parser.add_argument("--limit", type=positive, metavar="N",
@@ -95,7 +95,7 @@ def arguments():
     only.add_argument("--report", action="store_true", help="run nothing, print what is there")
     args = parser.parse_args()
     args.task = rows.find_task(args.task)
-    args.rows = args.rows or [name for name in args.task.rows if name not in rows.IN_BFLOAT16]
+    args.rows = args.rows or [name for name in args.task.rows if name not in rows.IN_FEW_BITS]
     args.seeds = args.seeds or args.task.seeds
     args.out = os.path.abspath(args.out or os.path.join(BUILD, "table" + args.task.suffix))
     args.results = os.path.abspath(args.results or os.path.join(args.out, "results.jsonl"))
@@ -213,8 +213,8 @@ def run_folder(args, run):
 
 def cache_of(args, run):
     """The teacher's logits that the run learns from; None: none, or more than caches hold."""
-    options = args.task.rows[run.row].options
-    if options.get("teacher_weight") == "0" or "rows" in options:
+    row = args.task.rows[run.row]
+    if row.options.get("teacher_weight") == "0" or "rows" in row.options or row.teacher:
         return None
     key = digest(args.student, args.batches, args.lists[run.split].digest,
                  read(os.path.join(BUILD, args.task.teacher)), read(args.teacher, "rb"))

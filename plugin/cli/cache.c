@@ -3,6 +3,7 @@
 #include "cli/setup.h"
 #include "data/loader.h"
 #include "run/announce.h"
+#include "run/calibrate.h"
 #include "run/stop.h"
 #include "run/teacher_cache.h"
 #include "support.h"
@@ -57,6 +58,7 @@ int run_cache(int argc, char **argv)
     agree_on_cache(s.cache, s.kd, &state, CACHE_WRITTEN, 1);
     check_cache(s.cache, s.kd, 0);
     catch_signals();
+    calibrate_teacher(s.kd, &s.train, a.of.threads, s.seed, &stop_signal);
     validation valid = plan_validation(&s);
     announce_teacher(s.kd->teacher, &valid, s.data.valid);
     cache_job job = {.cache = s.cache,

@@ -10,6 +10,7 @@
 #include "net/device.h"
 #include "net/parameters.h"
 #include "run/announce.h"
+#include "run/calibrate.h"
 #include "run/stop.h"
 #include "run/teacher_cache.h"
 #include "run/train.h"
@@ -163,6 +164,7 @@ int run_distill(int argc, char **argv)
     spread_student(&run.replicas);
     catch_signals();
     training t = plan_training(&run, files, &state);
+    calibrate_teacher(s->kd, &s->train, s->arguments.threads, state.seed, &stop_signal);
     announce_run(&run.replicas, s->train.n, s->valid.n, state.seed);
     if (!s->cache) announce_teacher(s->kd->teacher, &t.valid, s->data.valid);
     int status = train(&t);

@@ -333,9 +333,8 @@ void attach_groups(deepkd *kd, const char *cfg)
     free_own_buffers(net);
     select_group(net, kd->groups->group);
     kd->groups->task_delta = kd_calloc(net->n, sizeof(float *));
-    kd->bfloat16 = find_precision(kd->options.precision, net, cfg, "[deepkd_loss]");
-    if (!on_gpu(net))
-        attach_cores(net, 0, kd->bfloat16 ? BFLOAT16 : FLOAT32, kd->options.parts);
+    kd->arithmetic = find_precision(kd->options.precision, net, cfg, "[deepkd_loss]");
+    if (!on_gpu(net)) attach_cores(net, 0, kd->arithmetic, kd->options.parts);
     resize_groups(kd);
     if (on_gpu(net)) attach_groups_gpu(kd);
     net->backward = backward_groups;

@@ -38,7 +38,7 @@ static const option shared[] = {
     {"momentum_rule", OPTION_CHOICE, TO(momentum_rule), 0, 0, "fixed|gsnr"},
     {"gsnr_interval", OPTION_INT, TO(gsnr_interval), 0, INT_MAX, 0},
     {"gsnr_layers", OPTION_INT, TO(gsnr_layers), 0, 1, 0},
-    {"precision", OPTION_CHOICE, TO(precision), 0, 0, PRECISIONS},
+    {"precision", OPTION_CHOICE, TO(precision), 0, 0, STUDENT_PRECISIONS},
     {"parts", OPTION_INT, TO(parts), 1, MOST_PARTS, 0},
     {0},
 };

@@ -2,14 +2,25 @@
 #ifndef KD_PRECISION_H
 #define KD_PRECISION_H
 
+#include "cpu/convolution_code.h"
+
 #include "darknet.h"
 
-typedef enum { PRECISION_FLOAT32, PRECISION_BFLOAT16, PRECISION_AUTO } precision;
-#define PRECISIONS "float32|bfloat16|auto"
+typedef enum {
+    PRECISION_FLOAT32,
+    PRECISION_BFLOAT16,
+    PRECISION_AUTO,
+    PRECISION_INT8
+} precision;
+#define STUDENT_PRECISIONS "float32|bfloat16|auto"
+#define TEACHER_PRECISIONS STUDENT_PRECISIONS "|int8"
 
-/* 1: bfloat16, as asked for, or as auto finds it fast here. Exits, naming the section of the
- * cfg `file`, where bfloat16 is asked for and can't be had: on a GPU, in this build, or here.
- */
-int find_precision(precision asked, const network *net, const char *file, const char *section);
+/* What is asked for, whether it can be had or not; of auto FLOAT32. */
+arithmetic asked_arithmetic(precision asked);
+
+/* What is asked for; of auto BFLOAT16 where that is fast here, else FLOAT32. Exits, naming the
+ * section of the cfg `file`, where it can't be had: on a GPU, in this build, or here. */
+arithmetic find_precision(precision asked, const network *net, const char *file,
+                          const char *section);
 
 #endif

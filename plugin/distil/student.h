@@ -30,7 +30,7 @@ typedef struct deepkd {
     struct momentum_groups *groups; /* groups.h; NULL until attach_groups */
     int copies; /* of the student, which train a batch each at once (replicas.h); mostly 1 */
     int keeps_apart;         /* 1: each component has momenta of its own (groups.h) */
-    int bfloat16;            /* 1: its convolutions multiply in it; attach_groups */
+    arithmetic arithmetic;   /* of its convolutions; attach_groups */
     gsnr_state gsnr;         /* what momentum_rule=gsnr goes by */
     struct sampler *sampler; /* gsnr.h; NULL: nothing is measured */
 

@@ -15,7 +15,7 @@ static const option teacher_options[] = {
     {"cfg", OPTION_TEXT, offsetof(teacher, cfg), 0, 0, 0},
     {"weights", OPTION_TEXT, offsetof(teacher, weights), 0, 0, 0},
     {"resize", OPTION_INT, offsetof(teacher, resize), 0, 1, 0},
-    {"precision", OPTION_CHOICE, offsetof(teacher, precision), 0, 0, PRECISIONS},
+    {"precision", OPTION_CHOICE, offsetof(teacher, precision), 0, 0, TEACHER_PRECISIONS},
     {0},
 };
 
@@ -119,8 +119,9 @@ void load_teacher(teacher *t, char *weights)
 {
     network *student = t->student;
     char *cfg = t->cfg;
-    t->bfloat16 = t->is_cached ? t->precision == PRECISION_BFLOAT16 /* it does not run */
-                               : find_precision(t->precision, student, t->file, "[teacher]");
+    t->arithmetic = t->is_cached /* it does not run */
+                        ? asked_arithmetic(t->precision)
+                        : find_precision(t->precision, student, t->file, "[teacher]");
     make_network(t);
     if (t->net->inputs != t->net->w * t->net->h * t->net->c)
         kd_fail("%s: [net] inputs=%d: expected width x height x channels", cfg, t->net->inputs);
@@ -135,7 +136,9 @@ void load_teacher(teacher *t, char *weights)
     follow_student(t);
     if (t->is_cached) return;
     if (on_gpu(student)) attach_teacher_gpu(t);
-    else attach_cores(t->net, &t->outputs, t->bfloat16 ? BFLOAT16 : FLOAT32, t->parts);
+    else
+        attach_cores(t->net, &t->outputs, t->arithmetic == BFLOAT16 ? BFLOAT16 : FLOAT32,
+                     t->parts);
 }
 
 /* The student's images, each resized to the teacher's input. */

@@ -15,8 +15,8 @@ typedef struct {
     char *cfg;     /* [teacher] cfg=, or NULL */
     char *weights; /* [teacher] weights=, or NULL */
     int resize;    /* [teacher] resize=: 1: its input is always as large as the student's */
-    precision precision; /* [teacher] precision= */
-    int bfloat16; /* 1: its convolutions take images and weights in bfloat16; load_teacher */
+    precision precision;   /* [teacher] precision= */
+    arithmetic arithmetic; /* of its convolutions; INT8: once they are calibrated (run/) */
 
     int parts; /* as the student's, of its options */
 

@@ -19,19 +19,29 @@ static void print_size(const char *role, network *net)
            count_parameters(net), count_bflops(net), net->w, net->h, net->c);
 }
 
-/* Also which layers with weights have no code for it */
-static void print_precision(const char *role, const network *net, int bfloat16)
+/* The layers with weights that multiply in this */
+static void print_layers(const network *net, arithmetic how, const char *name)
 {
-    const char *before = "; float32: layer";
-    if (!bfloat16) return;
-    printf("%s's precision: bfloat16%s", role,
-           find_bfloat16() == BFLOAT16_FAST ? "" : ", slow on this processor");
+    const char *between = "; %s: layer";
     for (int i = 0; i < net->n; ++i) {
         layer l = net->layers[i];
-        if (!l.weights || l.type == BLANK || is_convolution(l)) continue;
-        printf("%s %d %s", before, i, get_layer_string(l.type));
-        before = ",";
+        if (!l.weights || l.type == BLANK) continue;
+        if ((is_convolution(l) ? find_arithmetic(net, i) : FLOAT32) != how) continue;
+        printf(between, name);
+        printf(" %d %s", i, get_layer_string(l.type));
+        between = ",";
     }
+}
+
+/* Unless it is float32 alone; also which layers have no code for it */
+static void print_precision(const char *role, const network *net, arithmetic how)
+{
+    static const char *const names[] = {"float32", "bfloat16", "int8"};
+    int is_slow = how == BFLOAT16 && find_bfloat16() != BFLOAT16_FAST;
+    if (how == FLOAT32) return;
+    printf("%s's precision: %s%s", role, names[how], is_slow ? ", slow on this processor" : "");
+    for (int less = how - 1; less >= 0 && has_cores(net); --less)
+        print_layers(net, less, names[less]);
     printf("\n");
 }
 
@@ -81,9 +91,9 @@ void announce_run(const replicas *r, int train_images, int valid_images, uint64_
     char groups[256];
     describe_groups(kd, groups, sizeof(groups));
     print_size("teacher", kd->teacher->net);
-    print_precision("teacher", kd->teacher->net, kd->teacher->bfloat16);
+    print_precision("teacher", kd->teacher->net, kd->teacher->arithmetic);
     print_size("student", kd->net);
-    print_precision("student", kd->net, kd->bfloat16);
+    print_precision("student", kd->net, kd->arithmetic);
     print_loss(kd);
     printf("trainer %s, momentum groups: %s\n", trainers[o->trainer], groups);
     if (gsnr_interval(kd))

@@ -15,7 +15,8 @@ enum { NOTE = 256, BATCHES_A_SAVE = 100 };
 typedef unsigned long long number;
 
 static const char *const weights_key = "teacher weights", *const seed_key = "seed";
-static const char *const input_key = "teacher's input", *const narrow_note = ", bfloat16";
+static const char *const input_key = "teacher's input";
+static const char *const precision_notes[] = {"", ", bfloat16", ", int8"}; /* by arithmetic */
 
 /* Compares, or writes what is not there. */
 static void agree(logit_cache *cache, cache_use use, const char *key, const char *expected)
@@ -64,7 +65,7 @@ static int was_narrow(logit_cache *cache, const deepkd *kd, cache_use use)
 {
     if (use != CACHE_READ || kd->teacher->precision != PRECISION_AUTO) return 0;
     char *found = read_note(cache, input_key);
-    int is_narrow = found && strstr(found, narrow_note);
+    int is_narrow = found && strstr(found, precision_notes[BFLOAT16]);
     free(found);
     return is_narrow;
 }
@@ -75,8 +76,8 @@ static void agree_on_views(logit_cache *cache, const deepkd *kd, cache_use use)
     char text[NOTE];
     snprintf(text, sizeof(text), "%d x %d", net->w, net->h);
     agree(cache, use, "student's input", text);
-    const char *narrow = kd->teacher->bfloat16 || was_narrow(cache, kd, use) ? narrow_note : "";
-    snprintf(text, sizeof(text), "%d x %d%s", teacher->w, teacher->h, narrow);
+    arithmetic how = was_narrow(cache, kd, use) ? BFLOAT16 : kd->teacher->arithmetic;
+    snprintf(text, sizeof(text), "%d x %d%s", teacher->w, teacher->h, precision_notes[how]);
     agree(cache, use, input_key, text);
     describe_augmentation(net, kd, text, sizeof(text));
     agree(cache, use, "augmentation", text);

@@ -1,0 +1,41 @@
+/* See calibrate.h. */
+#include "run/calibrate.h"
+#include "cpu/cores.h"
+#include "data/loader.h"
+#include "support.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+/* 0 after a stop */
+static int run_on_images(deepkd *kd, loader *l, int width, int height,
+                         const volatile sig_atomic_t *stop)
+{
+    int batch = kd->net->batch;
+    for (int done = 0; done < CALIBRATION_IMAGES; done += batch) {
+        start_loading(l, done, width, height);
+        if (!wait_for_images(l, stop)) return 0;
+        run_teacher(kd->teacher, finish_loading(l).images);
+    }
+    return 1;
+}
+
+void calibrate_teacher(deepkd *kd, const image_list *list, int threads, uint64_t seed,
+                       const volatile sig_atomic_t *stop)
+{
+    teacher *t = kd->teacher;
+    if (t->arithmetic != INT8 || t->is_cached) return;
+    float *largest = kd_calloc(t->net->n, sizeof(float));
+    loader *l = make_loader(list, kd->net, kd->net->batch, 1, threads, seed);
+    note_largest(t->net, largest);
+    int is_done = run_on_images(kd, l, kd->net->w, kd->net->h, stop);
+    note_largest(t->net, 0);
+    free_loader(l);
+    for (int i = 0; i < t->net->n; ++i)
+        if (isinf(largest[i]))
+            kd_fail("%s: layer %d: found a number that is not finite in its output, expected "
+                    "none: precision=int8 cannot be calibrated",
+                    t->cfg, i);
+    if (is_done) use_int8(t->net, largest);
+    free(largest);
+}
