@@ -6,6 +6,7 @@ bfloat16's 8 bits explain, to classifiers and detectors; one seed gives the same
 number of threads and cores, after -resume and, of a teacher, from a cache; auto is bfloat16 where the processor has it; where a build or a
 processor has none, bfloat16 is refused and auto is float32, bit for bit; a teacher that
 comes to what is no number is refused; wrong values.
+of int8, a teacher's alone, the same.
 What the arithmetic itself does is tests/unit/test_convolution.c's.
 """
 import itertools
@@ -36,13 +37,30 @@ def has_flag(name):
         return has_onednn() and not LIMIT and f" {name} " in file.read().replace("\n", " ")
 
 
-def need_bfloat16(folder):
-    write_cfg(folder, "bfloat16")
+def need(folder, precision, flag):
+    write_cfg(folder, precision)
     result = folder.distill()
     if not result.status:
         return
-    assert not has_flag("avx512bw"), result.describe()
-    raise Skip("no bfloat16 here")
+    assert not has_flag(flag), result.describe()
+    raise Skip(f"no {precision} here")
+
+
+def need_bfloat16(folder):
+    need(folder, "bfloat16", "avx512bw")
+
+
+def write_teacher(folder, layers):
+    folder.write("teacher.cfg", tap.teacher_cfg(
+        [*layers, ("avgpool", {}), ("connected", {"output": tap.CLASSES, "activation": "linear"}),
+         ("softmax", {"groups": 1})]))
+    folder.darknet("partial", "teacher.cfg", "", "teacher.weights", "99").check(0)
+
+
+def write_wide_teacher(folder):
+    """One with layers that have enough channels for int8"""
+    write_teacher(folder, [tap.conv(filters, stride, batch_normalize=None)
+                           for filters, stride in ((16, 1), (32, 1), (16, 1), (24, 2))])
 
 
 def write_cfg(folder, precision, role="teacher"):
@@ -58,15 +76,15 @@ def outcome(folder, precision, role="teacher", *flags, **options):
     write_cfg(folder, precision, role)
     result = folder.distill(*flags, **options).check(0)
     return (folder.read(WEIGHTS), without_time(folder.rows())), \
-        re.findall(f"^{role}'s precision: bfloat16", result.out, re.M)
+        re.findall(f"^{role}'s precision: (.*)", result.out, re.M)
 
 
-def check_near(folder, bound, role):
-    need_bfloat16(folder)
+def check_near(folder, bound, role, precision="bfloat16"):
     (weights, rows), said = outcome(folder, "float32", role)
     assert not said and outcome(folder, None)[0] == (weights, rows), "float32 is not the default"
-    (others, near), said = outcome(folder, "bfloat16", role)
-    assert said and others != weights, "the same student"
+    (others, near), said = outcome(folder, precision, role)
+    assert said[0].startswith(precision), said
+    assert others != weights, f"the same student; {said}"
     first, second = ([float(row[key]) for key in ("tog", "tcg", "ncg")]
                      for row in (rows[0], near[0]))
     assert first != second, "the same logits"
@@ -74,13 +92,14 @@ def check_near(folder, bound, role):
         assert abs(one - other) <= bound * abs(one), f"{first}, {second}"
     for threads in ("1", "3"):
         env = {**ENVIRONMENT, "OMP_NUM_THREADS": threads}
-        assert outcome(folder, "bfloat16", role, threads=threads, env=env)[0] == (others, near), \
+        assert outcome(folder, precision, role, threads=threads, env=env)[0] == (others, near), \
             threads
 
 
 @test
 def classifier(folder):
     """a classifier's first losses differ by up to 1 %, and by nothing with other threads"""
+    need_bfloat16(folder)
     for role in ROLES:
         check_near(folder, .01, role)
 
@@ -90,6 +109,7 @@ def detector(folder):
     """a detector's"""
     detectors = DetectorFolder(folder.at("detectors"))
     detectors.fill()
+    need_bfloat16(detectors)
     for role in ROLES:
         check_near(detectors, .02, role)
 
@@ -147,6 +167,10 @@ def without(folder):
             f"student.cfg: {section} precision=bfloat16, which is oneDNN's (make DNNL=1), on a "
             "processor with AVX-512: expected float32 or auto"])
         assert not folder.names(), folder.names()
+    write_cfg(folder, "int8")
+    check_error(folder.distill(env=env).check(1), [
+        "student.cfg: [teacher] precision=int8, which is oneDNN's (make DNNL=1), on a processor "
+        "with AVX512_VNNI: expected float32, bfloat16 or auto"])
     expected = outcome(folder, "float32", env=env)
     for role in ROLES:
         assert outcome(folder, "auto", role, env=env) == expected and not expected[1]
@@ -168,12 +192,8 @@ def slow(folder):
 def not_finite(folder):
     """a teacher whose relu gets what is no number: refused, as in float32"""
     need_bfloat16(folder)
-    layers = [tap.conv(12, 1, activation="relu"),
-              tap.conv(8, 1, batch_normalize=None, activation="relu"),
-              ("avgpool", {}), ("connected", {"output": tap.CLASSES, "activation": "linear"}),
-              ("softmax", {"groups": 1})]
-    folder.write("teacher.cfg", tap.teacher_cfg(layers))
-    folder.darknet("partial", "teacher.cfg", "", "teacher.weights", "99").check(0)
+    write_teacher(folder, [tap.conv(12, 1, activation="relu"),
+                           tap.conv(8, 1, batch_normalize=None, activation="relu")])
     weights = bytearray(folder.read("teacher.weights"))
     variance = 20 + 4 * 12 * 3  # behind biases, scales and means of the first layer
     weights[variance:variance + 4] = struct.pack("<f", -1)
@@ -181,6 +201,30 @@ def not_finite(folder):
     for precision in ("float32", "bfloat16"):
         write_cfg(folder, precision)
         check_error(folder.distill().check(1), ["not finite in the teacher's logits"])
+    if has_flag("avx512_vnni"):
+        write_cfg(folder, "int8")
+        check_error(folder.distill().check(1), ["teacher.cfg: layer 0: found a number that is not "
+                                                "finite in its output, expected none"])
+
+
+@test
+def in_int8(folder):
+    """a teacher in int8: up to 5 % from float32, and what else holds in bfloat16"""
+    write_wide_teacher(folder)
+    need(folder, "int8", "avx512_vnni")
+    check_near(folder, .05, "teacher", "int8")
+    expected, said = outcome(folder, "int8")
+    assert re.fullmatch("int8; (bfloat16: layer 0 convolutional; float32: layer 5 connected|"
+                        "float32: layer 0 convolutional, 5 connected)", said[0]), said
+    folder.forget_run()
+    folder.distill_until(lambda line: line.startswith("9,"), signal.SIGTERM)
+    assert outcome(folder, "int8", "teacher", "-resume")[0] == expected
+    folder.darknet("deepkd", "cache", "deepkd.data", "student.cfg", "teacher.weights", "-out",
+                   "logits.sqlite", "-seed", "7").check(0)
+    assert outcome(folder, "int8", "teacher", "-cache", "logits.sqlite")[0] == expected
+    write_cfg(folder, "bfloat16")
+    check_error(folder.distill("-cache", "logits.sqlite").check(1),
+                ["teacher's input: found", ", int8, expected"])
 
 
 @test
@@ -190,6 +234,9 @@ def wrong(folder):
         write_cfg(folder, value, role)
         check_error(folder.distill().check(1), [
             f"student.cfg: {section} precision={value}: expected float32|bfloat16|auto"])
+    write_cfg(folder, "int8", "student")
+    check_error(folder.distill().check(1), [
+        "student.cfg: [deepkd_loss] precision=int8: expected float32|bfloat16|auto"])
 
 
 if __name__ == "__main__":
