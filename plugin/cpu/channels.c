@@ -32,18 +32,27 @@ VECTORIZED void forward_channels(channel_shape s, const float *a, const float *b
 
 static float round_byte(float y)
 {
-    return rintf(y > MOST_BYTE ? MOST_BYTE : y < -MOST_BYTE ? -MOST_BYTE : y);
+    y = y > MOST_BYTE ? MOST_BYTE : y;
+    y = y < -MOST_BYTE ? -MOST_BYTE : y;
+    return rintf(y);
 }
 
-VECTORIZED void forward_bytes(channel_shape s, const float *a, const float *b, const float *x,
-                              signed char *out)
+/* By itself: bytes might be part of the shape, as far as C knows. */
+VECTORIZED static void bytes_row(int n, float slope, const float *a, const float *b,
+                                 const float *x, signed char *out)
+{
+#pragma omp simd
+    for (int c = 0; c < n; ++c) {
+        float y = a[c] * x[c] + b[c], bent = slope * y;
+        out[c] = round_byte(y > bent ? y : bent); /* slopes are 1 at most */
+    }
+}
+
+void forward_bytes(channel_shape s, const float *a, const float *b, const float *x,
+                   signed char *out)
 {
     for (size_t i = 0; i < s.pixels; ++i, x += s.channels, out += s.channels)
-#pragma omp simd
-        for (int c = 0; c < s.channels; ++c) {
-            float y = a[c] * x[c] + b[c];
-            out[c] = round_byte(y > 0 ? y : s.slope * y);
-        }
+        bytes_row(s.channels, s.slope, a, b, x, out);
 }
 
 VECTORIZED void round_to_bytes(size_t n, float factor, const float *x, signed char *out)
