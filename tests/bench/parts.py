@@ -2,24 +2,27 @@
 import collections
 import os
 
-# options: of [deepkd_loss]; groups: backward passes; taught: whether the teacher runs; precision:
-# both networks'
-Step = collections.namedtuple("Step", "options groups taught precision", defaults=["float32"])
+# options: of [deepkd_loss]; groups: backward passes; taught: whether the teacher runs; student,
+# teacher: their precision=, None: not given
+Step = collections.namedtuple("Step", "options groups taught student teacher",
+                              defaults=[None, None])
 STEPS = {
     "task only": Step({"trainer": "sgd", "teacher_weight": "0"}, 1, False),
     "KD": Step({"trainer": "sgd"}, 1, True),
     "DeepKD, two groups": Step({"trainer": "deepkd"}, 2, True),
     "DeepKD, three groups": Step({"trainer": "deepkd", "delta_ncg": "0.05"}, 3, True),
     "task only, precision=auto": Step({"trainer": "sgd", "teacher_weight": "0"}, 1, False, "auto"),
-    "KD, precision=auto": Step({"trainer": "sgd"}, 1, True, "auto"),
-    "DeepKD, two groups, precision=auto": Step({"trainer": "deepkd"}, 2, True, "auto"),
+    "KD, precision=auto": Step({"trainer": "sgd"}, 1, True, "auto", "auto"),
+    "DeepKD, two groups, precision=auto": Step({"trainer": "deepkd"}, 2, True, "auto", "auto"),
+    "KD, auto, teacher int8": Step({"trainer": "sgd"}, 1, True, "auto", "int8"),
+    "DeepKD, two groups, auto, teacher int8": Step({"trainer": "deepkd"}, 2, True, "auto", "int8"),
 }
-ALONE, KD, TWO, THREE, ALONE_AUTO, KD_AUTO, TWO_AUTO = STEPS
+ALONE, KD, TWO, THREE, ALONE_AUTO, KD_AUTO, TWO_AUTO, KD_INT8, TWO_INT8 = STEPS
 TAUGHT = (KD, TWO, THREE)
 # The peer's methods: what they are called, and which steps have the same mathematics, the last one
 # the same passes too
-PEER_STEPS = {"task": ("task only", [ALONE_AUTO, ALONE]), "kd": ("KD", [KD_AUTO, KD]),
-              "deepkd": ("DeepKD", [TWO_AUTO, TWO, THREE])}
+PEER_STEPS = {"task": ("task only", [ALONE_AUTO, ALONE]), "kd": ("KD", [KD_INT8, KD_AUTO, KD]),
+              "deepkd": ("DeepKD", [TWO_INT8, TWO_AUTO, TWO, THREE])}
 
 # Ways to run the peer: what they are called, and peer_pytorch.py's flags
 MODES = {"eager": [], "amp": ["--amp"], "compiled": ["--compile"],

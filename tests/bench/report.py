@@ -4,7 +4,7 @@ import operator
 import statistics
 
 import parts
-from parts import ALONE, KD, KD_AUTO, PEER_STEPS, THREE, TWO, TWO_AUTO, Peer
+from parts import ALONE, KD, KD_AUTO, KD_INT8, PEER_STEPS, THREE, TWO, TWO_AUTO, TWO_INT8, Peer
 
 # seconds: of a step; use: of the GPU, per cent; memory: MiB at most, of the GPU or of the process;
 # waited: for data, per cent of the training's time; None: unknown
@@ -27,7 +27,8 @@ def at_least(bound):
 
 
 PEER_GOALS = {("eager", KD): at_most(.6), ("eager", TWO): at_most(.6),
-              ("fastest", KD_AUTO): at_most(.7), ("fastest", TWO_AUTO): at_most(.6)}
+              ("fastest", KD_AUTO): at_most(.7), ("fastest", TWO_AUTO): at_most(.6),
+              ("fastest", KD_INT8): at_most(.7), ("fastest", TWO_INT8): at_most(.6)}
 
 
 def seconds_of(outcome, title):

@@ -283,8 +283,8 @@ static uint64_t hash_text(const char *text)
 /* Where one of them, of a damaged state, ends inside a line */
 static void test_where_cfgs_part(void)
 {
-    static const char *const texts[] = {
-        "", "[net]", "[net]\n", "[net]\nbatch=4", "[net]\nbatch=4\n", "\n"};
+    static const char *const texts[] = {"", "[net]", "[net]\n", "[net]\nbatch=4",
+                                        "[net]\nbatch=4\n", "\n"};
     for (size_t i = 0; i < COUNT(texts); ++i)
         for (size_t j = 0; j < COUNT(texts); ++j) {
             char *a = kd_copy(texts[i]), *b = kd_copy(texts[j]), one[64], other[64];

@@ -291,9 +291,8 @@ static double train_datum(network *n, int i)
 
 static void check_stock(const char *head, const char *layers, const char *loss)
 {
-    kd =
-        make_pair(join(head, layers, join(TEACHER, "[deepkd_loss]\nmomentum_warmup=0\n", loss)),
-                  SMALL_TEACHER, 60);
+    kd = make_pair(join(head, layers, join(TEACHER, "[deepkd_loss]\nmomentum_warmup=0\n", loss)),
+                   SMALL_TEACHER, 60);
     detach_cores(kd->net); /* test_cores.c has what they change: the rounding */
     network *plain = make_net(join(head, layers, ""), 61);
     copy_net(kd->net, plain);
@@ -488,8 +487,7 @@ static void test_decay_comes_before_the_step(void)
         double w = net->layers[0].weights[0], v = -.01 * 4 * w;
         net->update(net);
         const momentum_group *g = group_of(c);
-        assert_float_equal(g->buffers[0].weights[0],
-                           momentum_at(kd, c, training_update(kd) + 1) * v, 1e-6 * fabs(w));
+        assert_float_equal(g->buffers[0].weights[0], momentum_at(kd, c, training_update(kd) + 1) * v, 1e-6 * fabs(w));
         assert_float_equal(net->layers[0].weights[0], w + .05 / 4 * (100 + v), 1e-5);
         stop();
     }
@@ -510,8 +508,7 @@ static void test_momentum_of_each_group(void)
             expected += .05 / 4 * v[c];
         }
         net->update(net);
-        for (int c = 0; c < KD_COMPONENTS; ++c)
-            v[c] *= momentum_at(kd, c, training_update(kd) + 1);
+        for (int c = 0; c < KD_COMPONENTS; ++c) v[c] *= momentum_at(kd, c, training_update(kd) + 1);
         assert_float_equal(*w, expected, 1e-5);
     }
     stop();

@@ -145,8 +145,7 @@ static char *student_cfg(const trajectory *t)
              "[net]\nbatch=%d\nheight=8\nwidth=8\nchannels=3\nlearning_rate=%g\ndecay=%g\n"
              "max_batches=%d\n" CONV(4, 1) CONV(6, 2) HEAD
              "[teacher]\n[deepkd_loss]\nmethod=%s\ntemperature=%g\nalpha=%g\n%s"
-             "momentum_warmup=0\ntopk=%d\ntopk_phases=%g,%g\nmomentum_tog=%g\nmomentum_tcg=%"
-             "g\nmomentum_ncg=%g\n",
+             "momentum_warmup=0\ntopk=%d\ntopk_phases=%g,%g\nmomentum_tog=%g\nmomentum_tcg=%g\nmomentum_ncg=%g\n",
              t->batch, t->rate, t->decay, t->steps, t->method, t->T, t->alpha, beta, t->topk,
              t->phase[0], t->phase[1], t->mu[0], t->mu[1], t->mu[2]);
     return cfg;
