@@ -193,16 +193,19 @@ def full_gpu(folder):
 
 @test
 def precision(folder):
-    """precision=bfloat16 is refused, auto is float32"""
-    for value, status in (("bfloat16", 1), ("auto", 0)):
-        folder.write("student.cfg", student_cfg(teacher={"cfg": "teacher.cfg",
-                                                         "precision": value}))
+    """precision=bfloat16 and int8 are refused, auto is float32"""
+    for section, value in (("[teacher]", "bfloat16"), ("[teacher]", "int8"), ("[teacher]", "auto"),
+                           ("[deepkd_loss]", "bfloat16"), ("[deepkd_loss]", "auto")):
+        given = {"precision": value}
+        folder.write("student.cfg", student_cfg(
+            teacher={"cfg": "teacher.cfg", **(given if section == "[teacher]" else {})},
+            loss=given if section == "[deepkd_loss]" else {}))
         with on_gpu():
-            result = folder.distill().check(status)
-        if status:
-            check_error(result, ["[teacher] precision=bfloat16, which a GPU's teacher does not "
-                                 "have yet: expected float32 or auto"])
-        assert "teacher's precision" not in result.out, result.out
+            result = folder.distill("-clear").check(int(value != "auto"))
+        if value != "auto":
+            check_error(result, [f"{section} precision={value}, which a GPU's networks do not have "
+                                 "yet: expected float32 or auto"])
+        assert "'s precision" not in result.out, result.out
 
 
 @test

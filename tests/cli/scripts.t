@@ -58,11 +58,13 @@ def momenta_of(base):
             "dot": warm([("tog", base - .075), ("tcg+ncg", base + .075)]),
             "deepkd": deepkd, "deepkd-gsnr": apart, "deepkd-dtm": deepkd,
             "deepkd-official": f"tog+tcg {base - .075:g} (weight decay), ncg {base + .075:g}",
-            "kd-objectness": sgd, "kd-dense": sgd, "deepkd-objectness": deepkd}
+            "kd-objectness": sgd, "kd-dense": sgd, "deepkd-objectness": deepkd,
+            **{row: sgd if row.startswith("kd") else deepkd for row in rows.IN_FEW_BITS}}
 
 
 CLASSIFIERS, DETECTORS = momenta_of(.9), momenta_of(.8)  # the scenes' student has momentum=.8
-MOMENTA = {"fmnist": {row: CLASSIFIERS[row] for row in list(CLASSIFIERS)[:9]}, "scenes": DETECTORS,
+MOMENTA = {"fmnist": {row: CLASSIFIERS[row] for row in [*list(CLASSIFIERS)[:9], *rows.IN_FEW_BITS]},
+           "scenes": DETECTORS,
            "one-class": {row: DETECTORS[row]
                          for row in ("alone", "kd", "kd-objectness", "deepkd-objectness")}}
 TRAINING = "batch,epoch,images,loss,avg_loss,tog,tcg,ncg,k,rate,images_per_s,"
@@ -163,7 +165,7 @@ def script(name, *args, **env):
 # rows.py
 
 def check_rows(build, name):
-    """Every row of a task trains two batches."""
+    """Every row of a task trains two batches, but those that this processor refuses."""
     task, folder = rows.TASKS[name], os.path.join(build, "rows")
     os.makedirs(os.path.join(folder, "backup"))
     data = table.read(os.path.join(build, task.data))
@@ -174,8 +176,12 @@ def check_rows(build, name):
         text = check_ran(script("rows.py", name, "cfg", row, os.path.join(build, task.student),
                             "max_batches=2", "batch=4"))
         table.write_text(os.path.join(folder, "student.cfg"), text)
-        lines, _ = bench.run_darknet(build, ["distill", "rows/run.data", "rows/student.cfg",
-                                             task.weights, "-seed", "1", "-clear"])
+        try:
+            lines, _ = bench.run_darknet(build, ["distill", "rows/run.data", "rows/student.cfg",
+                                                 task.weights, "-seed", "1", "-clear"])
+        except bench.InputError as error:
+            assert row in rows.IN_FEW_BITS and "which is oneDNN's" in str(error), error
+            continue
         out = "".join(line for _, line in lines)
         assert f"momentum groups: {momenta}\n" in out, f"{row}: {out}"
 
