@@ -70,8 +70,8 @@ SCENES = {
     "alone": Row("student alone", .02, ALONE),
     "kd-plain": Row("KD without warm-up", .02, {**SGD_KD, **NO_WARMUP}),
     "kd": Row("KD", .04, SGD_KD),
-    "dkd": Row("DKD", .01, {**SGD_KD, **DKD}),
-    "dot": Row("DOT (KD)", .01, {**SGD_KD, "trainer": "dot"}),
+    "dkd": Row("DKD", .005, {**SGD_KD, **DKD}),
+    "dot": Row("DOT (KD)", .02, {**SGD_KD, "trainer": "dot"}),
     "deepkd": Row("DeepKD", .02, FIXED),
     "deepkd-gsnr": Row("DeepKD, momenta by GSNR", .02, GSNR),
     "deepkd-dtm": Row("DeepKD with DTM", .04, DTM),
@@ -92,7 +92,7 @@ ONE_CLASS = {
 }
 
 # The scenes' rows with rates found at 400 batches: KD diverges at .02 here
-BCCD_RATES = {"alone": .005, "kd-plain": .005, "kd": .01, "dot": .02, "deepkd": .02,
+BCCD_RATES = {"alone": .005, "kd-plain": .005, "kd": .01, "dkd": .01, "dot": .02, "deepkd": .02,
               "deepkd-dtm": .01, "deepkd-official": .005}
 BCCD = {name: row._replace(rate=BCCD_RATES.get(name, row.rate)) for name, row in SCENES.items()}
 
