@@ -66,6 +66,11 @@ CLASSIFIERS = {
     **IN_FEW_BITS,
 }
 
+# At 8 epochs
+CIFAR10_RATES = {"kd": .1, "deepkd-dtm": .05}
+CIFAR10 = {name: row._replace(rate=CIFAR10_RATES.get(name, row.rate))
+           for name, row in CLASSIFIERS.items()}
+
 SCENES = {
     "alone": Row("student alone", .02, ALONE),
     "kd-plain": Row("KD without warm-up", .02, {**SGD_KD, **NO_WARMUP}),
@@ -122,7 +127,7 @@ TASKS = {
     "cifar10": Task("cfg/cifar10-student.cfg", "cfg/cifar10-teacher.cfg",
                     "cfg/cifar10-teacher.weights", "cfg/cifar10.data", "-cifar10",
                     "scripts/train-teacher.sh cifar10, then make,", (.05, .1, .2, .4), 5, [],
-                    {"top-1": "valid_top1"}, CLASSIFIERS),
+                    {"top-1": "valid_top1"}, CIFAR10),
     "bccd": Task("cfg/bccd-student.cfg", "cfg/bccd-teacher.cfg", "cfg/bccd-teacher.weights",
                  "cfg/bccd.data", "-bccd", "scripts/train-teacher.sh bccd, then make,",
                  (.0025, .005, .01), rows=BCCD, **DETECTOR),
