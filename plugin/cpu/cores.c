@@ -21,6 +21,7 @@
 #ifdef _OPENMP
 #include <omp.h>
 #endif
+#include <float.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -461,7 +462,8 @@ void use_int8(network *net, const float *largest)
     cores *c = net->plugin;
     c->arithmetic = INT8;
     c->scales = kd_calloc(net->n, sizeof(float));
-    for (int i = 0; i < net->n; ++i) c->scales[i] = largest[i] > 0 ? largest[i] / MOST_BYTE : 1;
+    for (int i = 0; i < net->n; ++i)
+        c->scales[i] = largest[i] > FLT_MIN * 1e6f ? largest[i] / MOST_BYTE : 1;
     put_channels_last(net);
 }
 

@@ -8,7 +8,7 @@
 
 int passes_last(layer l)
 {
-    return (l.type == ROUTE && l.out_c) || l.type == MAXPOOL ||
+    return (l.type == ROUTE && l.out_w && l.out_h && l.out_c) || l.type == MAXPOOL ||
            (l.type == UPSAMPLE && !l.reverse);
 }
 

@@ -365,6 +365,28 @@ static dnnl_primitive_attr_t make_attributes(convolution_shape s)
     return attr;
 }
 
+/* 1 when some row of a filter sees nothing but padding, along one side of the images */
+static int has_blind_row(convolution_shape s, int inputs, int outputs)
+{
+    for (int q = 0; q < s.size; ++q) {
+        int sees = 0;
+        for (int j = 0; j < outputs; ++j) {
+            int at = j * s.stride - s.pad + q;
+            sees |= at >= 0 && at < inputs;
+        }
+        if (!sees) return 1;
+    }
+    return 0;
+}
+
+/* oneDNN's weights' gradients in bfloat16 are wrong where rows are blind (2.6). */
+static arithmetic find_factors(convolution_shape s, step_kind kind)
+{
+    int is_blind = has_blind_row(s, s.h, s.out_h) || has_blind_row(s, s.w, s.out_w);
+    return kind == BACK_WEIGHTS && s.arithmetic == BFLOAT16 && is_blind ? FLOAT32
+                                                                        : s.arithmetic;
+}
+
 /* 0 when oneDNN has no fast code for it */
 static int make_step(onednn *o, convolution_shape shape, step_kind kind)
 {
@@ -376,7 +398,8 @@ static int make_step(onednn *o, convolution_shape shape, step_kind kind)
     static const dnnl_data_type_t types[] = {dnnl_f32, dnnl_bf16, dnnl_s8};
     step *s = o->steps + kind;
     dnnl_primitive_attr_t attr = make_attributes(shape);
-    dnnl_primitive_desc_t found = choose(o, shape, kind, types[shape.arithmetic], attr);
+    dnnl_primitive_desc_t found =
+        choose(o, shape, kind, types[find_factors(shape, kind)], attr);
     if (!found && shape.arithmetic == BFLOAT16) found = choose(o, shape, kind, dnnl_f32, attr);
     dnnl_primitive_attr_destroy(attr);
     if (!found) return 0;

@@ -87,6 +87,13 @@ static const shape_case cases[] = {
     {2, 1, 7, 5, 7, 7, 1, 3, DIRECT},
     {1, 13, 9, 16, 16, 7, 3, 3, DIRECT},
     {2, 16, 7, 7, 7, 7, 1, 0, DIRECT},
+    /* rows of filters that see nothing but padding */
+    {1, 3, 7, 1, 1, 5, 2, 2, DIRECT},
+    {8, 24, 1, 1, 24, 3, 2, 1, DIRECT},
+    {1, 64, 13, 1, 64, 3, 2, 1, DIRECT},
+    {2, 192, 1, 7, 32, 5, 1, 2, DIRECT},
+    {1, 16, 1, 1, 24, 2, 2, 1, DIRECT},
+    {2, 32, 2, 2, 16, 3, 3, 1, DIRECT},
 };
 
 static convolution_shape complete(shape_case k)
@@ -433,7 +440,7 @@ static shape_case draw(void)
 {
     static const int images[] = {1, 2, 3, 5, 8}, channels[] = {1, 3, 5, 13, 16, 17, 32, 64},
                      filters[] = {1, 7, 16, 30, 45, 64}, sizes[] = {1, 2, 3, 5, 7},
-                     sides[] = {2, 4, 5, 7, 8, 9, 13, 16, 32};
+                     sides[] = {1, 2, 4, 5, 7, 8, 9, 13, 16, 32};
     shape_case k = {.n = DRAW(images), .c = DRAW(channels), .h = DRAW(sides), .w = DRAW(sides)};
     k.filters = DRAW(filters), k.size = DRAW(sizes);
     k.stride = 1 + rand() % 3, k.pad = rand() % 4;
@@ -455,6 +462,7 @@ static void test_drawn_shapes(void)
         shape_case k = draw();
         if (!is_usable(k)) continue;
         check_shape(k, GEMM, FIXED);
+        if (find_bfloat16() != BFLOAT16_NONE) check_shape(k, TRAINED, TRAINED);
         ++found;
     }
     say_worst();
