@@ -10,8 +10,8 @@
 
 #include "darknet.h"
 
-/* The line behind a convolution's filter f: a x + b. mean and variance: [filters], not read
- * without batch norm. */
+/* The line behind a convolution's filter f: a x + b, as batchnorm_layer.c has it. mean and
+ * variance: [filters], not read without batch norm. */
 void find_line(layer l, int f, const float *mean, const float *variance, float *a, float *b);
 
 /* l.output from x, the convolution's output, of one part; x may be l.output. */

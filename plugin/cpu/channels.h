@@ -1,7 +1,7 @@
 /*
- * What filters.h does between convolutions, for images channels last: [pixels][channels], of
- * some images. Sums over pixels are each part's own, and added up by who calls: sums[channels]
- * grow.
+ * What filters.h does between convolutions, by the same formulas, for images channels last:
+ * [pixels][channels], of some images. Sums over pixels are each part's own, and added up by who
+ * calls: sums[channels] grow.
  */
 #ifndef KD_CHANNELS_H
 #define KD_CHANNELS_H

@@ -159,6 +159,11 @@ static void provide_convolutions(const network *part, int is_alone)
     for (int i = 0; i < part->n; ++i) {
         if (!is_convolution(part->layers[i]) || provide_convolution(part, i, is_alone))
             continue;
+        if (c->arithmetic == INT8)
+            kd_fail(
+                "precision=int8: layer %d: found a convolution that oneDNN has no code for, "
+                "expected another precision",
+                i);
         free(c->forms);
         c->forms = 0;
         i = -1;

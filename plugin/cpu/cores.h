@@ -4,7 +4,8 @@
  * Layers that treat each image for itself run part by part; convolutions are convolution.h's,
  * with between.h behind them; all other layers run as they are.
  * The parts depend on the batch and the cfg alone, and sums over them are taken in their order:
- * the number of cores changes no bit of a result.
+ * the number of cores changes no bit of a result, but in prediction where all is one part,
+ * which oneDNN shares among them.
  */
 #ifndef KD_CORES_H
 #define KD_CORES_H

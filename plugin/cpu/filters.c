@@ -74,7 +74,7 @@ VECTORIZED static void sum_rows(int n, float alpha, float beta, float slope, con
     }
 }
 
-VECTORIZED static void add_row(int n, float a, const float *x, float *to)
+VECTORIZED void add_row(int n, float a, const float *x, float *to)
 {
 #pragma omp simd
     for (int i = 0; i < n; ++i) to[i] += a * x[i];

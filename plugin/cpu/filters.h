@@ -56,6 +56,9 @@ norm_back find_norm_back(filter_norm norm, double n, double sum, double product,
 void backward_filter(filter_shape s, int f, filter_norm norm, const float *out, float *delta,
                      float *bias, float *scale);
 
+/* to[n] += a x */
+void add_row(int n, float a, const float *x, float *to);
+
 /* [shortcut]: out = activation(alpha in + beta add), n numbers each */
 void forward_sum(int n, ACTIVATION activation, float alpha, float beta, const float *in,
                  const float *add, float *out);

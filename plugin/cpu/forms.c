@@ -51,8 +51,8 @@ int takes_bytes(const network *net, const image_form *forms, int i)
     return is_convolution(l) && i && forms[i - 1] && forms[i] && l.c >= LEAST_CHANNELS;
 }
 
-/* The form of layer i's output that all who read it take, if they are convolutions: how many
- * bits that has is for who multiplies to say */
+/* The form of layer i's output, which is channels last: in few bits if a convolution that can
+ * write them makes it, and all who read it are convolutions that take them */
 static image_form smallest_form(const network *net, const image_form *forms, arithmetic how,
                                 int i)
 {

@@ -12,17 +12,11 @@ int passes_last(layer l)
            (l.type == UPSAMPLE && !l.reverse);
 }
 
-/* to[n] = a from; and += */
+/* to[n] = a from */
 VECTORIZED static void set_row(int n, float a, const float *from, float *to)
 {
 #pragma omp simd
     for (int i = 0; i < n; ++i) to[i] = a * from[i];
-}
-
-VECTORIZED static void add_row(int n, float a, const float *from, float *to)
-{
-#pragma omp simd
-    for (int i = 0; i < n; ++i) to[i] += a * from[i];
 }
 
 /* Each pixel's channels are those of its inputs, one after the other. */

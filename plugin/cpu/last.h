@@ -1,7 +1,7 @@
 /*
  * Layers that hand on the images of others, of one part of a batch (cores.h), channels last:
  * [route], [maxpool] and [upsample], which keep that form, and [avgpool], whose output has
- * none.
+ * none. They compute what Darknet's own layers do.
  */
 #ifndef KD_LAST_H
 #define KD_LAST_H

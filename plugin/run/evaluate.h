@@ -40,7 +40,7 @@ void free_found_boxes(found_boxes f);
 
 /*
  * Runs the detector in inference on the whole list, images letterboxed as `detector valid`
- * does, one at a time. The loss is what Darknet's training would print of these images, without
+ * does, a batch at a time. The loss is what Darknet's training would print of these images, without
  * augmentation. With `boxes`, which may be NULL, also detects (detect.h) into it. The truths
  * are those of `known` for the list's images, or, without it, those of the label files; an
  * image's id is COCO's or, without `known`, its index. Returns as evaluate_classifier; the

@@ -521,8 +521,18 @@ def measure_evaluation(args):
             continue
         cases[f"PyTorch {mode}"] = functools.partial(peer_evaluation_seconds, args,
                                                      flags=MODES[mode])
-    return {one.title: {name: [run_one(one) for _ in range(args.repeat)]
-                        for name, run_one in cases.items()} for one in EVALUATIONS}
+    found = {one.title: {} for one in EVALUATIONS}
+    for name, run_one in cases.items():
+        try:
+            for one in EVALUATIONS:
+                found[one.title][name] = [run_one(one) for _ in range(args.repeat)]
+        except InputError as error:
+            if not name.startswith("PyTorch"):
+                raise
+            leave_out(args, f"evaluation by {name}", error)
+            for seconds in found.values():
+                seconds.pop(name, None)
+    return found
 
 
 # The whole

@@ -4,8 +4,7 @@
 # Words on the command line go to bench.py: tests/bench/bench.sh --repeat 1 --only gemm
 #
 # What the chosen parts need besides darknet is made first: images, the programs beside this file,
-# and for gemm a second Darknet with its own loops ($BUILD-stock). On the CPU about 15 minutes on
-# two idle cores.
+# and for gemm a second Darknet with its own loops ($BUILD-stock).
 set -eu
 
 ROOT=${ROOT:-$(cd "$(dirname "$0")/../.." && pwd)}
