@@ -10,8 +10,10 @@
 #include "darknet.h"
 
 /* Loops that are compiled for several processors; the loader chooses at start, when
- * ThreadSanitizer is not there yet. */
-#if defined(__x86_64__) && defined(__linux__) && !defined(THREAD_SANITIZER)
+ * ThreadSanitizer is not there yet. Clang before 18 has another name for the choice, which
+ * other files don't find. */
+#if defined(__x86_64__) && defined(__linux__) && !defined(THREAD_SANITIZER) &&                 \
+    !(defined(__clang__) && __clang_major__ < 18)
 #define VECTORIZED __attribute__((target_clones("avx512f", "avx2", "default")))
 #else
 #define VECTORIZED
