@@ -19,6 +19,9 @@ How \`GPU=1\` and \`CUDNN=1\` build, compute and fail. Where the CPU did the sam
 there too." ;;
     stock) echo "Darknet's own commands
 \`distill\` would learn the same without them." ;;
+    layers) echo "what the cfgs of later Darknets ask for
+Keys, activations and layers of AlexeyAB's Darknet, on the CPU and the GPU. A cfg without them is
+what it was." ;;
     *) echo "patches/$1: a folder that scripts/patch-index.sh does not know" >&2; return 1 ;;
     esac
 }

@@ -30,7 +30,7 @@ static void finish_filter(layer l, int f, const float *mean, const float *varian
 {
     float a, b;
     find_line(l, f, mean, variance, &a, &b);
-    forward_filter(find_filters(l), f, a, b, x, l.output);
+    forward_filter(find_filters(l), f, a, b, x, l.activation_input, l.output);
 }
 
 static void roll(layer l, int f)
@@ -49,6 +49,11 @@ static void normalize_filters(layer l)
     }
 }
 
+const float *gradient_source(layer l)
+{
+    return l.activation_input ? l.activation_input : l.output;
+}
+
 static void backward_filters(const network *views, int groups, int i)
 {
     layer l = views->layers[i];
@@ -58,7 +63,8 @@ static void backward_filters(const network *views, int groups, int i)
         if (l.batch_normalize) norm = (filter_norm){l.x, l.mean[f], l.variance[f], l.scales[f]};
         for (int g = 0; g < groups; ++g) {
             layer own = views[g].layers[i];
-            backward_filter(find_filters(l), f, norm, l.output, own.delta, own.bias_updates + f,
+            backward_filter(find_filters(l), f, norm, gradient_source(l), own.delta,
+                            own.bias_updates + f,
                             l.batch_normalize ? own.scale_updates + f : 0);
         }
     }

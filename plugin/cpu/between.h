@@ -14,6 +14,9 @@
  * variance: [filters], not read without batch norm. */
 void find_line(layer l, int f, const float *mean, const float *variance, float *a, float *b);
 
+/* What the gradient of a layer's activation follows from: its output, or what it was given */
+const float *gradient_source(layer l);
+
 /* l.output from x, the convolution's output, of one part; x may be l.output. */
 void finish_part(layer l, image_form form, const float *mean, const float *variance,
                  const float *x);

@@ -45,8 +45,8 @@ typedef struct {
 /* Layers whose forward and backward take each image for itself, and change nothing else */
 static int is_by_image(layer l)
 {
-    static const LAYER_TYPE types[] = {MAXPOOL,  AVGPOOL, ROUTE, SHORTCUT,
-                                       UPSAMPLE, REORG,   ACTIVE};
+    static const LAYER_TYPE types[] = {MAXPOOL, AVGPOOL, ROUTE, SHORTCUT,      UPSAMPLE,
+                                       REORG,   ACTIVE,  SAM,   SCALE_CHANNELS};
     for (size_t i = 0; i < sizeof(types) / sizeof(*types); ++i)
         if (l.type == types[i]) return 1;
     return 0;
@@ -188,7 +188,7 @@ static void forward_part(network part, int i)
     part.input = input_of(&part, i);
     if (is_sum(l)) {
         forward_sum(l.batch * l.outputs, l.activation, l.alpha, l.beta, part.input,
-                    part.layers[l.index].output, l.output);
+                    part.layers[l.index].output, l.activation_input, l.output);
     } else if (is_convolution(l)) {
         const convolution *own = convolution_of(&part, i);
         convolve(own, part.input, l.output);
@@ -345,8 +345,8 @@ static void backward_layer(network net, int i)
     if (l.type == REORG) /* its scratch memory, which several parts would share */
         net.workspace = thread_scratch(SCRATCH_WORK, (size_t)l.batch * l.inputs);
     if (is_sum(l) && net.delta && net.layers[l.index].delta) /* a [crop] has none */
-        backward_sum(l.batch * l.outputs, l.activation, l.alpha, l.beta, l.output, l.delta,
-                     net.delta, net.layers[l.index].delta);
+        backward_sum(l.batch * l.outputs, l.activation, l.alpha, l.beta, gradient_source(l),
+                     l.delta, net.delta, net.layers[l.index].delta);
     else if (is_last(&net, i)) backward_last(&net, i);
     else l.backward(l, net);
 }

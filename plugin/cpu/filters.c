@@ -5,6 +5,7 @@
 
 #include <float.h>
 #include <math.h>
+#include <string.h>
 
 static float *row(filter_shape s, int image, int f, const float *base)
 {
@@ -80,7 +81,7 @@ VECTORIZED void add_row(int n, float a, const float *x, float *to)
     for (int i = 0; i < n; ++i) to[i] += a * x[i];
 }
 
-/* delta *= the activation's gradient where it gave out */
+/* delta *= the activation's gradient, where it gave out, or took it (gradient_needs_input) */
 static void activation_back(int n, ACTIVATION activation, const float *out, float *delta)
 {
     float slope;
@@ -88,13 +89,20 @@ static void activation_back(int n, ACTIVATION activation, const float *out, floa
     else if (slope != 1) slope_row(n, slope, out, delta);
 }
 
+/* What has no slope, in place; keep, unless NULL: what it is given */
+static void activate_row(int n, ACTIVATION activation, float *keep, float *out)
+{
+    if (keep) memcpy(keep, out, n * sizeof(float));
+    activate_array(out, n, activation);
+}
+
 void forward_sum(int n, ACTIVATION activation, float alpha, float beta, const float *in,
-                 const float *add, float *out)
+                 const float *add, float *keep, float *out)
 {
     float slope;
     int is_simple = has_slope(activation, &slope);
     sum_rows(n, alpha, beta, slope, in, add, out);
-    if (!is_simple) activate_array(out, n, activation);
+    if (!is_simple) activate_row(n, activation, keep, out);
 }
 
 void backward_sum(int n, ACTIVATION activation, float alpha, float beta, const float *out,
@@ -114,14 +122,16 @@ void filter_statistics(filter_shape s, int f, const float *x, float *mean, float
     *variance = squares / (n - 1);
 }
 
-void forward_filter(filter_shape s, int f, float a, float b, const float *x, float *out)
+void forward_filter(filter_shape s, int f, float a, float b, const float *x, float *keep,
+                    float *out)
 {
     float slope;
     int is_simple = has_slope(s.activation, &slope);
     for (int i = 0; i < s.batch; ++i) {
         float *to = row(s, i, f, out);
         line_row(s.spatial, a, b, slope, row(s, i, f, x), to);
-        if (!is_simple) activate_array(to, s.spatial, s.activation);
+        if (!is_simple)
+            activate_row(s.spatial, s.activation, keep ? row(s, i, f, keep) : 0, to);
     }
 }
 

@@ -31,8 +31,9 @@ int has_slope(ACTIVATION a, float *slope);
 /* Mean, and variance with n-1, of filter f over all images. */
 void filter_statistics(filter_shape s, int f, const float *x, float *mean, float *variance);
 
-/* out = activation(a x + b) of filter f; x may be out. */
-void forward_filter(filter_shape s, int f, float a, float b, const float *x, float *out);
+/* out = activation(a x + b) of filter f; x may be out. keep, unless NULL: a x + b. */
+void forward_filter(filter_shape s, int f, float a, float b, const float *x, float *keep,
+                    float *out);
 
 /* What the backward pass of a filter with batch norm needs of it */
 typedef struct {
@@ -61,12 +62,13 @@ void backward_filter(filter_shape s, int f, filter_norm norm, const float *out, 
 /* to[n] += a x */
 void add_row(int n, float a, const float *x, float *to);
 
-/* [shortcut]: out = activation(alpha in + beta add), n numbers each */
+/* [shortcut]: out = activation(alpha in + beta add), n numbers each; keep, unless NULL: what
+ * the activation is given */
 void forward_sum(int n, ACTIVATION activation, float alpha, float beta, const float *in,
-                 const float *add, float *out);
+                 const float *add, float *keep, float *out);
 
-/* delta, of forward_sum's out, goes through the activation; in_delta and add_delta grow by what
- * is theirs of it. */
+/* delta, of forward_sum's out, goes through the activation, whose gradient follows from `out`;
+ * in_delta and add_delta grow by what is theirs of it. */
 void backward_sum(int n, ACTIVATION activation, float alpha, float beta, const float *out,
                   float *delta, float *in_delta, float *add_delta);
 

@@ -25,12 +25,13 @@ static void route(const network *part, layer l, int is_backward)
     size_t pixels = (size_t)l.batch * l.out_w * l.out_h, offset = 0;
     for (int k = 0; k < l.n; ++k) {
         layer in = part->layers[l.input_layers[k]];
+        int channels = in.out_c / l.groups;
         for (size_t i = 0; i < pixels; ++i) {
-            size_t inner = i * in.out_c, outer = i * l.out_c + offset;
-            if (is_backward) add_row(in.out_c, 1, l.delta + outer, in.delta + inner);
-            else set_row(in.out_c, 1, in.output + inner, l.output + outer);
+            size_t inner = i * in.out_c + l.group_id * channels, outer = i * l.out_c + offset;
+            if (is_backward) add_row(channels, 1, l.delta + outer, in.delta + inner);
+            else set_row(channels, 1, in.output + inner, l.output + outer);
         }
-        offset += in.out_c;
+        offset += channels;
     }
 }
 

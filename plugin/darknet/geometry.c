@@ -152,6 +152,14 @@ static void take_weights(geometry *g, size_t weights, size_t n, size_t outputs)
     if (g->adam) take(g, 2 * weights + 4 * n, 0);
 }
 
+/* What some activations keep of what they are given */
+static void take_activation(geometry *g, size_t outputs)
+{
+    char *name = value_of(g, "activation");
+    if (name && (!strcmp(name, "mish") || !strcmp(name, "hard_mish") || !strcmp(name, "swish")))
+        take(g, 0, outputs);
+}
+
 /* The matrix that a window's pixels are copied to; the GPU has other ways. */
 static void take_workspace(geometry *g, size_t floats)
 {
@@ -243,6 +251,7 @@ static shape reckon_convolutional(geometry *g)
     take_weights(g, weights, n, s.outputs);
     if (number(g, "binary", 0, INT_MIN, INT_MAX)) take(g, weights + weights / 4, 0);
     if (number(g, "xnor", 0, INT_MIN, INT_MAX)) take(g, weights, g->in.outputs);
+    take_activation(g, s.outputs);
     take_workspace(g, product(s.w, s.h, size * size, c / groups));
     return s;
 }
@@ -486,6 +495,7 @@ static shape reckon_l2norm(geometry *g)
 
 static shape reckon_activation(geometry *g)
 {
+    take_activation(g, g->in.outputs);
     return same(g, 2 * sizeof(float *) / sizeof(float));
 }
 
@@ -514,10 +524,17 @@ static shape reckon_route(geometry *g)
     char parts[256] = "";
     size_t used = 0, c = 0, outputs = 0;
     int mixed = 0;
+    size_t groups = number(g, "groups", 1, 1, INT_MAX);
     shape first = {0};
+    number(g, "group_id", 0, 0, groups - 1);
     if (!at) refuse(g, "layers", "expected layers above this one");
     for (;;) {
         shape from = source(g, "layers", &at);
+        if (groups > 1 && (from.c % groups || !from.c))
+            refuse(g, "groups", "expected a divisor of %zu, the channels of %.20s, line %d",
+                   from.c, from.section, from.line);
+        from.c /= groups;
+        from.outputs /= groups;
         if (!outputs) first = from;
         mixed |= from.w != first.w || from.h != first.h;
         c += from.c;
@@ -552,7 +569,40 @@ static shape reckon_shortcut(geometry *g)
                "line %d, to be added to %zu x %zu",
                from.w, from.h, from.section, from.line, to->w, to->h);
     }
+    take_activation(g, to->outputs);
     return same(g, 2);
+}
+
+/* The image of `from`, which meets what comes in: the same, or one number a channel or a pixel
+ */
+static shape reckon_gate(geometry *g, int by_channel, int by_pixel)
+{
+    char *at = value_of(g, "from");
+    if (!at) refuse(g, "from", "expected a layer above this one");
+    shape from = source(g, "from", &at);
+    size_t w = by_channel ? 1 : from.w, h = by_channel ? 1 : from.h, c = by_pixel ? 1 : from.c;
+    need_image(g);
+    if (!from.w || !from.h || !from.c || g->in.w != w || g->in.h != h || g->in.c != c)
+        refuse(
+            g, "from",
+            "expected %zu x %zu x %zu to come in for %zu x %zu x %zu of %.40s, line %d, found "
+            "%zu x %zu x %zu",
+            w, h, c, from.w, from.h, from.c, from.section, from.line, g->in.w, g->in.h,
+            g->in.c);
+    shape s = image_of(g, from.w, from.h, from.c);
+    take(g, 0, 2 * s.outputs);
+    return s;
+}
+
+static shape reckon_sam(geometry *g)
+{
+    return reckon_gate(g, 0, 0);
+}
+
+static shape reckon_scale_channels(geometry *g)
+{
+    int by_pixel = number(g, "scale_wh", 0, 0, 1);
+    return reckon_gate(g, !by_pixel, by_pixel);
 }
 
 /* parser.c has checked, or will, that filters= of the layer before fits. */
@@ -633,6 +683,8 @@ static const struct {
     {DROPOUT, reckon_dropout},
     {ROUTE, reckon_route},
     {SHORTCUT, reckon_shortcut},
+    {SAM, reckon_sam},
+    {SCALE_CHANNELS, reckon_scale_channels},
     {YOLO, reckon_yolo},
     {REGION, reckon_region},
     {ISEG, reckon_iseg},

@@ -34,15 +34,6 @@ static int truth_class(const network *net, layer l, int b, int t)
     return l.map ? l.map[class] : class;
 }
 
-/* The box that a [yolo] predicts in cell (i, j) with its anchor n. */
-static box predicted_box(const network *net, layer l, prediction p, int n, int i, int j)
-{
-    int cells = l.w * l.h;
-    const float *x = l.output + p.objectness - 4 * cells, *anchor = l.biases + 2 * l.mask[n];
-    return (box){(i + x[0]) / l.w, (j + x[cells]) / l.h, exp(x[2 * cells]) * anchor[0] / net->w,
-                 exp(x[3 * cells]) * anchor[1] / net->h};
-}
-
 /* The truth that a box overlaps most, with an IoU above `threshold`; or -1. */
 static int best_truth(const network *net, int b, box guess, float threshold)
 {
@@ -67,7 +58,8 @@ static void append_truth(const row_source *s, prediction p, int truth, row_list 
 
 /*
  * A row, still without its teacher, for each truth of image b that Darknet trains in output o:
- * where it is assigned, and in [yolo] where a prediction overlaps it by more than truth_thresh.
+ * where it is assigned, and in [yolo] where an anchor is like it by more than iou_thresh, or a
+ * prediction overlaps it by more than truth_thresh.
  */
 static void find_truths(const row_source *s, int o, int b, row_list *found)
 {
@@ -77,14 +69,17 @@ static void find_truths(const row_source *s, int o, int b, row_list *found)
     prediction p;
     box truth;
     found->n = 0;
-    for (int t = 0; get_truth(net, b, t, &truth); ++t)
+    for (int t = 0; get_truth(net, b, t, &truth); ++t) {
         if (assign_box(net, outputs, o, b, truth, &p)) append_truth(s, p, t, found);
+        for (int n = 0; n < l.n; ++n)
+            if (fit_box(net, outputs, o, b, truth, n, &p)) append_truth(s, p, t, found);
+    }
     int assigned = found->n;
     if (l.type != YOLO || l.truth_thresh >= 1) return;
     for (int k = 0; k < l.n * l.h * l.w; ++k) {
         int n = k / (l.w * l.h), j = k / l.w % l.h, i = k % l.w, known = 0;
         p = find_prediction(net, outputs, o, b, n, i, j);
-        int t = best_truth(net, b, predicted_box(net, l, p, n, i, j), l.truth_thresh);
+        int t = best_truth(net, b, predicted_box(net, outputs, p), l.truth_thresh);
         for (int a = 0; a < assigned; ++a)
             known |= found->rows[a].truth == t && found->rows[a].student.classes == p.classes;
         if (t >= 0 && !known) append_truth(s, p, t, found);

@@ -47,8 +47,10 @@ static void drop_training_buffers(network *net)
             free(l->weight_updates);
             free(l->bias_updates);
             free(l->scale_updates);
+            free(l->activation_input);
         }
         l->delta = l->weight_updates = l->bias_updates = l->scale_updates = 0;
+        l->activation_input = 0;
     }
 }
 

@@ -214,8 +214,9 @@ void release_teacher_gpu(teacher *t)
 
 void drop_from_gpu(const network *net, layer *l)
 {
-    float **buffers[] = {&l->delta_gpu, &l->weight_updates_gpu, &l->bias_updates_gpu,
-                         &l->scale_updates_gpu, &l->x_norm_gpu};
+    float **buffers[] = {&l->delta_gpu,        &l->weight_updates_gpu,
+                         &l->bias_updates_gpu, &l->scale_updates_gpu,
+                         &l->x_norm_gpu,       &l->activation_input_gpu};
     if (l->type == DROPOUT) l->delta_gpu = 0;
     for (size_t k = 0; k < sizeof(buffers) / sizeof(*buffers); ++k) {
         if (l->type != BLANK) device_free(net, *buffers[k]); /* or they are another layer's */

@@ -133,6 +133,7 @@ static void cut_layer(layer *l, int first, int batch)
     l->output = from(l->output, offset);
     l->delta = from(l->delta, offset);
     l->x = from(l->x, offset);
+    l->activation_input = from(l->activation_input, offset);
     if (l->indexes) l->indexes += offset;
 #ifdef GPU
     l->output_gpu = from(l->output_gpu, offset);

@@ -12,7 +12,8 @@ int reads_output(const network *net, int reader, int i)
             if (l.input_layers[k] == i) return 1;
         return 0;
     }
-    return i == reader - 1 || (l.type == SHORTCUT && l.index == i);
+    int has_source = l.type == SHORTCUT || l.type == SAM || l.type == SCALE_CHANNELS;
+    return i == reader - 1 || (has_source && l.index == i);
 }
 
 static void find_owners(const network *net, const net_outputs *outputs, int *owner)

@@ -128,11 +128,30 @@ int assign_box(network *net, const net_outputs *outputs, int o, int b, box truth
     return 1;
 }
 
+int fit_box(network *net, const net_outputs *outputs, int o, int b, box truth, int n,
+            prediction *p)
+{
+    layer l = net->layers[outputs->layer[o]];
+    int i, j;
+    int best = l.type == YOLO ? yolo_assignment(l, truth, net->w, net->h, &i, &j) : -2;
+    if (best == -2 || best == n || !yolo_fits_shape(l, truth, n, net->w, net->h)) return 0;
+    *p = find_prediction(net, outputs, o, b, n, i, j);
+    return 1;
+}
+
+box predicted_box(network *net, const net_outputs *outputs, prediction p)
+{
+    layer l = net->layers[outputs->layer[p.output]];
+    int cells = l.w * l.h, size = (FIRST_CLASS + l.classes) * cells;
+    int n = (p.objectness - (size_t)p.image * l.inputs) / size;
+    return get_yolo_box(l, n, p.objectness - OBJECTNESS * cells, p.i, p.j, net->w, net->h);
+}
+
 int is_resizable(network *net)
 {
-    static const LAYER_TYPE types[] = {CONVOLUTIONAL, CROP,  MAXPOOL,      REGION,
-                                       YOLO,          ROUTE, SHORTCUT,     UPSAMPLE,
-                                       REORG,         BLANK, NORMALIZATION};
+    static const LAYER_TYPE types[] = {CONVOLUTIONAL, CROP,  MAXPOOL,  REGION,
+                                       YOLO,          ROUTE, SHORTCUT, SAM,
+                                       UPSAMPLE,      REORG, BLANK,    NORMALIZATION};
     for (int i = 0; i < net->n; ++i) {
         size_t k = 0, n = sizeof(types) / sizeof(*types);
         while (k < n && net->layers[i].type != types[k]) ++k;

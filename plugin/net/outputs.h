@@ -59,6 +59,14 @@ box anchor_in_pixels(network *net, const net_outputs *outputs, int o, int n);
 int assign_box(network *net, const net_outputs *outputs, int o, int b, box truth,
                prediction *p);
 
+/* The same for anchor n of a [yolo] with iou_thresh=, which learns what is like it too; 0 where
+ * it does not, or is the one that assign_box finds. */
+int fit_box(network *net, const net_outputs *outputs, int o, int b, box truth, int n,
+            prediction *p);
+
+/* What a [yolo] predicts there, as it stands in the layer's output. */
+box predicted_box(network *net, const net_outputs *outputs, prediction p);
+
 /* 1 when Darknet's resize_network can give the network another size. */
 int is_resizable(network *net);
 

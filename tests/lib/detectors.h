@@ -83,6 +83,26 @@ static const char yolo_layers[] =
     "[convolutional] filters=27 size=1 activation=linear "
     "[yolo] mask=0,1,2 num=6 classes=4 max=8 " YOLO_ANCHORS " $ ";
 
+/* The same of YOLOv4's: parts of channels, gates, and heads that say more */
+static const char yolo4_layers[] =
+    "[convolutional] filters=6 size=3 stride=2 pad=1 @ "
+    "[maxpool] size=2 stride=2 "
+    "[convolutional] filters=8 size=3 pad=1 @ "
+    "[route] layers=-1 groups=2 group_id=1 "
+    "[convolutional] filters=4 size=3 pad=1 @ "
+    "[convolutional] filters=4 size=1 activation=logistic "
+    "[sam] from=-2 "
+    "[route] layers=-1,-3 "
+    "[avgpool] "
+    "[convolutional] filters=8 size=1 activation=logistic "
+    "[scale_channels] from=-3 "
+    "[convolutional] filters=8 size=3 stride=2 pad=1 activation=swish "
+    "[convolutional] filters=27 size=1 activation=logistic "
+    "[yolo] mask=3,4,5 num=6 classes=4 max=8 scale_x_y=2 new_coords=1 " YOLO_ANCHORS " $ "
+    "[route] layers=4 "
+    "[convolutional] filters=27 size=1 activation=linear "
+    "[yolo] mask=0,1,2 num=6 classes=4 max=8 scale_x_y=1.05 " YOLO_ANCHORS " $ ";
+
 #define REGION_ANCHORS "anchors=1,1.5,2.4,1.1,2.2,2.9"
 static const char region_layers[] =
     "[convolutional] filters=6 size=3 stride=2 pad=1 @ "

@@ -56,6 +56,9 @@
 #define RELU_ "activation=relu\n"
 #define TANH_ "activation=tanh\n"
 #define LOGISTIC_ "activation=logistic\n"
+#define MISH_ "activation=mish\n"
+#define SWISH_ "activation=swish\n"
+#define GATED CONV(16, 3, 1, LEAKY) CONV(16, 1, 1, LOGISTIC_) "[sam]\nfrom=-2\n"
 #define NORM "batch_normalize=1\n"
 #define CONNECTED_(outputs, more) "[connected]\noutput=" #outputs "\n" more
 #define POOL(size, stride) "[maxpool]\nsize=" #size "\nstride=" #stride "\n"
@@ -102,6 +105,16 @@ static const net_case cases[] = {
     {"routes", 8, 7, 9, 3, NORMED,
      CONV(16, 3, 1, LEAKY) CONV(5, 3, 1, NORM LEAKY) ROUTE_("-2") CONV(3, 1, 1, TANH_)
          ROUTE_("-1,1,0,-1") CONV(16, 3, 2, LEAKY) HEAD},
+    {"routes of parts", 8, 7, 9, 3, NORMED,
+     CONV(16, 3, 1, LEAKY) CONV(8, 3, 1, NORM LEAKY) ROUTE_("-1,-2\ngroups=4\ngroup_id=3")
+         CONV(3, 1, 1, LEAKY) ROUTE_("-1,1") CONV(16, 3, 2, LEAKY) HEAD},
+    {"activations that keep what they are given", 5, 9, 9, 3, NORMED,
+     CONV(16, 3, 1, NORM MISH_) CONV(16, 3, 1, SWISH_) SHORTCUT_(-2, MISH_)
+         CONV(17, 3, 2, NORM SWISH_) "[activation]\n" MISH_ HEAD},
+    {"gates", 6, 9, 7, 3, NORMED,
+     GATED AVERAGE CONV(16, 1, 1, LOGISTIC_) "[scale_channels]\nfrom=-3\n" CONV(
+         1, 1, 1, LEAKY) "[scale_channels]\nfrom=-2\nscale_wh=1\n" CONV(17, 3, 2,
+                                                                            NORM LEAKY) HEAD},
     {"shortcuts of equal shapes", 5, 9, 9, 16, NORMED,
      CONV(17, 3, 1, NORM LEAKY) CONV(17, 3, 1, NORM LINEAR) SHORTCUT_(-2, RELU_)
          CONV(17, 1, 1, LEAKY) SHORTCUT_(-2, LEAKY) SHORTCUT_(-1, LINEAR) CONV(17, 3, 1, TANH_)
@@ -152,6 +165,8 @@ static const net_case cases[] = {
 static const whole_detector detectors[] = {
     {5, 24, "", yolo_layers, "batch_normalize=1\nactivation=leaky", ""},
     {2, 40, "", yolo_layers, "activation=tanh", ""},
+    {4, 24, "", yolo4_layers, "batch_normalize=1\nactivation=mish",
+     "iou_loss=ciou\niou_thresh=.3\nmax_delta=5"},
     {3, 24, "", region_layers, "batch_normalize=1\nactivation=leaky", "softmax=1"},
     {16, 24, "", region_layers, "activation=leaky", "bias_match=1\nthresh=.4\nrescore=1"},
 };
@@ -185,7 +200,7 @@ static char *case_cfg(const net_case *c, int batch, const char *layers, const ch
 
 static const char *detector_name(int i)
 {
-    return detectors[i].layers == yolo_layers ? "[yolo]" : "[region]";
+    return detectors[i].layers == region_layers ? "[region]" : "[yolo]";
 }
 
 static double tolerance_of(int i)

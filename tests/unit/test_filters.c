@@ -18,6 +18,7 @@
 #include "convolutional_layer.h"
 #include "maxpool_layer.h"
 
+#include "cpu/between.h"
 #include "cpu/filters.h"
 
 static double linear(double x)
@@ -45,11 +46,32 @@ static double elu(double x)
     return x >= 0 ? x : exp(x) - 1;
 }
 
+static double mish(double x)
+{
+    return x * tanh(log1p(exp(x)));
+}
+
+static double hard_mish(double x)
+{
+    return x > 0 ? x : x > -2 ? x * x / 2 + x : 0;
+}
+
+static double swish(double x)
+{
+    return x / (1 + exp(-x));
+}
+
+static double relu6(double x)
+{
+    return fmin(fmax(x, 0), 6);
+}
+
 static const struct {
     ACTIVATION id;
     double (*of)(double);
-} activations[] = {{LINEAR, linear},     {LEAKY, leaky}, {RELU, relu},
-                   {LOGISTIC, logistic}, {TANH, tanh},   {ELU, elu}};
+} activations[] = {{LINEAR, linear},       {LEAKY, leaky}, {RELU, relu}, {LOGISTIC, logistic},
+                   {TANH, tanh},           {ELU, elu},     {MISH, mish}, {SWISH, swish},
+                   {HARD_MISH, hard_mish}, {RELU6, relu6}};
 
 static const int batches[] = {1, 2, 5}, filters[] = {1, 3, 17}, spatials[] = {1, 7, 64, 169};
 
@@ -106,6 +128,7 @@ static layer make_filters(filter_shape s, int normed, unsigned int seed)
     speak();
     l.type = CONVOLUTIONAL;
     l.activation = s.activation, l.batch_normalize = normed;
+    make_activation_input(&l);
     srand(seed);
     fill_uniform(l.x, size_of(s), -2, 3);
     fill_uniform(l.delta, size_of(s), -1, 1.5);
@@ -123,13 +146,13 @@ static void forward_by_darknet(layer l)
     memcpy(l.output, l.x, n * sizeof(float));
     if (l.batch_normalize) forward_batchnorm_layer(l, net);
     else add_bias(l.output, l.biases, l.batch, l.out_c, l.out_w);
-    activate_array(l.output, n, l.activation);
+    activate_layer(l);
 }
 
 static void backward_by_darknet(layer l)
 {
     network net = {.train = 1};
-    gradient_array(l.output, l.batch * l.outputs, l.activation, l.delta);
+    gradient_layer(l);
     if (l.batch_normalize) backward_batchnorm_layer(l, net);
     else backward_bias(l.bias_updates, l.delta, l.batch, l.out_c, l.out_w);
 }
@@ -143,7 +166,7 @@ static void forward(layer l, filter_shape s)
             a = l.scales[f] / (sqrtf(l.variance[f]) + .000001f);
             b -= a * l.mean[f];
         }
-        forward_filter(s, f, a, b, l.x, l.output);
+        forward_filter(s, f, a, b, l.x, l.activation_input, l.output);
     }
 }
 
@@ -151,8 +174,11 @@ static void backward(layer l, filter_shape s, int f)
 {
     filter_norm norm = {l.x, l.mean[f], l.variance[f], l.scales[f]};
     if (l.batch_normalize)
-        backward_filter(s, f, norm, l.output, l.delta, l.bias_updates + f, l.scale_updates + f);
-    else backward_filter(s, f, (filter_norm){0}, l.output, l.delta, l.bias_updates + f, 0);
+        backward_filter(s, f, norm, gradient_source(l), l.delta, l.bias_updates + f,
+                        l.scale_updates + f);
+    else
+        backward_filter(s, f, (filter_norm){0}, gradient_source(l), l.delta, l.bias_updates + f,
+                        0);
 }
 
 /* Both go back from the same output: a kink of the activation is on one side. */
@@ -165,9 +191,12 @@ static void check_layer(filter_shape s, int normed, unsigned int seed)
 #define CHECK(what, array, n)                                                                  \
     check_close(s, normed, what, array_error(found.array, expected.array, n), CLOSE)
     CHECK("output", output, n);
+    if (found.activation_input) CHECK("what is kept", activation_input, n);
     CHECK("means", mean, s.filters);
     CHECK("variances", variance, s.filters);
     memcpy(found.output, expected.output, n * sizeof(float));
+    if (found.activation_input)
+        memcpy(found.activation_input, expected.activation_input, n * sizeof(float));
     backward_by_darknet(expected);
     for (int f = 0; f < s.filters; ++f) backward(found, s, f);
     CHECK("delta", delta, n);
@@ -210,11 +239,17 @@ static void find_statistics(double_filter *d)
     d->variance = squares / d->n;
 }
 
+/* What the activation is given */
+static double line_of(const double_filter *d, int i)
+{
+    if (!d->normed) return d->x[i] + d->bias;
+    double unit = (d->x[i] - d->mean) / sqrt(d->variance + .00001);
+    return d->scale * unit + d->bias;
+}
+
 static double output_of(const double_filter *d, int i)
 {
-    if (!d->normed) return d->activation(d->x[i] + d->bias);
-    double unit = (d->x[i] - d->mean) / sqrt(d->variance + .00001);
-    return d->activation(d->scale * unit + d->bias);
+    return d->activation(line_of(d, i));
 }
 
 static double loss_of(double_filter *d)
@@ -254,7 +289,10 @@ static double_filter take_filter(layer l, filter_shape s, int f, double (*activa
         d.weight[i] = l.delta[place(s, f, i)];
     }
     find_statistics(&d);
-    for (int i = 0; i < n; ++i) l.output[place(s, f, i)] = output_of(&d, i);
+    for (int i = 0; i < n; ++i) {
+        l.output[place(s, f, i)] = output_of(&d, i);
+        if (l.activation_input) l.activation_input[place(s, f, i)] = line_of(&d, i);
+    }
     l.mean[f] = d.mean, l.variance[f] = d.variance;
     return d;
 }
@@ -354,12 +392,12 @@ static void check_one_filter(layer l, filter_shape s, int f)
 {
     size_t bytes = size_of(s) * sizeof(float);
     float *x = l.x, *whole = l.output, *found = l.x_norm, *before = l.delta;
-    forward_filter(s, f, 1.5, -.25, x, whole);
+    forward_filter(s, f, 1.5, -.25, x, 0, whole);
     memcpy(found, before, bytes);
-    forward_filter(s, f, 1.5, -.25, x, found);
+    forward_filter(s, f, 1.5, -.25, x, 0, found);
     check_part(s, f, found, whole, before);
     memcpy(found, x, bytes);
-    forward_filter(s, f, 1.5, -.25, found, found);
+    forward_filter(s, f, 1.5, -.25, found, 0, found);
     check_part(s, f, found, whole, x);
 }
 
@@ -399,15 +437,17 @@ static void test_nothing_else_is_touched(void)
 #define MOST 1000
 
 typedef struct {
-    float in[MOST], add[MOST], out[MOST], delta[MOST], in_delta[MOST], add_delta[MOST];
+    float in[MOST], add[MOST], out[MOST], delta[MOST], in_delta[MOST], add_delta[MOST],
+        kept[MOST];
 } sums;
 
 static void sum_by_darknet(sums *x, int n, ACTIVATION a, float alpha, float beta)
 {
     memcpy(x->out, x->in, n * sizeof(float));
     shortcut_cpu(1, n, 1, 1, x->add, n, 1, 1, alpha, beta, x->out);
+    memcpy(x->kept, x->out, n * sizeof(float));
     activate_array(x->out, n, a);
-    gradient_array(x->out, n, a, x->delta);
+    gradient_array(gradient_needs_input(a) ? x->kept : x->out, n, a, x->delta);
     axpy_cpu(n, alpha, x->delta, 1, x->in_delta, 1);
     shortcut_cpu(1, n, 1, 1, x->delta, n, 1, 1, 1, beta, x->add_delta);
 }
@@ -419,10 +459,12 @@ static void check_sum(int n, ACTIVATION a, float alpha, float beta)
     fill_uniform((float *)&found, sizeof(found) / sizeof(float), -1, 1);
     expected = found;
     sum_by_darknet(&expected, n, a, alpha, beta);
-    forward_sum(n, a, alpha, beta, found.in, found.add, found.out);
+    forward_sum(n, a, alpha, beta, found.in, found.add, found.kept, found.out);
+    memcpy(found.kept, expected.kept, n * sizeof(float)); /* of others than has_slope() */
     assert_true(distance_of(found.out, expected.out, n) <= CLOSE);
     memcpy(found.out, expected.out, n * sizeof(float));
-    backward_sum(n, a, alpha, beta, found.out, found.delta, found.in_delta, found.add_delta);
+    backward_sum(n, a, alpha, beta, gradient_needs_input(a) ? found.kept : found.out,
+                 found.delta, found.in_delta, found.add_delta);
     double error =
         distance_of((float *)&found, (float *)&expected, sizeof(found) / sizeof(float));
     if (!(error <= CLOSE))
@@ -436,7 +478,7 @@ static void check_sum_with_itself(void)
     float x[7], out[7], delta[7], both[7];
     fill_uniform(x, 7, 1, 2), fill_uniform(delta, 7, 1, 2);
     memset(both, 0, sizeof(both));
-    forward_sum(7, LINEAR, 2, 3, x, x, out);
+    forward_sum(7, LINEAR, 2, 3, x, x, 0, out);
     backward_sum(7, LINEAR, 2, 3, out, delta, both, both);
     for (int i = 0; i < 7; ++i) {
         assert_true(fabs(out[i] - 5 * x[i]) < 1e-5);

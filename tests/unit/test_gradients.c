@@ -113,6 +113,8 @@ typedef struct {
 #define LOGISTIC "activation=logistic\n"
 #define LINEAR "activation=linear\n"
 #define LEAKY "activation=leaky\n"
+#define MISH_ "activation=mish\n"
+#define SWISH_ "activation=swish\n"
 #define NORM "batch_normalize=1\n"
 #define CONNECTED_(outputs, more) "[connected]\noutput=" #outputs "\n" more
 
@@ -164,6 +166,29 @@ static const net_case cases[] = {
     {"route of one layer", 4,
      CONV(4, 3, 1, TANH) CONV(3, 3, 1, TANH) "[route]\nlayers=-2\n" CONV(
          4, 3, 1, TANH) "[route]\nlayers=-1,-3\n",
+     HEAD, 1, SMOOTH},
+    {"convolutional, mish and swish", 4,
+     CONV(4, 3, 1, MISH_) CONV(6, 1, 1, SWISH_) CONV(6, 3, 2, MISH_), HEAD, 1, SMOOTH},
+    {"convolutional, batch norm, mish and swish", 24,
+     CONV(4, 3, 1, NORM MISH_) CONV(6, 3, 2, NORM SWISH_), HEAD, 1, NORMED},
+    {"shortcut and activation, mish and swish", 4,
+     CONV(4, 3, 1, TANH) CONV(4, 3, 1, LINEAR) "[shortcut]\nfrom=-2\n" MISH_
+                                               "[activation]\n" SWISH_,
+     HEAD, 1, SMOOTH},
+    {"route of a part", 4, CONV(6, 3, 1, TANH) "[route]\nlayers=-1\ngroups=3\ngroup_id=1\n",
+     HEAD, 1, SMOOTH},
+    {"route of parts of two layers", 4,
+     CONV(4, 3, 1, TANH) CONV(
+         6, 3, 1, TANH) "[route]\nlayers=-1,-2\ngroups=2\ngroup_id=1\n" CONV(4, 3, 2, TANH),
+     HEAD, 1, SMOOTH},
+    {"sam", 4, CONV(4, 3, 1, TANH) CONV(4, 3, 1, LOGISTIC) "[sam]\nfrom=-2\n" TANH, HEAD, 1,
+     SMOOTH},
+    {"scale_channels", 4,
+     CONV(4, 3, 1, TANH) "[avgpool]\n" CONV(4, 1, 1,
+                                            LOGISTIC) "[scale_channels]\nfrom=-3\n" TANH,
+     HEAD, 1, SMOOTH},
+    {"scale_channels of pixels", 4,
+     CONV(4, 3, 1, TANH) CONV(1, 1, 1, LOGISTIC) "[scale_channels]\nfrom=-2\nscale_wh=1\n",
      HEAD, 1, SMOOTH},
     {"route of two layers", 4,
      CONV(4, 3, 1, TANH) CONV(3, 3, 1, TANH) "[route]\nlayers=-1,-2\n" CONV(4, 3, 2, TANH),
@@ -257,6 +282,8 @@ static const struct {
     {"batchnorm", "[batchnorm]\n", NORMED},
     {"shortcut", "[shortcut]\nfrom=-1\n" LINEAR, SMOOTH},
     {"route", "[route]\nlayers=-1,-1\n", SMOOTH},
+    {"route of a part", "[route]\nlayers=-1\ngroups=2\n", SMOOTH},
+    {"sam", "[sam]\nfrom=-1\n", SMOOTH},
 };
 
 static void test_layers_beside_another_path(void)
