@@ -72,8 +72,7 @@ static void measure(const map_arguments *m)
     annotations a = {0};
     const annotations *known = d.annotations ? &a : 0;
     evaluation v;
-    cfg_section_hook = strict_section;
-    network *net = parse_network_cfg_batch(m->cfg, count_gpus() ? 1 : DEFAULT_PARTS);
+    network *net = parse_strictly(m->cfg, count_gpus() ? 1 : DEFAULT_PARTS, 0);
     net_outputs outputs = find_outputs(net, m->cfg);
     if (!is_detector(&outputs)) kd_fail("%s: found a classifier, expected a detector", m->cfg);
     check_classes(net, &outputs, m->cfg, m->data, d.classes);

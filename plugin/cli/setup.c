@@ -22,7 +22,6 @@ void begin_setup(setup *s)
 {
     distill_arguments *a = &s->arguments;
     s->data = read_data_options(a->data, 1);
-    cfg_section_hook = strict_section;
     if (a->cache) s->cache = open_logit_cache(a->cache);
     if (s->cache && !a->seed) a->seed = cache_seed(s->cache);
     s->seed = a->seed ? a->seed : (uint64_t)time(0);
@@ -48,7 +47,7 @@ static void check_network(network *net, const char *cfg)
 network *parse_student(const setup *s)
 {
     char *cfg = s->arguments.cfg;
-    network *net = parse_network_cfg(cfg);
+    network *net = parse_strictly(cfg, 0, 1);
     deepkd *kd = find_deepkd(net);
     if (!kd)
         kd_fail("%s: found no [deepkd_loss] at its end, expected [teacher] and [deepkd_loss]; "

@@ -111,22 +111,25 @@ typedef struct {
     int flip;
 } placement;
 
-/* As load_data_detection places it: whole, its sides jittered, at a random place. */
-static placement jitter_placement(image im, int w, int h, float jitter)
+/* As load_data_detection places it: whole, its sides jittered, at a random place; stretched:
+ * its sides are the input's before the jitter. */
+static placement jitter_placement(image im, int w, int h, float jitter, int is_stretched)
 {
-    float dw = jitter * im.w, dh = jitter * im.h;
-    float ratio = (im.w + rand_uniform(-dw, dw)) / (im.h + rand_uniform(-dh, dh));
+    float own_w = is_stretched ? 1 : im.w, own_h = is_stretched ? 1 : im.h;
+    float dw = jitter * own_w, dh = jitter * own_h;
+    float ratio = (own_w + rand_uniform(-dw, dw)) / (own_h + rand_uniform(-dh, dh));
     placement p = {.w = w, .h = h};
-    if (ratio < 1) p.w = h * ratio;
-    else p.h = w / ratio;
+    if (ratio < 1) p.w = (is_stretched ? w : h) * ratio;
+    else p.h = (is_stretched ? h : w) / ratio;
     p.x = rand_uniform(0, w - p.w);
     p.y = rand_uniform(0, h - p.h);
     return p;
 }
 
-/* As letterbox_image places it: whole, in its own proportions, in the middle. */
-static placement letterbox_placement(image im, int w, int h)
+/* As fit_image places it: whole, in its own proportions, in the middle; or stretched. */
+static placement fit_placement(image im, int w, int h, int is_stretched)
 {
+    if (is_stretched) return (placement){.w = w, .h = h};
     int is_wide = (float)w / im.w < (float)h / im.h;
     int new_w = is_wide ? w : im.w * h / im.h, new_h = is_wide ? im.h * w / im.w : h;
     return (placement){(w - new_w) / 2, (h - new_h) / 2, new_w, new_h, 0};
@@ -168,10 +171,11 @@ static void place_boxes(const loader *l, const load *to, image_labels labels, pl
 static image place_detection(const loader *l, const load *to, image im, image_labels labels,
                              float *truth)
 {
-    placement p = letterbox_placement(im, to->width, to->height);
+    int is_stretched = !l->net.letter_box;
+    placement p = fit_placement(im, to->width, to->height, is_stretched);
     image ready;
     if (l->augment) {
-        p = jitter_placement(im, to->width, to->height, l->jitter);
+        p = jitter_placement(im, to->width, to->height, l->jitter, is_stretched);
         ready = make_image(to->width, to->height, im.c);
         fill_image(ready, .5);
         place_image(im, p.w, p.h, p.x, p.y, ready);
@@ -179,7 +183,8 @@ static image place_detection(const loader *l, const load *to, image im, image_la
         p.flip = rand() % 2;
         if (p.flip) flip_image(ready);
     } else {
-        ready = letterbox_image(im, to->width, to->height);
+        ready = is_stretched ? resize_image(im, to->width, to->height)
+                             : letterbox_image(im, to->width, to->height);
     }
     place_boxes(l, to, labels, p, truth);
     return ready;

@@ -5,6 +5,7 @@
 #include "net/device.h"
 #include "net/parameters.h"
 #include "net/pass_through.h"
+#include "net/strict.h"
 #include "options.h"
 #include "support.h"
 
@@ -110,11 +111,11 @@ static int has_scratch(const network *net)
 static void make_network(teacher *t)
 {
     t->own_batch = on_gpu(t->student) && !t->is_cached ? 1 : t->student->batch;
-    t->net = parse_network_cfg_batch(t->cfg, t->own_batch);
+    t->net = parse_strictly(t->cfg, t->own_batch, 0);
     if (t->own_batch == t->student->batch || !has_scratch(t->net)) return;
     free_network(t->net);
     t->own_batch = t->student->batch;
-    t->net = parse_network_cfg_batch(t->cfg, t->own_batch);
+    t->net = parse_strictly(t->cfg, t->own_batch, 0);
 }
 
 void load_teacher(teacher *t, char *weights)
@@ -130,6 +131,10 @@ void load_teacher(teacher *t, char *weights)
     if (t->net->c != student->c)
         kd_fail("%s: channels=%d: expected %d, as the student's", cfg, t->net->c, student->c);
     t->outputs = find_outputs(t->net, cfg);
+    if (is_detector(&t->outputs) && t->net->letter_box != student->letter_box)
+        kd_fail("%s: [net] letter_box=%d: expected %d, as the student's, for both see the same "
+                "images",
+                cfg, t->net->letter_box, student->letter_box);
     if (t->resize && !is_resizable(t->net))
         kd_fail("%s: found a layer that Darknet cannot resize: expected [teacher] resize=0",
                 cfg);

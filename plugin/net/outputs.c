@@ -30,7 +30,7 @@ static void check_region(layer l, const char *cfg)
                 l.background ? "background=1" : "tree=");
 }
 
-/* Darknet's loader takes these from the last head alone: they must be the same in all. */
+/* Darknet takes these from the last head alone: none may ask for something else. */
 static void check_agreement(network *net, const net_outputs *outputs, const char *cfg)
 {
     layer last = net->layers[outputs->layer[outputs->n - 1]];
@@ -48,7 +48,8 @@ static void check_agreement(network *net, const net_outputs *outputs, const char
         else if (l.softmax != last.softmax) what = "softmax";
         else if (l.max_boxes != last.max_boxes) what = "max";
         else if (l.jitter != last.jitter) what = "jitter";
-        else if (l.random != last.random) what = "random";
+        else if (l.random && !last.random) what = "random";
+        else if (l.nms_exponent != last.nms_exponent) what = "nms_kind";
         if (what)
             kd_fail("%s: layers %d and %d: found another %s in each, expected the same in all "
                     "detection layers",

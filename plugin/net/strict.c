@@ -10,6 +10,7 @@
 #include "utils.h"
 
 #include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -18,6 +19,8 @@ static const char *const conditional_keys[] = {"steps", "scales", "step", "scale
                                                "power", "B1",     "B2",   "eps",   0};
 static const char *const policies[] = {"random", "poly",    "constant", "step",
                                        "exp",    "sigmoid", "steps",    0};
+
+static int is_for_training; /* the cfg in hand */
 
 static int is_one_of(const char *const *names, const char *name)
 {
@@ -31,10 +34,77 @@ static int is_known_value(const char *section, const char *key, char *value)
 {
     if (!strcmp(key, "activation"))
         return !strcmp(get_activation_string(get_activation(value)), value);
-    if (!strcmp(key, "policy")) return is_one_of(policies, value);
+    if (!strcmp(key, "policy")) return !is_for_training || is_one_of(policies, value);
     if (!strcmp(section, "[cost]") && !strcmp(key, "type"))
         return !strcmp(get_cost_string(get_cost_type(value)), value);
     return 1;
+}
+
+/* Keys of other Darknets that change how a net learns, and nothing of what it predicts */
+typedef struct {
+    const char *section, *key;
+    int is_missed; /* 1: what it asks for is not done here; 0: it only tunes, prints or draws */
+} training_key;
+static const training_key training_keys[] = {
+    {"[net]", "ema_alpha", 1},
+    {"[net]", "cutmix", 1},
+    {"[net]", "mixup", 1},
+    {"[net]", "blur", 1},
+    {"[net]", "mosaic", 1},
+    {"[net]", "mosaic_bound", 1},
+    {"[net]", "label_smooth_eps", 1},
+    {"[net]", "contrastive", 1},
+    {"[net]", "contrastive_color", 1},
+    {"[net]", "contrastive_jit_flip", 1},
+    {"[net]", "adversarial_lr", 1},
+    {"[net]", "sgdr_cycle", 1},
+    {"[net]", "sgdr_mult", 1},
+    {"[net]", "augment_speed", 0},
+    {"[net]", "track", 0},
+    {"[net]", "seen", 0},
+    {"[net]", "try_fix_nan", 0},
+    {"[net]", "max_chart_loss", 0},
+    {"[net]", "optimized_memory", 0},
+    {"[net]", "workspace_size_limit_MB", 0},
+    {"[net]", "show_receptive_field", 0},
+    {"[yolo]", "uc_normalizer", 1},
+    {"[yolo]", "resize", 0}, /* of how images are cut; ours become .25 to 2 times as large */
+    {"[yolo]", "show_details", 0},
+    {"[convolutional]", "bin_output", 0}, /* for speed on their GPU */
+    {0, 0, 0},
+};
+
+static const training_key *find_training_key(const char *section, const char *key)
+{
+    const training_key *k = training_keys;
+    while (k->key && (strcmp(k->section, section) || strcmp(k->key, key))) ++k;
+    return k->key ? k : 0;
+}
+
+/* A line's worth of keys */
+typedef struct {
+    char text[1024];
+    int n;
+} key_list;
+
+/* Of the cfg in hand: keys that nobody knows, and those that change nothing here */
+static key_list unknown, idle;
+
+/* "[yolo] key=value", once, however many sections have it */
+static void list_key(key_list *list, const char *section, const kvp *pair)
+{
+    char one[256];
+    snprintf(one, sizeof(one), "%s %.60s=%.60s", section, pair->key, pair->val);
+    size_t used = strlen(list->text);
+    if (strstr(list->text, one) || used + strlen(one) + 3 > sizeof(list->text)) return;
+    sprintf(list->text + used, "%s%s", list->n++ ? ", " : "", one);
+}
+
+static void list_unread_key(const char *section, const kvp *pair)
+{
+    const training_key *k = find_training_key(section, pair->key);
+    if (!k || (is_for_training && k->is_missed)) list_key(&unknown, section, pair);
+    else if (is_for_training) list_key(&idle, section, pair);
 }
 
 /*
@@ -105,6 +175,21 @@ static const option number_table[] = {
     {"noobject_scale", OPTION_REAL, 0, 0, 1e6, 0},
     {"class_scale", OPTION_REAL, 0, 0, 1e6, 0},
     {"coord_scale", OPTION_REAL, 0, 0, 1e6, 0},
+    {"group_id", OPTION_INT, 0, 0, INT_MAX, 0},
+    {"letter_box", OPTION_INT, 0, 0, 1, 0},
+    {"beta_nms", OPTION_REAL, 0, 0, 100, 0},
+    {"scale_wh", OPTION_INT, 0, 0, 1, 0},
+    {"scale_x_y", OPTION_REAL, 0, 1, 10, 0},
+    {"new_coords", OPTION_INT, 0, 0, 1, 0},
+    {"iou_thresh", OPTION_REAL, 0, 0, 1, 0},
+    {"iou_normalizer", OPTION_REAL, 0, 0, 1e6, 0},
+    {"obj_normalizer", OPTION_REAL, 0, 0, 1e6, 0},
+    {"cls_normalizer", OPTION_REAL, 0, 0, 1e6, 0},
+    {"delta_normalizer", OPTION_REAL, 0, 0, 1e6, 0},
+    {"max_delta", OPTION_REAL, 0, 0, 1e38, 0},
+    {"label_smooth_eps", OPTION_REAL, 0, 0, 1, 0},
+    {"objectness_smooth", OPTION_INT, 0, 0, 1, 0},
+    {"focal_loss", OPTION_INT, 0, 0, 1, 0},
     {0},
 };
 
@@ -116,9 +201,9 @@ static void check_sources(const option_place *at, int layer)
         char *begin = text + (*text == ',');
         long source = strtol(begin, &text, 10);
         if (source < 0) source += layer;
-        if (text == begin || (*text && *text != ',') || source < 0 || source >= layer)
+        if (text == begin || !strchr(",#", *text) || source < 0 || source >= layer)
             bad_option(at, "layers above this one");
-    } while (*text);
+    } while (*text == ',');
 }
 
 static void check_numbers(char *file, char *section, list *options, int layer)
@@ -153,7 +238,7 @@ static void check_batch(char *file, list *options)
                 batch);
 }
 
-void strict_section(char *file, char *section, list *options, int layer, int parsed)
+static void strict_section(char *file, char *section, list *options, int layer, int parsed)
 {
     if (find_plugin_layer(section)) return; /* it has been read by read_options */
     if (!parsed) {
@@ -166,9 +251,24 @@ void strict_section(char *file, char *section, list *options, int layer, int par
         kvp *pair = n->val;
         option_place at = {file, section, pair->key, pair->val};
         int known = pair->used || (is_net && is_one_of(conditional_keys, pair->key));
-        if (!known) bad_option(&at, "a key that Darknet knows in this section");
-        if (!is_known_value(section, pair->key, pair->val))
+        if (!known) list_unread_key(section, pair);
+        else if (!is_known_value(section, pair->key, pair->val))
             bad_option(&at, "a value that Darknet knows");
     }
     check_stride(file, section, options);
+}
+
+network *parse_strictly(char *cfg, int batch, int trains)
+{
+    unknown = idle = (key_list){0};
+    is_for_training = trains;
+    cfg_section_hook = strict_section;
+    network *net = parse_network_cfg_batch(cfg, batch);
+    if (unknown.n == 1)
+        kd_fail("%s: %s: expected a key that Darknet knows in this section", cfg, unknown.text);
+    if (unknown.n)
+        kd_fail("%s: %s: expected keys that Darknet knows in these sections", cfg,
+                unknown.text);
+    if (idle.n) printf("%s: without effect here: %s\n", cfg, idle.text);
+    return net;
 }

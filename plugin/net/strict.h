@@ -8,11 +8,13 @@
 #include "darknet.h"
 
 /*
- * A cfg_section_hook (patches/hooks/04). Before Darknet parses a section, stops at
- * a number that is none or out of range and at a layer that is not there.
- * After, at a key, activation, policy or cost type that Darknet does not know,
- * and at a strided 1x1 convolution, which its CPU code does not stride.
+ * parse_network_cfg_batch (batch 0: as the cfg says). Before Darknet parses a section, stops at
+ * a number that is none or out of range and at a layer that is not there. After, at an
+ * activation, policy or cost type that Darknet does not know, and at a strided 1x1 convolution,
+ * which its CPU code does not stride. At the end, at all keys that it does not know, in one
+ * line. Of the keys that say how other Darknets train, a net that does not train (trains=0) may
+ * have all; one that trains those that only tune or print, which are named.
  */
-void strict_section(char *file, char *section, list *options, int layer, int parsed);
+network *parse_strictly(char *cfg, int batch, int trains);
 
 #endif

@@ -28,11 +28,14 @@ static const known_section known[] = {
     {"[region]", "classes num anchors", 0, 0},
     {"[yolo]", "classes num anchors mask", 0, 0},
     {"[shortcut]", "", "beta", ""},
+    {"[sam]", "", 0, 0},
+    {"[scale_channels]", "", "scale_wh", "0"},
     {"[upsample]", "stride", 0, 0},
     {"[teacher]", "", 0, 0}, /* ours, which are not in the plain cfg */
     {"[deepkd_loss]", "", 0, 0},
 };
-static const char *const activations[] = {"linear", "leaky", "relu", "logistic", "tanh"};
+static const char *const activations[] = {"linear", "leaky", "relu", "logistic",
+                                          "tanh",   "mish",  "swish"};
 
 /* The value of a key in a section's lines, up to its line's end; NULL: it has none */
 static const char *find_value(const char *section, const char *key, size_t length)

@@ -33,10 +33,11 @@ static ap_box clip_box(box b, int w, int h)
 int detect_boxes(network *net, int width, int height, long image, float threshold, float nms,
                  ap_boxes *list)
 {
-    int n = 0, classes = net->layers[net->n - 1].classes;
+    layer last = net->layers[net->n - 1];
+    int n = 0, classes = last.classes;
     if (!has_finite_outputs(net)) return 0;
     detection *found = get_network_boxes(net, width, height, threshold, 0, 0, 0, &n);
-    if (nms > 0) do_nms_sort(found, n, classes, nms);
+    if (nms > 0) do_nms_kind(found, n, classes, nms, last.nms_exponent);
     for (int i = 0; i < n; ++i) {
         ap_box box = clip_box(found[i].bbox, width, height);
         box.image = image;

@@ -93,9 +93,8 @@ static network *plain_net(void)
 /* A network as `distill` makes it, with its teacher if it is a student */
 static network *make_net_of(char *cfg)
 {
-    cfg_section_hook = strict_section;
     srand(1);
-    network *net = parse_network_cfg(cfg);
+    network *net = parse_strictly(cfg, 0, 1);
     deepkd *kd = find_deepkd(net);
     if (!kd) return net;
     char *weights = nets_file("plain.weights");

@@ -65,7 +65,7 @@ static const struct {
     {NET CONV(4) HEAD(9) YOLO_9 BACK HEAD(9) "[yolo]\nmask=0\nclasses=4\nanchors=4,5\n",
      "another anchors"},
     {NET CONV(4) HEAD(9) YOLO_9 BACK HEAD(9) YOLO_9 "jitter=.1\n", "another jitter"},
-    {NET CONV(4) HEAD(9) YOLO_9 BACK HEAD(9) YOLO_9 "random=1\n", "another random"},
+    {NET CONV(4) HEAD(9) YOLO_9 "random=1\n" BACK HEAD(9) YOLO_9, "another random"},
     {NET CONV(4) HEAD(9) YOLO_9 BACK HEAD(9) REGION_9 "max=90\n", "another type"},
 };
 
