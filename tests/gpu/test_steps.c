@@ -68,6 +68,25 @@ static const char cropped[] =
     "[convolutional] filters=4 size=1 " TANH "[upsample] stride=2 "                            \
     "[route] layers=-1,4 "                                                                     \
     "[convolutional] filters=6 size=3 " conv YOLO_HEAD("0,1,2")
+/* As yolo4_layers of detectors.h */
+#define YOLO4(conv)                                                                            \
+    "[convolutional] filters=6 size=3 stride=2 " conv "[maxpool] size=2 stride=2 "             \
+    "[convolutional] filters=8 size=3 " conv "[route] layers=-1 groups=2 group_id=1 "          \
+    "[convolutional] filters=4 size=3 pad=1 activation=mish "                                  \
+    "[convolutional] filters=4 size=1 activation=logistic [sam] from=-2 "                      \
+    "[route] layers=-1,-3 [avgpool] [convolutional] filters=8 size=1 activation=logistic "     \
+    "[scale_channels] from=-3 [activation] activation=hard_mish "                              \
+    "[shortcut] from=2 activation=swish "                                                      \
+    "[convolutional] filters=1 size=1 activation=logistic [scale_channels] from=-2 "           \
+    "scale_wh=1 "                                                                              \
+    "[convolutional] filters=8 size=3 stride=2 pad=1 activation=relu6 "                        \
+    "[convolutional] filters=27 size=1 activation=logistic "                                   \
+    "[yolo] mask=3,4,5 num=6 classes=4 max=8 scale_x_y=2 new_coords=1 iou_loss=ciou "          \
+    "iou_thresh=.2 objectness_smooth=1 anchors=4,6,8,5,7,12,14,10,11,24,28,22 "                \
+    "[route] layers=4 [convolutional] filters=27 size=1 " LINEAR                               \
+    "[yolo] mask=0,1,2 num=6 classes=4 max=8 scale_x_y=1.05 iou_loss=giou "                    \
+    "delta_normalizer=.5 "                                                                     \
+    "anchors=4,6,8,5,7,12,14,10,11,24,28,22 "
 #define REGION(conv, options)                                                                  \
     "[convolutional] filters=6 size=3 stride=2 " conv "[maxpool] size=2 stride=2 "             \
     "[convolutional] filters=4 size=3 " conv "[convolutional] filters=8 size=3 stride=2 " conv \
@@ -80,6 +99,8 @@ static const char cropped[] =
 
 static const char one_head[] = ONE_HEAD(TANH), two_heads[] = TWO_HEADS(TANH);
 static const char normed_heads[] = TWO_HEADS(NORM);
+static const char yolo4[] = YOLO4("pad=1 activation=mish ");
+static const char normed_yolo4[] = YOLO4("pad=1 batch_normalize=1 activation=swish ");
 static const char region[] = REGION(TANH, "softmax=1 bias_match=1 ");
 static const char region_logistic[] = REGION(TANH, "softmax=0 ");
 
@@ -97,6 +118,8 @@ static const char larger_teacher[] =
                 "[route] layers=-1,-2 "
                 "[connected] output=6 " LINEAR "[softmax] ";
 static const char yolo_teacher[] = TEACHER(48) TWO_HEADS(NORM);
+static const char yolo4_teacher[] =
+    TEACHER(32) YOLO4("pad=1 batch_normalize=1 activation=mish ");
 static const char region_teacher[] = TEACHER(64) REGION(NORM, "softmax=1 bias_match=1 ");
 /* It assigns a truth by its predictions, which the host must know then. */
 static const char asked_teacher[] = TEACHER(32) REGION(LEAKY, "softmax=1 ");
@@ -151,6 +174,10 @@ static const gradient_case cases[] = {
      yolo_teacher, "rows=dense feature_nms=1 topk=2 topk_schedule=static objectness_weight=.3"},
     {"[yolo] with batch norm, rows=dense", NORMED, 3, LARGE "batch=4", normed_heads,
      yolo_teacher, THREE "rows=dense"},
+    {"YOLOv4's layers", PLAIN, 3, LARGE "batch=2", yolo4, yolo4_teacher,
+     THREE "objectness_weight=.5"},
+    {"YOLOv4's layers with batch norm", NORMED, 2, LARGE "batch=8", normed_yolo4, yolo_teacher,
+     ""},
     {"[region] softmax=1, rows=truth", PLAIN, 3, LARGE "batch=2", region, region_teacher,
      THREE "objectness_weight=.5"},
     {"[region] softmax=1, rows=dense", PLAIN, 2, LARGE "batch=2", region, region_teacher,
