@@ -15,10 +15,12 @@
 #include <string.h>
 
 /* Keys of [net] that Darknet reads only for some of its policies. */
-static const char *const conditional_keys[] = {"steps", "scales", "step", "scale", "gamma",
-                                               "power", "B1",     "B2",   "eps",   0};
-static const char *const policies[] = {"random", "poly",    "constant", "step",
-                                       "exp",    "sigmoid", "steps",    0};
+static const char *const conditional_keys[] = {
+    "steps",      "scales",    "step", "scale", "gamma",
+    "power",      "B1",        "B2",   "eps",   "learning_rate_min",
+    "sgdr_cycle", "sgdr_mult", 0};
+static const char *const policies[] = {"random",  "poly",  "constant", "step",   "exp",
+                                       "sigmoid", "steps", "sgdr",     "cosine", 0};
 
 static int is_for_training; /* the cfg in hand */
 
@@ -34,7 +36,7 @@ static int is_known_value(const char *section, const char *key, char *value)
 {
     if (!strcmp(key, "activation"))
         return !strcmp(get_activation_string(get_activation(value)), value);
-    if (!strcmp(key, "policy")) return !is_for_training || is_one_of(policies, value);
+    if (!strcmp(key, "policy")) return is_one_of(policies, value);
     if (!strcmp(section, "[cost]") && !strcmp(key, "type"))
         return !strcmp(get_cost_string(get_cost_type(value)), value);
     return 1;
@@ -57,8 +59,6 @@ static const training_key training_keys[] = {
     {"[net]", "contrastive_color", 1},
     {"[net]", "contrastive_jit_flip", 1},
     {"[net]", "adversarial_lr", 1},
-    {"[net]", "sgdr_cycle", 1},
-    {"[net]", "sgdr_mult", 1},
     {"[net]", "augment_speed", 0},
     {"[net]", "track", 0},
     {"[net]", "seen", 0},
@@ -137,6 +137,9 @@ static const option number_table[] = {
     {"burn_in", OPTION_INT, 0, 0, INT_MAX, 0},
     {"step", OPTION_INT, 0, 1, INT_MAX, 0},
     {"learning_rate", OPTION_REAL, 0, 0, 1e38, 0},
+    {"learning_rate_min", OPTION_REAL, 0, 0, 1e38, 0},
+    {"sgdr_cycle", OPTION_INT, 0, 1, INT_MAX, 0},
+    {"sgdr_mult", OPTION_INT, 0, 1, INT_MAX, 0},
     {"momentum", OPTION_REAL, 0, 0, 1, 0},
     {"decay", OPTION_REAL, 0, 0, 1, 0},
     {"power", OPTION_REAL, 0, 0, 1000, 0},

@@ -287,10 +287,10 @@ for role, text in (("student", student_cfg), ("teacher", teacher_cfg)):
          **{role: text(speed=1)})
     case(f"{role}: an unknown key in a layer", FILE, "[convolutional] filter=8", "knows",
          **{role: changed(0, "filter", 8)})
-    case(f"{role}: an unknown activation", FILE, "[convolutional] activation=mish", "knows",
-         **{role: changed(0, "activation", "mish")})
-    case(f"{role}: an unknown policy", FILE, "[net] policy=cosine", "knows",
-         **{role: text(policy="cosine")})
+    case(f"{role}: an unknown activation", FILE, "[convolutional] activation=gelu", "knows",
+         **{role: changed(0, "activation", "gelu")})
+    case(f"{role}: an unknown policy", FILE, "[net] policy=cosinus", "knows",
+         **{role: text(policy="cosinus")})
     case(f"{role}: an unknown section", FILE, "unknown section [attention]",
          **{role: text(layers=[layers[0], ("attention", {}), *layers[1:]])})
     case(f"{role}: a line without =", FILE, "line 2", "expected", "hello",

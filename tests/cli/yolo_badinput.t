@@ -34,6 +34,11 @@ def last(layers, **options):
     return [*layers[:-1], (layers[-1][0], {**layers[-1][1], **options})]
 
 
+def first(layers, **options):
+    """The layers, with options of the first one set."""
+    return [(layers[0][0], {**layers[0][1], **options}), *layers[1:]]
+
+
 def first_head(**options):
     """The teacher's layers, with options of its first head set; the second stays."""
     return [*last(YOLO_TEACHER[:6], **options), *YOLO_TEACHER[6:]]
@@ -193,6 +198,8 @@ case("a student of other classes", "student.cfg", "found 4 classes", "expected t
      "teacher.cfg", student=detector_cfg(layers=[*BODY, *head("yolo", "8,8, 14,14", 4)]))
 case("a teacher of other classes", "student.cfg", "found 3 classes", "expected the teacher's 4",
      teacher=teacher_detector_cfg([*BODY, *head("yolo", "8,8, 14,14", 4)]), edit=new_teacher)
+case("a teacher that sees other images", "teacher.cfg", "letter_box=0", "expected 1",
+     teacher=teacher_detector_cfg(letter_box=0))
 case("both networks of other classes", "deepkd.data", "classes=3", "expected 4", "student.cfg",
      student=detector_cfg(layers=[*BODY, *head("yolo", "8,8, 14,14", 4)]),
      teacher=teacher_detector_cfg([*BODY, *head("yolo", "8,8, 14,14", 4)]), edit=new_teacher)
@@ -218,6 +225,14 @@ for role, text, layers, change in (
                   "8,8, 14,0", "8,8, 14,-14", "8,8, 14,1e9", "x"):
         case(f"{role}: anchors={value}", FILE, "[yolo] anchors", "expected",
              **{role: text(layers=change(anchors=value))})
+    for key, value, expected in (("groups", 5, "divisor of"), ("groups", 0, "1 to"), ("group_id", 1, "0 to 0")):
+        case(f"{role}: [route] {key}={value}", FILE, f"[route] {key}={value}", "expected", expected,
+             **{role: text(layers=[layers[0], ("route", {"layers": -1, key: value}), *layers[1:]])})
+    for section, source, words in (("sam", 5, ["above"]),
+                                   ("scale_channels", -1, ["expected 1 x 1"])):
+        case(f"{role}: [{section}] from={source}", FILE, f"[{section}] from={source}", *words,
+             **{role: text(layers=[layers[0], (section, {"from": source}), *layers[1:]])})
+    case(f"{role}: letter_box=2", FILE, "[net] letter_box=2", "0 to 1", **{role: text(letter_box=2)})
     for value in ("0,9", "9", "-1,0", "0,.5", "0,0", "0,x", "0,1,", "nan"):
         case(f"{role}: mask={value}", FILE, "[yolo] mask", "expected",
              **{role: text(layers=change(mask=value))})
@@ -231,16 +246,31 @@ for role, text, layers, change in (
     for key, values in {
             "classes": ("0", "-1", "x", "1.5"), "num": ("0", "-1", "x"), "max": ("0", "-1", "x"),
             "jitter": ("-.1", "1", "x", "nan"), "ignore_thresh": ("-.1", "1.1", "x"),
-            "truth_thresh": ("-.1", "1.1", "x"), "random": ("-1", "2", "x", ".5")}.items():
+            "truth_thresh": ("-.1", "1.1", "x"), "random": ("-1", "2", "x", ".5"),
+            "scale_x_y": (".9", "11", "x", "nan"), "new_coords": ("2", "-1", "x"),
+            "iou_thresh": ("-.1", "1.1", "x"), "iou_normalizer": ("-1", "x", "nan"),
+            "obj_normalizer": ("-1", "x"), "cls_normalizer": ("-1", "x"),
+            "delta_normalizer": ("-1", "x"), "max_delta": ("-1", "x"),
+            "label_smooth_eps": ("-.1", "1.1"), "objectness_smooth": ("2", "x"),
+            "focal_loss": ("2", "x"), "beta_nms": ("-1", "x")}.items():
         for value in values:
             case(f"{role}: [yolo] {key}={value}", FILE, f"[yolo] {key}={value}", "expected",
                  **{role: text(layers=change(**{key: value}))})
     case(f"{role}: [yolo] max=1000001", FILE, "[yolo] max=1000001", "expected",
          **{role: text(layers=change(max=1000001))})
-    for key, value in (("anchor", "8,8"), ("ignore_tresh", ".5"), ("bias_match", 1), ("coords", 4),
-                       ("scale_x_y", "1.05"), ("iou_loss", "ciou")):
+    for key, value in (("anchor", "8,8"), ("ignore_tresh", ".5"), ("bias_match", 1), ("coords", 4)):
         case(f"{role}: [yolo] {key}=", FILE, f"[yolo] {key}={value}", "knows",
              **{role: text(layers=change(**{key: value}))})
+    for key, value, expected in (
+            ("iou_loss", "siou", "mse, iou, giou, diou or ciou"),
+            ("nms_kind", "softnms", "default, greedynms or diounms"),
+            ("counters_per_class", "1", "expected classes="), ("counters_per_class", "x", "numbers"),
+            ("new_coords", "1", "activation=logistic before it")):
+        case(f"{role}: [yolo] {key}={value}", FILE, key, expected,
+             **{role: text(layers=change(**{key: value}))})
+    case(f"{role}: all keys that nobody knows, in one line", FILE,
+         "[convolutional] tread=1, [yolo] ignore_tresh=.5, [yolo] shine=2: expected keys",
+         **{role: text(layers=first(change(ignore_tresh=".5", shine=2), tread=1))})
     case(f"{role}: [yolo] map= of a file that is not there", "no.txt", "No such file",
          **{role: text(layers=change(map="no.txt"))})
     for key, values in {

@@ -6,7 +6,8 @@
  * that is beside the other towards it;
  *   - logits of a head with new_coords learn the derivative of what comes out of their
  * logistic;
- *   - each of a head's keys does what it says, and what is not asked for changes nothing.
+ *   - each of a head's keys does what it says, and what is not asked for changes nothing;
+ *   - learning rates of policy=cosine and sgdr (08) are their formula's.
  */
 #include "nets.h"
 
@@ -365,6 +366,36 @@ static void test_suppression(void)
     }
 }
 
+/* ---- learning rates ---------------------------------------------------- */
+
+static void check_rate(size_t batch, double expected)
+{
+    *net->seen = batch * net->batch * net->subdivisions;
+    assert_true(fabs(get_current_rate(net) - expected) < 1e-7);
+}
+
+static void test_cosine_rates(void)
+{
+    net = make_net(
+        "[net]\nbatch=4\nsubdivisions=2\nwidth=8\nheight=8\nchannels=3\nmax_batches=80\n"
+        "learning_rate=.4\nlearning_rate_min=.1\npolicy=cosine\nburn_in=10\npower=1\n"
+        "[convolutional]\n",
+        1);
+    check_rate(5, .2);
+    for (int t = 10; t <= 80; t += 10) check_rate(t, .1 + .15 * (1 + cos(M_PI * t / 80)));
+    free_network(net);
+    net =
+        make_net("[net]\nbatch=4\nwidth=8\nheight=8\nchannels=3\nmax_batches=80\n"
+                 "learning_rate=.4\npolicy=sgdr\nsgdr_cycle=10\nsgdr_mult=3\n[convolutional]\n",
+                 1);
+    check_rate(0, .4);
+    check_rate(10, 0);
+    check_rate(11, .2 * (1 + cos(M_PI * 1 / 30)));
+    check_rate(40, 0);
+    check_rate(70, .2 * (1 + cos(M_PI * 30 / 90)));
+    free_network(net);
+}
+
 int main(void)
 {
     static const test_case tests[] = {
@@ -381,6 +412,7 @@ int main(void)
         TEST(test_smooth_objectness),
         TEST(test_focal_loss),
         TEST(test_suppression),
+        TEST(test_cosine_rates),
     };
     start_nets();
     run_tests(tests, COUNT(tests));
