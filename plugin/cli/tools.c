@@ -15,6 +15,7 @@
 #include "cli/command.h"
 #include "cli/map.h"
 #include "cli/version.h"
+#include "net/strict.h"
 #include "run/plain_cfg.h"
 #include "support.h"
 
@@ -73,6 +74,7 @@ static int run_wrap(int argc, char **argv)
     FILE *fp = fopen(a.teacher, "r");
     if (!fp) file_error(a.teacher);
     fclose(fp);
+    free_network(parse_strictly(a.cfg, 1, 1)); /* or `distill` would refuse it later */
     export_cfg(a.cfg, stdout);
     printf(sections, a.teacher);
     return 0;

@@ -87,8 +87,8 @@ typedef struct {
     int n;
 } key_list;
 
-/* Of the cfg in hand: keys that nobody knows, and those that change nothing here */
-static key_list unknown, idle;
+/* Of the cfg in hand: keys that nobody knows, that ask for what is not here, or for nothing */
+static key_list unknown, missed, idle;
 
 /* "[yolo] key=value", once, however many sections have it */
 static void list_key(key_list *list, const char *section, const kvp *pair)
@@ -103,8 +103,8 @@ static void list_key(key_list *list, const char *section, const kvp *pair)
 static void list_unread_key(const char *section, const kvp *pair)
 {
     const training_key *k = find_training_key(section, pair->key);
-    if (!k || (is_for_training && k->is_missed)) list_key(&unknown, section, pair);
-    else if (is_for_training) list_key(&idle, section, pair);
+    if (!k) list_key(&unknown, section, pair);
+    else if (is_for_training) list_key(k->is_missed ? &missed : &idle, section, pair);
 }
 
 /*
@@ -263,7 +263,7 @@ static void strict_section(char *file, char *section, list *options, int layer, 
 
 network *parse_strictly(char *cfg, int batch, int trains)
 {
-    unknown = idle = (key_list){0};
+    unknown = missed = idle = (key_list){0};
     is_for_training = trains;
     cfg_section_hook = strict_section;
     network *net = parse_network_cfg_batch(cfg, batch);
@@ -272,6 +272,9 @@ network *parse_strictly(char *cfg, int batch, int trains)
     if (unknown.n)
         kd_fail("%s: %s: expected keys that Darknet knows in these sections", cfg,
                 unknown.text);
-    if (idle.n) printf("%s: without effect here: %s\n", cfg, idle.text);
+    if (missed.n)
+        kd_fail("%s: %s: other Darknets train so, this one does not: expected a cfg without",
+                cfg, missed.text);
+    if (idle.n) fprintf(stderr, "%s: without effect here: %s\n", cfg, idle.text);
     return net;
 }
