@@ -262,6 +262,21 @@ static void test_clipped_deltas(void)
     free_network(net);
 }
 
+/* A net whose statistics are still those of the start gives boxes of any size. */
+static void test_boxes_beyond_bounds(void)
+{
+    for (int kind = BOX_IOU; kind <= BOX_CIOU; ++kind) {
+        layer l = start("linear", join("iou_loss=", kinds[kind], "\n"));
+        float *z = net->layers[0].output;
+        z[at(0, 1, 2, 2)] = 200, z[at(0, 1, 2, 3)] = -200;
+        z[at(0, 3, 0, 2)] = z[at(0, 3, 0, 3)] = 100;
+        put_truth(0, .4, .6, .25, .25, 1), put_truth(1, .9, .1, .25, .25, 1);
+        forward(l);
+        for (int k = 0; k < l.outputs; ++k) assert_true(isfinite(l.delta[k]));
+        free_network(net);
+    }
+}
+
 /* The anchor 16x20 is like a truth of 10x10 by .31, the other by .64. */
 static void test_more_positives(void)
 {
@@ -406,6 +421,7 @@ int main(void)
         TEST(test_defaults_change_nothing),
         TEST(test_box_losses),
         TEST(test_clipped_deltas),
+        TEST(test_boxes_beyond_bounds),
         TEST(test_more_positives),
         TEST(test_averaged_boxes),
         TEST(test_smooth_labels_and_weights),
