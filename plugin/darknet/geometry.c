@@ -18,10 +18,11 @@
 /* What a layer gives to the next; w, h and c are 0 where that is no image. */
 typedef struct {
     size_t w, h, c, outputs;
-    size_t truths; /* of an image, where the layer says how many the network has */
-    size_t reads;  /* of them, by the layer's own loss */
-    int is_truth;  /* truth=1: the layers behind it learn its outputs */
-    char *parts;   /* of a [route] whose sources differ in size: these sizes */
+    size_t truths;    /* of an image, where the layer says how many the network has */
+    size_t reads;     /* of them, by the layer's own loss */
+    int has_logistic; /* a [yolo] that takes the logistic of the layer before for its own */
+    int is_truth;     /* truth=1: the layers behind it learn its outputs */
+    char *parts;      /* of a [route] whose sources differ in size: these sizes */
     LAYER_TYPE type;
     int line;
     char *section;
@@ -515,7 +516,22 @@ static shape source(const geometry *g, const char *key, char **at)
     if (end == *at || index < 0 || index >= g->n)
         refuse(g, key, "expected layers above this one, which is layer %d", g->n);
     *at = end + strspn(end, " \t");
+    if (index + 1 < g->n && g->layers[index + 1].has_logistic)
+        refuse(
+            g, key,
+            "expected another layer than %lld, whose logistic belongs to the [yolo] behind it",
+            index);
     return g->layers[index];
+}
+
+/* The only layer of from= */
+static shape only_source(const geometry *g)
+{
+    char *at = value_of(g, "from");
+    if (!at) refuse(g, "from", "expected a layer above this one");
+    shape from = source(g, "from", &at);
+    if (*at && *at != '#') refuse(g, "from", "expected one layer above this one");
+    return from;
 }
 
 static shape reckon_route(geometry *g)
@@ -555,9 +571,7 @@ static shape reckon_route(geometry *g)
 
 static shape reckon_shortcut(geometry *g)
 {
-    char *at = value_of(g, "from");
-    if (!at) refuse(g, "from", "expected a layer above this one");
-    shape from = source(g, "from", &at);
+    shape from = only_source(g);
     const shape *to = &g->in;
     need_image(g);
     if (!from.w || !from.h || !from.c)
@@ -577,9 +591,7 @@ static shape reckon_shortcut(geometry *g)
  */
 static shape reckon_gate(geometry *g, int by_channel, int by_pixel)
 {
-    char *at = value_of(g, "from");
-    if (!at) refuse(g, "from", "expected a layer above this one");
-    shape from = source(g, "from", &at);
+    shape from = only_source(g);
     size_t w = by_channel ? 1 : from.w, h = by_channel ? 1 : from.h, c = by_pixel ? 1 : from.c;
     need_image(g);
     if (!from.w || !from.h || !from.c || g->in.w != w || g->in.h != h || g->in.c != c)
@@ -617,7 +629,9 @@ static shape boxes(geometry *g, size_t max, size_t fields)
 
 static shape reckon_yolo(geometry *g)
 {
-    return boxes(g, number(g, "max", 90, 1, 100000), 5);
+    shape s = boxes(g, number(g, "max", 90, 1, 100000), 5);
+    s.has_logistic = number(g, "new_coords", 0, 0, 1);
+    return s;
 }
 
 static shape reckon_region(geometry *g)

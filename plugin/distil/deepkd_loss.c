@@ -70,8 +70,9 @@ static void check_momenta(const deepkd *kd, const char *cfg)
         double momentum = component_momentum(kd, c);
         if (momentum < 0 || momentum > KD_MOST_MOMENTUM)
             kd_fail("%s: [deepkd_loss] momentum of %s is %g ([net] momentum=%g and its delta): "
-                    "expected 0 to %g",
-                    cfg, kd_component_name[c], momentum, kd->net->momentum, KD_MOST_MOMENTUM);
+                    "expected 0 to %g, by momentum_%s= or delta_%s=",
+                    cfg, kd_component_name[c], momentum, kd->net->momentum, KD_MOST_MOMENTUM,
+                    kd_component_name[c], kd_component_name[c]);
     }
 }
 

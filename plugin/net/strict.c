@@ -22,7 +22,7 @@ static const char *const conditional_keys[] = {
 static const char *const policies[] = {"random",  "poly",  "constant", "step",   "exp",
                                        "sigmoid", "steps", "sgdr",     "cosine", 0};
 
-static int is_for_training; /* the cfg in hand */
+static int is_for_training, says_letter_box; /* the cfg in hand */
 
 static int is_one_of(const char *const *names, const char *name)
 {
@@ -68,7 +68,7 @@ static const training_key training_keys[] = {
     {"[net]", "workspace_size_limit_MB", 0},
     {"[net]", "show_receptive_field", 0},
     {"[yolo]", "uc_normalizer", 1},
-    {"[yolo]", "resize", 0}, /* of how images are cut; ours become .25 to 2 times as large */
+    {"[yolo]", "resize", 0}, /* how far their loader zooms; ours places images whole */
     {"[yolo]", "show_details", 0},
     {"[convolutional]", "bin_output", 0}, /* for speed on their GPU */
     {0, 0, 0},
@@ -77,14 +77,16 @@ static const training_key training_keys[] = {
 static const training_key *find_training_key(const char *section, const char *key)
 {
     const training_key *k = training_keys;
+    if (!strcmp(section, "[network]")) section = "[net]";
+    if (!strcmp(section, "[conv]")) section = "[convolutional]";
     while (k->key && (strcmp(k->section, section) || strcmp(k->key, key))) ++k;
     return k->key ? k : 0;
 }
 
-/* A line's worth of keys */
+/* A line's worth of keys; `more` have no place in it */
 typedef struct {
-    char text[1024];
-    int n;
+    char text[3000];
+    int n, more;
 } key_list;
 
 /* Of the cfg in hand: keys that nobody knows, that ask for what is not here, or for nothing */
@@ -94,10 +96,21 @@ static key_list unknown, missed, idle;
 static void list_key(key_list *list, const char *section, const kvp *pair)
 {
     char one[256];
-    snprintf(one, sizeof(one), "%s %.60s=%.60s", section, pair->key, pair->val);
+    snprintf(one, sizeof(one), "%s %.60s=%.60s, ", section, pair->key, pair->val);
     size_t used = strlen(list->text);
-    if (strstr(list->text, one) || used + strlen(one) + 3 > sizeof(list->text)) return;
-    sprintf(list->text + used, "%s%s", list->n++ ? ", " : "", one);
+    if (strstr(list->text, one)) return;
+    ++list->n;
+    if (used + strlen(one) + sizeof(" and 1000000 more") > sizeof(list->text)) ++list->more;
+    else strcpy(list->text + used, one);
+}
+
+/* The list for a message */
+static const char *words_of(key_list *list)
+{
+    char *end = list->text + strlen(list->text) - strlen(", ");
+    *end = 0;
+    if (list->more) sprintf(end, " and %d more", list->more);
+    return list->text;
 }
 
 static void list_unread_key(const char *section, const kvp *pair)
@@ -250,6 +263,7 @@ static void strict_section(char *file, char *section, list *options, int layer, 
         return;
     }
     int is_net = !strcmp(section, "[net]") || !strcmp(section, "[network]");
+    if (is_net) says_letter_box = option_find(options, "letter_box") != 0;
     for (node *n = options->front; n; n = n->next) {
         kvp *pair = n->val;
         option_place at = {file, section, pair->key, pair->val};
@@ -261,6 +275,19 @@ static void strict_section(char *file, char *section, list *options, int layer, 
     check_stride(file, section, options);
 }
 
+/* Its weights may come from where images are stretched unless the cfg says otherwise. */
+static void advise_letter_box(const network *net, const char *cfg)
+{
+    int i = 0;
+    while (i < net->n && net->layers[i].yolo_version != 4) ++i;
+    if (i == net->n || says_letter_box) return;
+    fprintf(
+        stderr,
+        "%s: [net] has no letter_box=: images are letterboxed; AlexeyAB's Darknet stretches "
+        "them then, as letter_box=0 does\n",
+        cfg);
+}
+
 network *parse_strictly(char *cfg, int batch, int trains)
 {
     unknown = missed = idle = (key_list){0};
@@ -268,13 +295,15 @@ network *parse_strictly(char *cfg, int batch, int trains)
     cfg_section_hook = strict_section;
     network *net = parse_network_cfg_batch(cfg, batch);
     if (unknown.n == 1)
-        kd_fail("%s: %s: expected a key that Darknet knows in this section", cfg, unknown.text);
+        kd_fail("%s: %s: expected a key that Darknet knows in this section", cfg,
+                words_of(&unknown));
     if (unknown.n)
         kd_fail("%s: %s: expected keys that Darknet knows in these sections", cfg,
-                unknown.text);
+                words_of(&unknown));
     if (missed.n)
         kd_fail("%s: %s: other Darknets train so, this one does not: expected a cfg without",
-                cfg, missed.text);
-    if (idle.n) fprintf(stderr, "%s: without effect here: %s\n", cfg, idle.text);
+                cfg, words_of(&missed));
+    advise_letter_box(net, cfg);
+    if (idle.n) fprintf(stderr, "%s: without effect here: %s\n", cfg, words_of(&idle));
     return net;
 }

@@ -20,6 +20,13 @@ static int run_on_images(deepkd *kd, loader *l, int width, int height,
     return 1;
 }
 
+static int has_int8_layer(const network *net)
+{
+    for (int i = 0; i < net->n; ++i)
+        if (net->layers[i].type == CONVOLUTIONAL && find_arithmetic(net, i) == INT8) return 1;
+    return 0;
+}
+
 void calibrate_teacher(deepkd *kd, const image_list *list, int threads, uint64_t seed,
                        const volatile sig_atomic_t *stop)
 {
@@ -37,5 +44,9 @@ void calibrate_teacher(deepkd *kd, const image_list *list, int threads, uint64_t
                     "none: precision=int8 cannot be calibrated",
                     t->cfg, i);
     if (is_done) use_int8(t->net, largest);
+    if (is_done && !has_int8_layer(t->net))
+        kd_fail("%s: precision=int8: found no linear, leaky or relu convolution of 16 channels "
+                "between others, expected another precision",
+                t->cfg);
     free(largest);
 }

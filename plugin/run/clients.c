@@ -97,6 +97,8 @@ int opencv_reads(const char *text, const network *net, char *why, size_t size)
         if (*line == '[' && !knows_section(line, why, size)) return 0;
     for (int i = 0; i < net->n; ++i) {
         layer l = net->layers[i];
+        if (l.type == ROUTE && l.groups > 1 && l.n > 1)
+            return snprintf(why, size, "groups= of several layers"), 0;
         if (l.type != SHORTCUT) continue;
         layer from = net->layers[l.index];
         if (from.out_w == l.out_w && from.out_h == l.out_h) continue;

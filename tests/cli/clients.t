@@ -176,6 +176,13 @@ KINDS = {  # name: (layers, words or None, replaced in the cfg)
     "[maxpool]": (before_end(("maxpool", {"size": 3, "stride": 2})), None),
     "[maxpool] without stride": (before_end(("maxpool", {"size": 3})),
                                  "a [maxpool] without stride="),
+    "activation=mish": (before_end(tap.conv(6, activation="mish")), None),
+    "activation=swish": (before_end(tap.conv(6, activation="swish")), None),
+    "activation=relu6": (before_end(tap.conv(8, activation="relu6")), "activation=relu6"),
+    "parts of a layer": (before_end(tap.conv(6), ("route", {
+        "layers": -1, "groups": 2, "group_id": 1})), None),
+    "parts of two layers": (before_end(tap.conv(8), ("route", {
+        "layers": "-1,-2", "groups": 2})), "groups= of several layers"),
     "[upsample], [dropout], [route]": (before_end(
         ("upsample", {"stride": 2}), ("dropout", {"probability": ".1"}), tap.conv(6),
         ("route", {"layers": "-1,-2"})), None),

@@ -110,6 +110,17 @@ refused("a [maxpool] with windows in the padding alone",
         "[maxpool] padding=50: expected a whole number from 0 to 2")
 refused("a [local] whose padding fits no size", [("local", {"filters": 2, "size": 1, "pad": 1}),
                                                  *END], "[local] ", "size=1", "expected size=3")
+refused("a [shortcut] from two layers",
+        [conv(), conv(), ("shortcut", {"from": "-1,-2", "activation": "linear"}), *END],
+        "[shortcut] from=-1,-2: expected one layer above this one")
+refused("a [sam] from two layers", [conv(), conv(), ("sam", {"from": "-1,-2"}), *END],
+        "[sam] from=-1,-2: expected one layer above this one")
+refused("a layer whose logistic is a [yolo]'s", [
+    conv(8, size=1, activation="logistic"),
+    ("yolo", {"anchors": "4,4", "num": 1, "classes": 3, "new_coords": 1}),
+    ("route", {"layers": -2}), *END], "[route] layers=-2: expected another layer than 0")
+refused("a [scale_channels] of another size", [conv(), conv(), ("scale_channels", {"from": -2}), *END],
+        "[scale_channels] from=-2: expected 1 x 1 x 8 to come in")
 refused("a [shortcut] between images of another form",
         [conv(), conv(stride=5), ("shortcut", SOURCE), *END], "[shortcut] from=-2: expected",
         "found 12 x 7 of [convolutional], line", "added to 3 x 2", height=7)

@@ -228,6 +228,17 @@ def in_int8(folder):
 
 
 @test
+def no_int8(folder):
+    """a teacher without a layer that can be in int8: one line"""
+    write_wide_teacher(folder)
+    need(folder, "int8", "avx512_vnni")
+    write_teacher(folder, [tap.conv(16, stride, activation="swish") for stride in (1, 1, 2)])
+    write_cfg(folder, "int8")
+    check_error(folder.distill().check(1), [
+        "teacher.cfg: precision=int8: found no linear, leaky or relu", "expected another"])
+
+
+@test
 def wrong(folder):
     """another value"""
     for value, (role, section) in itertools.product(("float16", "16", "BFLOAT16"), ROLES.items()):
