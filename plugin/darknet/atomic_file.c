@@ -24,10 +24,14 @@ typedef struct atomic_file {
 } atomic_file;
 
 static atomic_file *opened;
+static volatile int is_ending; /* another thread has failed, and said so */
 
 static void atomic_error(char *filename)
 {
-    fprintf(stderr, "Couldn't write file: %s: %s\n", filename, strerror(errno));
+    int error = errno;
+    if (is_ending && error == ENOENT)
+        exit_once(1); /* its file was removed under it: it waits */
+    fprintf(stderr, "Couldn't write file: %s: %s\n", filename, strerror(error));
     exit_once(1);
 }
 
@@ -35,6 +39,7 @@ static void atomic_error(char *filename)
 static void remove_opened(void)
 {
     atomic_file *file;
+    is_ending = 1;
     for (file = opened; file; file = file->next) {
         if (file->temporary) unlink(file->temporary);
     }
