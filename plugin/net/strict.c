@@ -294,6 +294,7 @@ network *parse_strictly(char *cfg, int batch, int trains)
     is_for_training = trains;
     cfg_section_hook = strict_section;
     network *net = parse_network_cfg_batch(cfg, batch);
+    cfg_section_hook = 0;
     if (unknown.n == 1)
         kd_fail("%s: %s: expected a key that Darknet knows in this section", cfg,
                 words_of(&unknown));
