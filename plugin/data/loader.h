@@ -34,9 +34,9 @@ int loading_threads(void);
  * A loader of `images` images at a time for `net`. With `augment`, images come in an order
  * shuffled anew each epoch, and augmented as [net] (and a detector's jitter) says and as
  * `classifier train` or `detector train` does; without, in the order of the list, cropped at
- * the centre (classifier), letterboxed, or stretched (detector; [net] letter_box=0). What the list points to must outlive the
- * loader, and its files are not to change. Starts `threads` threads, which wait for
- * start_loading.
+ * the centre (classifier), letterboxed, or with [net] letter_box=0 stretched (detector). What the
+ * list points to must outlive the loader, and its files are not to change. Starts `threads`
+ * threads, which wait for start_loading.
  */
 loader *make_loader(const image_list *list, network *net, int images, int augment, int threads,
                     uint64_t seed);
