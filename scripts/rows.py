@@ -67,7 +67,8 @@ CLASSIFIERS = {
 }
 
 # At 8 epochs
-CIFAR10_RATES = {"kd": .1, "deepkd-dtm": .05}
+CIFAR10_RATES = {"kd": .1, "dot": .05, "deepkd-gsnr": .05, "deepkd-dtm": .05,
+                 "deepkd-official": .05}
 CIFAR10 = {name: row._replace(rate=CIFAR10_RATES.get(name, row.rate))
            for name, row in CLASSIFIERS.items()}
 
