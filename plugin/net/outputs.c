@@ -134,8 +134,9 @@ int fit_box(network *net, const net_outputs *outputs, int o, int b, box truth, i
 {
     layer l = net->layers[outputs->layer[o]];
     int i, j;
-    int best = l.type == YOLO ? yolo_assignment(l, truth, net->w, net->h, &i, &j) : -2;
-    if (best == -2 || best == n || !yolo_fits_shape(l, truth, n, net->w, net->h)) return 0;
+    if (l.type != YOLO || !yolo_fits_shape(l, truth, n, net->w, net->h)) return 0;
+    int best = yolo_assignment(l, truth, net->w, net->h, &i, &j);
+    if (best == -2 || best == n) return 0;
     *p = find_prediction(net, outputs, o, b, n, i, j);
     return 1;
 }

@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Writes box_vectors.txt: what PyTorch's autograd says about the overlap of two boxes.
+"""Writes box_vectors.txt: what PyTorch's autograd says about how two boxes overlap.
 
 It is an independent reference for [yolo]'s iou_loss= (patches/layers/03), in double precision,
 from the definitions of IoU, GIoU (arXiv 1902.09630), DIoU and CIoU (1911.08287) alone. The
@@ -19,9 +19,9 @@ import torch
 FILE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "box_vectors.txt")
 KINDS = ("mse", "iou", "giou", "diou", "ciou")  # in the order of BOX_LOSS
 HEADER = """\
-# Overlaps of two boxes and their gradients by the first, from PyTorch's autograd in double.
+# Gradients of two boxes' overlap by the first, from PyTorch's autograd in double.
 # Written by tests/reference/make_box_vectors.py; do not edit.
-# KIND  a: x y w h  b: x y w h  overlap  gradient: x y w h
+# KIND  a: x y w h  b: x y w h  gradient: x y w h
 """
 
 
@@ -77,8 +77,7 @@ def text():
     lines = [HEADER]
     for kind, a, b in cases():
         a.requires_grad_()
-        overlap = sum(parts(kind, a, b))
-        numbers = [*a.tolist(), *b.tolist(), overlap.item(), *gradient(kind, a, b).tolist()]
+        numbers = [*a.tolist(), *b.tolist(), *gradient(kind, a, b).tolist()]
         lines.append(f"{kind} " + " ".join(f"{x:.17g}" for x in numbers) + "\n")
     return "".join(lines)
 
