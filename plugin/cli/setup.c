@@ -110,6 +110,9 @@ void read_lists(setup *s)
     int most = last_layer(s->net).max_boxes;
     if (d->annotations) s->annotations = read_annotations(d->annotations, d->classes);
     s->train = read_box_list(d->train, d->classes, most, 0);
+    if (s->net->mosaic && s->train.n < 4)
+        kd_fail("%s: found %d images, expected 4 or more for [net] mosaic=1 of %s", d->train,
+                s->train.n, s->arguments.cfg);
     s->valid = read_box_list(d->valid, d->classes, most, d->annotations ? &s->annotations : 0);
 }
 

@@ -3,6 +3,7 @@
 #include "cpu/cores.h"
 #include "support.h"
 
+#include "data.h"
 #include "image.h"
 #include "utils.h"
 
@@ -18,11 +19,17 @@
 #define LEAST_THREADS 2
 #define LEAST_SIDE .001 /* of a box, as in fill_truth_detection */
 
-/* A decoded image: [h][w][CHANNELS] bytes, or NULL. */
+/* A decoded image: [h][w][CHANNELS] bytes, or NULL; kept: they belong to the cache. */
 typedef struct {
-    int w, h;
+    int w, h, is_kept;
     unsigned char *bytes;
 } pixels;
+
+/* A file that can't be read, and why. */
+typedef struct {
+    const char *path;
+    char reason[DECODE_REASON];
+} failure;
 
 /* A batch that is loading, or has been loaded. */
 typedef struct {
@@ -31,8 +38,8 @@ typedef struct {
     uint64_t position; /* of its first image */
     int width, height;
     int begun, done; /* images that a thread has taken, and that are there */
-    int failed;      /* the first image that can't be read, or the number of images: none */
-    char reason[DECODE_REASON]; /* why it can't */
+    int failed;      /* the first image that can't be made, or the number of images: none */
+    failure why;
 } load;
 
 #define LOADS (LOADER_AHEAD + 1) /* with the one that is trained on */
@@ -168,6 +175,7 @@ static void place_boxes(const loader *l, const load *to, image_labels labels, pl
     }
 }
 
+/* An image as the detector sees it, and its boxes in truth, which is 0 before. */
 static image place_detection(const loader *l, const load *to, image im, image_labels labels,
                              float *truth)
 {
@@ -190,58 +198,100 @@ static image place_detection(const loader *l, const load *to, image im, image_la
     return ready;
 }
 
-/* Makes image i of a load from its pixels. */
-static void load_one(const loader *l, load *to, int i, pixels p)
+/* An image's pixels from the cache, which they go to if it has room for them; or as decode's.
+ */
+static pixels get_pixels(loader *l, int index, char *reason)
+{
+    pthread_mutex_lock(&l->mutex);
+    pixels p = l->cache ? l->cache[index] : (pixels){0};
+    pthread_mutex_unlock(&l->mutex);
+    if (p.bytes) return p;
+    p = decode(l->list.paths[index], reason);
+    size_t size = (size_t)p.w * p.h * CHANNELS;
+    pthread_mutex_lock(&l->mutex);
+    if (p.bytes && l->cache && !l->cache[index].bytes && l->cached + size <= LOADER_CACHE) {
+        p.is_kept = 1;
+        l->cache[index] = p;
+        l->cached += size;
+    }
+    pthread_mutex_unlock(&l->mutex);
+    return p;
+}
+
+/*
+ * Image `index` of the list as the network sees it, truth filled in, size[2] as in the file. No
+ * data when it can't be read.
+ */
+static image make_input(loader *l, const load *to, int index, float *truth, int *size,
+                        failure *why)
 {
     const network *net = &l->net;
-    int index = to->loaded.indices[i];
-    float *truth = to->loaded.truths + (size_t)i * l->net.truths;
-    size_t inputs = to->loaded.inputs;
+    pixels p = get_pixels(l, index, why->reason);
+    why->path = l->list.paths[index];
+    if (!p.bytes) return (image){0};
     image im = to_floats(p), ready;
-    srand(to->loaded.seeds[i]);
-    memset(truth, 0, l->net.truths * sizeof(float));
-    to->loaded.sizes[2 * i] = im.w;
-    to->loaded.sizes[2 * i + 1] = im.h;
+    if (!p.is_kept) free(p.bytes);
+    if (size) memcpy(size, (int[]){im.w, im.h}, 2 * sizeof(int));
     if (l->list.labels) {
         ready = place_detection(l, to, im, l->list.labels[index], truth);
     } else {
         ready = l->augment ? augment_image(im, net) : center_crop_image(im, net->w, net->h);
         truth[l->list.targets[index]] = 1;
     }
-    memcpy(to->loaded.images + i * inputs, ready.data, inputs * sizeof(float));
     free_image(im);
-    free_image(ready);
+    return ready;
 }
 
-/* Keeps pixels that were decoded for the cache, unless another thread was faster. */
-static void keep_pixels(loader *l, int index, pixels p)
+/* As make_input: the image and three others of the list, for Darknet's mosaic */
+static image make_input_of_four(loader *l, const load *to, int index, float *truth, int *size,
+                                failure *why)
 {
-    size_t size = (size_t)p.w * p.h * CHANNELS;
-    if (!l->cache || l->cache[index].bytes || l->cached + size > LOADER_CACHE) {
-        free(p.bytes);
-        return;
-    }
-    l->cache[index] = p;
-    l->cached += size;
+    int n = l->net.truths / 5;
+    float *truths = kd_calloc(4 * 5 * n, sizeof(float));
+    float *pixels[4] = {0}, *boxes[4];
+    image whole = {0};
+    int t = 0;
+    do {
+        boxes[t] = truths + t * 5 * n;
+        pixels[t] = make_input(l, to, index, boxes[t], t ? 0 : size, why).data;
+        index = rand() % l->list.n;
+    } while (pixels[t] && ++t < 4);
+    if (t == 4) whole = make_mosaic(pixels, boxes, to->width, to->height, n, truth);
+    while (t--) free(pixels[t]);
+    free(truths);
+    return whole;
+}
+
+/* Makes image i of a load; 0 when a file can't be read. */
+static int load_one(loader *l, load *to, int i, failure *why)
+{
+    image_batch *b = &to->loaded;
+    float *truth = b->truths + (size_t)i * l->net.truths;
+    srand(b->seeds[i]);
+    memset(truth, 0, l->net.truths * sizeof(float));
+    int is_mosaic = l->augment && l->net.mosaic && rand() % 2;
+    image ready = (is_mosaic ? make_input_of_four : make_input)(l, to, b->indices[i], truth,
+                                                                b->sizes + 2 * i, why);
+    if (!ready.data) return 0;
+    memcpy(b->images + (size_t)i * b->inputs, ready.data, b->inputs * sizeof(float));
+    free_image(ready);
+    return 1;
 }
 
 /* Loads the next image that no thread has taken; has the mutex before and after. */
 static void load_next(loader *l)
 {
     load *to = l->loads + l->taken % LOADS;
-    int i = to->begun++, index = to->loaded.indices[i];
+    int i = to->begun++;
     if (to->begun == l->images) ++l->taken;
-    pixels known = l->cache ? l->cache[index] : (pixels){0}, p = known;
-    char reason[DECODE_REASON];
+    failure why;
     pthread_mutex_unlock(&l->mutex);
-    if (!p.bytes) p = decode(l->list.paths[index], reason);
-    if (p.bytes) load_one(l, to, i, p);
+    int is_made = load_one(l, to, i, &why);
     pthread_mutex_lock(&l->mutex);
-    if (!p.bytes && i < to->failed) {
+    if (!is_made && i < to->failed) {
         to->failed = i;
-        memcpy(to->reason, reason, sizeof(reason));
+        to->why = why;
     }
-    if (p.bytes && !known.bytes) keep_pixels(l, index, p);
     if (++to->done == l->images) pthread_cond_signal(&l->has_news);
 }
 
@@ -417,7 +467,6 @@ image_batch finish_loading(loader *l)
     while (to->done < l->images) pthread_cond_wait(&l->has_news, &l->mutex);
     pthread_mutex_unlock(&l->mutex);
     if (to->failed < l->images)
-        kd_fail("%s: cannot be decoded: %s", l->list.paths[to->loaded.indices[to->failed]],
-                to->reason);
+        kd_fail("%s: cannot be decoded: %s", to->why.path, to->why.reason);
     return to->loaded;
 }

@@ -60,9 +60,10 @@ static double planned_momentum(const deepkd *kd, kd_component c)
     const deepkd_options *o = &kd->options;
     double base = kd->net->momentum;
     if (o->trainer == TRAINER_SGD) return base;
-    if (o->trainer == TRAINER_DOT) return base + dot_delta[c];
+    if (o->trainer == TRAINER_DOT) return kd_usual_momentum(base, dot_delta[c]);
     if (!isnan(o->momentum[c])) return o->momentum[c];
-    return base + (isnan(o->delta[c]) ? kd_methods[o->method].delta[c] : o->delta[c]);
+    if (!isnan(o->delta[c])) return base + o->delta[c];
+    return kd_usual_momentum(base, kd_methods[o->method].delta[c]);
 }
 
 double component_momentum(const deepkd *kd, kd_component c)

@@ -4,7 +4,14 @@
 #include <math.h>
 
 #define MOST_GSNR 1e9 /* of a gradient without noise */
+#define USUAL_BASE .9 /* of DeepKD's and DOT's configurations */
 #define MOST_WINDOW 4 /* times that of [net] momentum, and as much below */
+
+double kd_usual_momentum(double base, double delta)
+{
+    double share = (1 - USUAL_BASE - delta) / (1 - USUAL_BASE);
+    return delta > 0 ? fmin(base + delta, 1 - (1 - base) * share) : base + delta;
+}
 
 double kd_warm_momentum(double momentum, double warmup, double batch)
 {

@@ -8,6 +8,13 @@
 #include "math/kd_math.h"
 
 /*
+ * A component's momentum when nothing is given: `delta` above (or below) the network's, as
+ * DeepKD and DOT have it for .9; but no longer a window 1 / (1 - mu) than as many times the
+ * network's as it would be there, where .949 + .075 forgets nothing.
+ */
+double kd_usual_momentum(double base, double delta);
+
+/*
  * The momentum of update t (from 1), a batch mostly: mu(t) = min(mu, 1 - 1 / (1 + c t)); c = 0:
  * mu. In the first updates, whose gradients are large, momentum remembers but a share of those
  * so far: 1 / (1 - mu(t)) = 1 + c t of them. Measured, docs/results.md; not in the paper.

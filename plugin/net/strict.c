@@ -52,13 +52,12 @@ static const training_key training_keys[] = {
     {"[net]", "cutmix", 1},
     {"[net]", "mixup", 1},
     {"[net]", "blur", 1},
-    {"[net]", "mosaic", 1},
-    {"[net]", "mosaic_bound", 1},
     {"[net]", "label_smooth_eps", 1},
     {"[net]", "contrastive", 1},
     {"[net]", "contrastive_color", 1},
     {"[net]", "contrastive_jit_flip", 1},
     {"[net]", "adversarial_lr", 1},
+    {"[net]", "mosaic_bound", 0}, /* boxes end with their quarter in any case */
     {"[net]", "augment_speed", 0},
     {"[net]", "track", 0},
     {"[net]", "seen", 0},
@@ -193,6 +192,7 @@ static const option number_table[] = {
     {"coord_scale", OPTION_REAL, 0, 0, 1e6, 0},
     {"group_id", OPTION_INT, 0, 0, INT_MAX, 0},
     {"letter_box", OPTION_INT, 0, 0, 1, 0},
+    {"mosaic", OPTION_INT, 0, 0, 1, 0},
     {"beta_nms", OPTION_REAL, 0, 0, 100, 0},
     {"scale_wh", OPTION_INT, 0, 0, 1, 0},
     {"scale_x_y", OPTION_REAL, 0, 1, 10, 0},
@@ -275,6 +275,13 @@ static void strict_section(char *file, char *section, list *options, int layer, 
     check_stride(file, section, options);
 }
 
+static int has_boxes(const network *net)
+{
+    int i = 0;
+    while (i < net->n && net->layers[i].type != YOLO && net->layers[i].type != REGION) ++i;
+    return i < net->n;
+}
+
 /* Its weights may come from where images are stretched unless the cfg says otherwise. */
 static void advise_letter_box(const network *net, const char *cfg)
 {
@@ -304,6 +311,8 @@ network *parse_strictly(char *cfg, int batch, int trains)
     if (missed.n)
         kd_fail("%s: %s: other Darknets train so, this one does not: expected a cfg without",
                 cfg, words_of(&missed));
+    if (trains && net->mosaic && !has_boxes(net))
+        kd_fail("%s: [net] mosaic=1: expected it in a detector's cfg alone", cfg);
     advise_letter_box(net, cfg);
     if (idle.n) fprintf(stderr, "%s: without effect here: %s\n", cfg, words_of(&idle));
     return net;

@@ -48,7 +48,9 @@ static void describe_augmentation(const network *net, const deepkd *kd, char *te
                  "min_crop %.9g, max_crop %.9g, center %d, angle %.9g, aspect %.9g",
                  net->min_ratio * net->w, net->max_ratio * net->w, net->center, net->angle,
                  net->aspect);
-    else n += snprintf(text + n, size - n, "jitter %.9g, max %d", last.jitter, last.max_boxes);
+    else
+        n += snprintf(text + n, size - n, "jitter %.9g, max %d%s", last.jitter, last.max_boxes,
+                      net->mosaic ? ", mosaic 1" : "");
     if (!is_classifier && last.random) /* the sizes follow from these */
         snprintf(text + n, size - n, ", random 1, %ld images a batch, max_batches %d",
                  images_per_batch(net), net->max_batches);

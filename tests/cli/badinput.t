@@ -395,9 +395,9 @@ for value in (".3", ".3,", ",.7", ".7,.3", ".3,.3", "-.1,.7", ".3,1.1", ".3,.5,.
 case("topk above the other classes", "student.cfg", "[deepkd_loss] topk=6", "expected at most 5",
      student=loss("topk", 6))
 case("momentum and delta above 1", "student.cfg", "[deepkd_loss] momentum of tog is",
-     "[net] momentum=0.95", "expected 0 to 0.9999", student=student_cfg(momentum=".95"))
-case("momentum and delta of dot above 1", "student.cfg", "momentum of tcg is 1.0",
-     "expected 0 to 0.9999", student=student_cfg({"trainer": "dot"}, momentum=".95"))
+     "[net] momentum=0.95", "expected 0 to 0.9999", student=student_cfg({"delta_tog": ".075"}, momentum=".95"))
+case("mosaic=1 of a classifier", "student.cfg", "[net] mosaic=1", "detector's cfg",
+     student=student_cfg(mosaic=1))
 case("momentum and delta below 0", "student.cfg", "momentum of tcg is -0.0", "expected 0",
      student=student_cfg(momentum=".05"))
 case("momentum=1 with trainer=sgd", "student.cfg", "momentum of tog is 1 ",

@@ -225,8 +225,8 @@ def dont_show(folder):
 
 @test
 def seeds(folder):
-    """one seed: the same weights and rows with 1, 2 and 3 threads; another seed: others"""
-    folder.write("student.cfg", detector_cfg(max_batches=14))
+    """one seed, with mosaic=1: the same weights and rows with 1, 2 and 3 threads; another: others"""
+    folder.write("student.cfg", detector_cfg(max_batches=14, mosaic=1))
     found = []
     for seed, threads in (("7", "1"), ("7", "2"), ("7", "3"), ("8", "3")):
         content = weights(folder, "-map", seed=seed, threads=threads)
@@ -980,9 +980,10 @@ def stock_test(folder):
 
 @test
 def stock_train(folder):
-    """detector train: takes the student's cfg, also with random=1, and learns the task"""
+    """detector train: takes the student's cfg, also with random=1 or mosaic=1, and learns the task"""
     random_folder(folder, max_batches=2)
-    for text in (detector_cfg(max_batches=3), folder.read("student.cfg").decode()):
+    for text in (detector_cfg(max_batches=3), detector_cfg(max_batches=3, mosaic=1),
+                 folder.read("student.cfg").decode()):
         folder.write("student.cfg", text)
         out = folder.darknet("detector", "train", "deepkd.data", "student.cfg").check(0).out
         losses = re.findall(rf"^\d+: ({NUMBER}), {NUMBER} avg, ", out, re.M)

@@ -52,6 +52,12 @@ def pixels(folder):
     return folder.read("images/train/000000000001.png")
 
 
+def three_images(folder):
+    first = folder.read("train.list").splitlines(True)[:3]
+    folder.remove("train.list")
+    folder.write("train.list", b"".join(first))
+
+
 # Labels
 
 case("labels: a file that is not there", LABEL, "No such file", edit=labels(None))
@@ -198,6 +204,8 @@ case("a student of other classes", "student.cfg", "found 4 classes", "expected t
      "teacher.cfg", student=detector_cfg(layers=[*BODY, *head("yolo", "8,8, 14,14", 4)]))
 case("a teacher of other classes", "student.cfg", "found 3 classes", "expected the teacher's 4",
      teacher=teacher_detector_cfg([*BODY, *head("yolo", "8,8, 14,14", 4)]), edit=new_teacher)
+case("a mosaic of three images", "train.list", "found 3 images", "expected 4 or more",
+     edit=three_images, student=detector_cfg(mosaic=1))
 case("a teacher that sees other images", "teacher.cfg", "letter_box=0", "expected 1",
      teacher=teacher_detector_cfg(letter_box=0))
 case("both networks of other classes", "deepkd.data", "classes=3", "expected 4", "student.cfg",
@@ -232,6 +240,7 @@ for role, text, layers, change in (
                                    ("scale_channels", -1, ["expected 1 x 1"])):
         case(f"{role}: [{section}] from={source}", FILE, f"[{section}] from={source}", *words,
              **{role: text(layers=[layers[0], (section, {"from": source}), *layers[1:]])})
+    case(f"{role}: mosaic=2", FILE, "[net] mosaic=2", "0 to 1", **{role: text(mosaic=2)})
     case(f"{role}: letter_box=2", FILE, "[net] letter_box=2", "0 to 1", **{role: text(letter_box=2)})
     for value in ("0,9", "9", "-1,0", "0,.5", "0,0", "0,x", "0,1,", "nan"):
         case(f"{role}: mask={value}", FILE, "[yolo] mask", "expected",

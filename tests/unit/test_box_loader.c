@@ -4,6 +4,8 @@
  * an image is where its truth says, of the class that its colour is;
  *   - what comes is what `detector train` and `detector valid` make of the same image, written
  *     out with Darknet's own functions and the same random numbers;
+ *   - of mosaic=1, half the images are four of those that meet at a point, put together here
+ *     number by number, and boxes end with their quarter;
  *   - truths end with zeros, tiny boxes are left out, boxes come in a random order;
  *   - threads, batches and the other size of a resized net change nothing else.
  */
@@ -299,6 +301,89 @@ static void test_augmented_as_detector_train(void)
     free_gallery(g), free_network(net), free_images(list);
 }
 
+/* A quarter of a mosaic: the image's pixels, moved; and its boxes in the order they are asked
+ * in */
+static int add_tile(int t, image im, placing p, const labelled_box *boxes, int n, int cut_x,
+                    int cut_y, image whole, float *truth)
+{
+    int dx = t % 2 ? cut_x : cut_x - SIDE, dy = t / 2 ? cut_y : cut_y - SIDE, added = 0;
+    for (int k = 0; k < 3 * SIDE * SIDE; ++k) {
+        int x = k % SIDE, y = k / SIDE % SIDE, is_here = (x >= cut_x) + 2 * (y >= cut_y) == t;
+        if (is_here) whole.data[k] = im.data[k - x - y * SIDE + (y - dy) * SIDE + x - dx];
+    }
+    double low_x = t % 2 ? cut_x : 0, high_x = t % 2 ? SIDE : cut_x;
+    double low_y = t / 2 ? cut_y : 0, high_y = t / 2 ? SIDE : cut_y;
+    for (int k = 0; k < n; ++k) {
+        double left = (boxes[k].x - boxes[k].w / 2.) * p.w + p.x;
+        double right = left + boxes[k].w * (double)p.w;
+        double top = (boxes[k].y - boxes[k].h / 2.) * p.h + p.y;
+        double bottom = top + boxes[k].h * (double)p.h;
+        if (p.flip) left = SIDE - left, right = SIDE - right;
+        double l = fmax(low_x, fmin(left, right) + dx),
+               r = fmin(high_x, fmax(left, right) + dx);
+        double u = fmax(low_y, top + dy), d = fmin(high_y, bottom + dy);
+        if (r - l < 1 || d - u < 1) continue;
+        const float numbers[] = {(l + r) / 2 / SIDE, (u + d) / 2 / SIDE, (r - l) / SIDE,
+                                 (d - u) / SIDE, boxes[k].class};
+        memcpy(truth + 5 * added++, numbers, sizeof(numbers));
+    }
+    return added;
+}
+
+/* From the same random numbers, of the list's image and three others */
+static void want_mosaic(const image_list *list, const network *net, int index, image whole,
+                        float *truth)
+{
+    image tile[4];
+    placing p[4];
+    labelled_box boxes[4][3];
+    int n[4], truths = 0;
+    for (int t = 0; t < 4; ++t) {
+        image_labels labels = list->labels[index];
+        tile[t] = train_image(list->paths[index], net, .25, p + t);
+        n[t] = labels.n;
+        memcpy(boxes[t], labels.boxes, labels.n * sizeof(labelled_box));
+        if (n[t]) shuffle(boxes[t], n[t], sizeof(labelled_box));
+        index = rand() % IMAGES;
+    }
+    int x = rand_uniform(.2 * SIDE, .8 * SIDE), y = rand_uniform(.2 * SIDE, .8 * SIDE);
+    assert_in_range(x, SIDE / 5, SIDE * 4 / 5);
+    for (int t = 0; t < 4; ++t) {
+        truths += add_tile(t, tile[t], p[t], boxes[t], n[t], x, y, whole, truth + 5 * truths);
+        free_image(tile[t]);
+    }
+}
+
+static void test_mosaic_of_four(void)
+{
+    enum { LOADED = 60, INPUTS = 3 * SIDE * SIDE };
+    image_list list = make_images();
+    network *net = make_detector(VIVID "mosaic=1\n", "jitter=.25");
+    gallery g = load(&list, net, 1, LOADED, 5, 2, SIDE, SIDE);
+    int mosaics = 0;
+    for (int i = 0; i < LOADED; ++i) {
+        float truth[5 * 12] = {0};
+        placing p;
+        srand(derive_seed(SEED, i));
+        int is_mosaic = rand() % 2;
+        image want = is_mosaic ? make_image(SIDE, SIDE, 3)
+                               : train_image(list.paths[g.indices[i]], net, .25, &p);
+        if (is_mosaic) want_mosaic(&list, net, g.indices[i], want, truth);
+        assert_true(distance_of(g.images + i * INPUTS, want.data, INPUTS) < 1e-5);
+        for (int k = 0; is_mosaic && k < 5 * MOST; ++k)
+            if (!(fabs(g.truths[i * 5 * MOST + k] - truth[k]) < 1e-5))
+                fail_msg("image %d, truth %d: found %g, expected %g", i, k / 5,
+                         g.truths[i * 5 * MOST + k], truth[k]);
+        mosaics += is_mosaic;
+        free_image(want);
+    }
+    assert_in_range(mosaics, LOADED / 4, 3 * LOADED / 4);
+    free_gallery(g);
+    g = load(&list, net, 0, IMAGES, 5, 2, SIDE, SIDE);
+    assert_int_equal(check_boxes(&g), 3 * (IMAGES - 1)); /* none without augmentation */
+    free_gallery(g), free_network(net), free_images(list);
+}
+
 static void test_letterboxed_as_detector_valid(void)
 {
     enum { INPUTS = 3 * SIDE * SIDE };
@@ -357,6 +442,27 @@ static void test_full_and_tiny(void)
     free_gallery(g), free_network(net), free_images(list);
 }
 
+/* A mosaic of more boxes than max= has the first of them. */
+static void test_full_mosaic(void)
+{
+    image_list list = make_images();
+    network *net = make_detector(PLAIN "mosaic=1\nletter_box=0\n", "jitter=0");
+    for (int i = 0; i < IMAGES; ++i) {
+        free(list.labels[i].boxes);
+        list.labels[i] = (image_labels){kd_calloc(3, sizeof(labelled_box)), 3};
+        for (int k = 0; k < 3; ++k) list.labels[i].boxes[k] = (labelled_box){.5, .5, .9, .9, i};
+    }
+    int full = 0;
+    gallery g = load(&list, net, 1, 60, 4, 2, SIDE, SIDE);
+    for (int i = 0; i < 60; ++i) {
+        int n = count_truths(g.truths + i * 5 * MOST);
+        assert_true(n == MOST || n == 3);
+        full += n == MOST;
+    }
+    assert_in_range(full, 15, 45);
+    free_gallery(g), free_network(net), free_images(list);
+}
+
 /* Boxes at the image's edge and as large as it stay in the input. */
 static void test_boxes_at_the_edge(void)
 {
@@ -400,7 +506,7 @@ static void assert_same_gallery(gallery a, gallery b)
 static void test_threads_and_batches_change_nothing(void)
 {
     image_list list = make_images();
-    network *net = make_detector(VIVID, "jitter=.3");
+    network *net = make_detector(VIVID "mosaic=1\n", "jitter=.3");
     for (int augment = 0; augment < 2; ++augment) {
         gallery one = load(&list, net, augment, 30, 1, 1, SIDE, SIDE);
         for (int threads = 1; threads <= 5; ++threads) {
@@ -442,12 +548,10 @@ static void test_sizes_of_a_resized_net(void)
 int main(void)
 {
     static const test_case tests[] = {
-        TEST(test_boxes_follow_pixels),
-        TEST(test_augmented_as_detector_train),
-        TEST(test_letterboxed_as_detector_valid),
-        TEST(test_full_and_tiny),
-        TEST(test_boxes_at_the_edge),
-        TEST(test_threads_and_batches_change_nothing),
+        TEST(test_boxes_follow_pixels),    TEST(test_augmented_as_detector_train),
+        TEST(test_mosaic_of_four),         TEST(test_letterboxed_as_detector_valid),
+        TEST(test_full_and_tiny),          TEST(test_full_mosaic),
+        TEST(test_boxes_at_the_edge),      TEST(test_threads_and_batches_change_nothing),
         TEST(test_sizes_of_a_resized_net),
     };
     start_nets();

@@ -1,5 +1,7 @@
 /*
  * Proves the momenta that change as a run goes on:
+ *   - the usual momenta are the paper's at .9 and below, and above .9 below 1, of windows in
+ * the same proportion;
  *   - the warm-up is its formula, ends where it says, and is nothing at c = 0;
  *   - signal and noise of synthetic gradients of known mean and noise come out unbiased, within
  *     the error of their mean; so do those of a momentum buffer;
@@ -17,6 +19,27 @@
 #define HEAD "[connected]\noutput=6\nactivation=linear\n[softmax]\n"
 #define LOSS "[teacher]\n[deepkd_loss]\ntopk_schedule=off\n"
 #define STUDENT NET CONV HEAD LOSS
+
+/* ---- usual momenta ------------------------------------------------------ */
+
+static void test_usual_momenta(void)
+{
+    static const double deltas[] = {-.075, .05, .075};
+    for (int i = 0; i < COUNT(deltas); ++i) {
+        double d = deltas[i], last = -1;
+        for (double base = .1; base < 1; base += .001) {
+            double mu = kd_usual_momentum(base, d);
+            check(mu > last && mu < 1, "base %g, delta %g: %g", base, d, mu);
+            if (base <= .9 || d < 0)
+                check(fabs(mu - base - d) < 1e-12, "base %g: %g", base, mu);
+            else
+                check(fabs((1 - base) / (1 - mu) - .1 / (.1 - d)) < 1e-9, "base %g: %g", base,
+                      mu);
+            last = mu;
+        }
+    }
+    check(fabs(kd_usual_momentum(.949, .075) - .98725) < 1e-12, "yolov4's");
+}
 
 /* ---- warm-up ----------------------------------------------------------- */
 
@@ -313,6 +336,7 @@ static void test_wrong_options(void)
 int main(void)
 {
     static const test_case tests[] = {
+        TEST(test_usual_momenta),
         TEST(test_warm_up),
         TEST(test_unbiased),
         TEST(test_buffer),
