@@ -50,6 +50,7 @@
  *   math/     what plain arrays are enough for; includes no header of Darknet's
  *     kd_math.c            losses, gradients, top-k mask, its schedule
  *     kd_formulas.h        what the CPU shares with its twin kd_math_kernels.cu
+ *     box_formulas.h       a detector's box from its logits, and its loss to another
  *     methods.c            the table of methods: name, options, default deltas, loss
  *     momentum.c           warm-up, signal and noise, momenta that follow them
  *     broken.c             what was not finite, as bits with names
@@ -120,7 +121,7 @@
  *   deepkd.c  registers all of it with Darknet
  *
  * Sources: DeepKD, arXiv 2505.15133; DKD, CVPR 2022; DOT, ICCV 2023; for rows=dense, arXiv
- * 1805.06361.
+ * 1805.06361, as for boxes; BCKD, ICCV 2023.
  */
 #ifndef DEEPKD_H
 #define DEEPKD_H

@@ -8,6 +8,13 @@
 
 typedef enum { TO_CACHE, FROM_CACHE } direction;
 
+/* The first number of a prediction: its box's, its objectness, or its class 0 */
+static int first_number(const deepkd *kd)
+{
+    if (!is_detector(&kd->teacher->outputs)) return 0;
+    return kd->loss_config.box_weight ? -5 : -1;
+}
+
 /* Between the teacher's logits and `numbers`, which hold one prediction after the other */
 static void copy_logits(const deepkd *kd, const row_list *predictions, float *numbers,
                         direction way)
@@ -16,8 +23,8 @@ static void copy_logits(const deepkd *kd, const row_list *predictions, float *nu
     for (int i = 0; i < predictions->n; ++i) {
         prediction p = predictions->rows[i].teacher;
         float *logits = output_logits(kd->teacher->net, outputs, p.output);
-        for (int j = is_detector(outputs) ? -1 : 0; j < kd->classes; ++j, ++numbers) {
-            float *logit = logits + (j < 0 ? p.objectness : p.classes + (size_t)j * p.stride);
+        for (int j = first_number(kd); j < kd->classes; ++j, ++numbers) {
+            float *logit = logits + p.classes + (long)j * p.stride;
             if (way == TO_CACHE) *numbers = *logit;
             else *logit = *numbers;
         }
@@ -36,8 +43,7 @@ static void check_finite_logits(const deepkd *kd, const float *numbers, size_t n
 
 static void copy_batch(deepkd *kd, logit_cache *cache, uint64_t position, direction way)
 {
-    size_t each =
-        kd->classes + is_detector(&kd->teacher->outputs); /* numbers of a prediction */
+    size_t each = kd->classes - first_number(kd); /* numbers of a prediction */
     row_list predictions = {0};
     for (int b = 0; b < kd->net->batch; ++b, ++position) {
         find_teachers_predictions(&kd->source, b, &predictions);

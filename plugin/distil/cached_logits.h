@@ -7,7 +7,8 @@
 
 /*
  * Whose logits a cache's numbers are follows from the truths: those of
- * find_teachers_predictions, each its objectness, of a detector, and its classes.
+ * find_teachers_predictions, of a detector each its box, if boxes are distilled, and its
+ * objectness, and its classes.
  *
  * Writes those of the teacher's present batch, whose first image stands at `position` of the
  * run; the student has its truths. Exits when one is not finite.

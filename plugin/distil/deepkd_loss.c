@@ -4,6 +4,7 @@
 #include "distil/deepkd_loss_gpu.h"
 #include "distil/groups.h"
 #include "distil/student_gpu.h"
+#include "math/box_formulas.h"
 #include "net/device.h"
 #include "net/parameters.h"
 #include "net/pass_through.h"
@@ -100,15 +101,32 @@ static kd_activation native_activation(layer l)
 static void check_rows(const deepkd *kd, const char *cfg)
 {
     const deepkd_options *o = &kd->options;
-    const char *given = o->rows != ROWS_TRUTH  ? "rows=dense"
-                        : o->feature_nms       ? "feature_nms=1"
-                        : o->objectness_weight ? "objectness_weight"
-                                               : 0;
+    const char *given = o->rows != ROWS_TRUTH   ? "rows=dense"
+                        : o->feature_nms        ? "feature_nms=1"
+                        : o->objectness_weight  ? "objectness_weight"
+                        : !isnan(o->box_weight) ? "box_weight"
+                        : o->box_loss >= 0      ? "box_loss"
+                                                : 0;
     if (given && !is_detector(&kd->outputs))
         kd_fail("%s: [deepkd_loss] found %s: expected it in a detector's cfg alone", cfg,
                 given);
     if (o->feature_nms && o->rows != ROWS_DENSE)
         kd_fail("%s: [deepkd_loss] feature_nms=1: expected it with rows=dense alone", cfg);
+}
+
+/* What boxes are distilled by: as given, or as the method and the student's head usually do */
+static void choose_box_loss(deepkd *kd, const char *cfg)
+{
+    const deepkd_options *o = &kd->options;
+    kd_loss_config *config = &kd->loss_config;
+    layer l = kd->net->layers[kd->outputs.layer[0]];
+    config->overlap = o->box_loss >= 0       ? (kd_overlap)o->box_loss
+                      : l.box_loss > BOX_MSE ? (kd_overlap)(l.box_loss - BOX_IOU)
+                                             : KD_GIOU;
+    config->box_weight = isnan(o->box_weight) ? config->method->box_weight : o->box_weight;
+    if (!is_detector(&kd->outputs)) config->box_weight = 0;
+    if (o->box_loss >= 0 && !config->box_weight)
+        kd_fail("%s: [deepkd_loss] found box_loss: expected it with box_weight above 0", cfg);
 }
 
 static void find_both_outputs(deepkd *kd, const char *cfg)
@@ -152,6 +170,8 @@ static void check_method(const deepkd *kd, const char *cfg)
         kd_fail("%s: [net] batch / subdivisions is %d: expected a multiple of the %d views of "
                 "method=%s",
                 cfg, kd->net->batch, m->views, m->name);
+    if (m->is_logistic && kd->loss_config.activation != KD_LOGISTIC)
+        kd_fail("%s: [deepkd_loss] method=%s: expected activation=logistic", cfg, m->name);
     if (on_gpu(kd->net) && (!m->kernel || m->batch))
         kd_fail("%s: [deepkd_loss] method=%s: has no code for the GPU, expected -nogpu", cfg,
                 m->name);
@@ -169,6 +189,7 @@ void attach_deepkd_loss(deepkd *kd, const char *cfg)
                 cfg);
     kd->teacher->idle = !o->teacher_weight;
     check_rows(kd, cfg);
+    choose_box_loss(kd, cfg);
     check_topk(kd, cfg);
     check_trainer(o, cfg);
     check_momenta(kd, cfg);
@@ -239,6 +260,39 @@ static void distil_objectness(deepkd *kd, const row *r, double weight)
     double y = output_logits(kd->teacher->net, &kd->teacher->outputs, q.output)[q.objectness];
     kd->loss[KD_TCG] += kd_yes_or_no(weight, kd->options.temperature, z, y, &gradient);
     kd->delta[KD_TCG][p.output][p.objectness] -= gradient;
+}
+
+/* How much a row's box counts: as much as its classes, or the teacher is sure of its object */
+static double box_share(const deepkd *kd, const row *r)
+{
+    int n = kd->classes;
+    double *z = kd->scratch, *y = z + n;
+    if (!kd->loss_config.method->box_weight)
+        return kd->options.rows == ROWS_DENSE ? r->weight
+                                              : teachers_objectness(&kd->source, r->teacher);
+    read_logits(kd, r, z, y);
+    return r->weight * kd_farthest_class(n, kd->options.temperature, z, y);
+}
+
+static void read_box(const float *logits, prediction p, double box[4])
+{
+    for (int k = 0; k < 4; ++k) box[k] = logits[p.objectness - (4 - k) * (size_t)p.stride];
+}
+
+/* Its box, which belongs to the TCG: where the target is */
+static void distil_box(deepkd *kd, const row *r, double weight)
+{
+    prediction p = r->student, q = r->teacher;
+    network *net = kd->net, *teacher = kd->teacher->net;
+    const net_outputs *theirs = &kd->teacher->outputs;
+    kd_box_place at = box_place(net, &kd->outputs, p), there = box_place(teacher, theirs, q);
+    double student[4], label[4], gradient[4];
+    read_box(output_logits(net, &kd->outputs, p.output), p, student);
+    read_box(output_logits(teacher, theirs, q.output), q, label);
+    kd->loss[KD_TCG] += kd_row_box(weight * box_share(kd, r), kd->loss_config.overlap, &at,
+                                   student, &there, label, gradient);
+    for (int k = 0; k < 4; ++k)
+        kd->delta[KD_TCG][p.output][p.objectness - (4 - k) * (size_t)p.stride] -= gradient[k];
 }
 
 /* All rows of the batch, and [rows][classes] of three gradients, set to 0 */
@@ -316,11 +370,13 @@ static unsigned find_broken(deepkd *kd)
 
 static void distil_rows(deepkd *kd, double weight)
 {
+    double box = weight * kd->loss_config.box_weight;
     for (int i = 0; i < kd->rows.n; ++i) {
         const row *r = kd->rows.rows + i;
         double objectness = weight * kd->options.objectness_weight * r->is_first;
         if (r->weight) distil_classes(kd, r, weight * r->weight);
         if (objectness) distil_objectness(kd, r, objectness);
+        if (box && r->is_first) distil_box(kd, r, box);
     }
     if (kd->loss_config.method->batch) distil_batch(kd, weight);
     if (!isfinite(kd->loss[KD_TOG])) kd->broken |= KD_BROKEN_TASK; /* by a batch's loss */

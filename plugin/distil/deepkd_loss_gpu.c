@@ -12,11 +12,19 @@ static float *logits_on_gpu(network *net, const net_outputs *outputs, int o)
     return net->layers[outputs->layer[o] - 1].output_gpu;
 }
 
+/* As box_share: what the kernel weighs a row's box by */
+static float box_weight(const deepkd *kd, const row *r)
+{
+    if (!r->is_first || !kd->loss_config.box_weight) return 0;
+    int as_classes = kd->options.rows == ROWS_DENSE || kd->loss_config.method->box_weight;
+    return as_classes ? r->weight : ASK_TEACHER;
+}
+
 static kd_gpu_row make_row(const deepkd *kd, const row *r)
 {
     prediction p = r->student, q = r->teacher;
     const teacher *t = kd->teacher;
-    return (kd_gpu_row){
+    kd_gpu_row made = {
         .student = logits_on_gpu(kd->net, &kd->outputs, p.output) + p.classes,
         .teacher = logits_on_gpu(t->net, &t->outputs, q.output) + q.classes,
         .tcg = kd->delta[KD_TCG][p.output] + p.classes,
@@ -28,7 +36,12 @@ static kd_gpu_row make_row(const deepkd *kd, const row *r)
         .objectness = kd->options.objectness_weight * r->is_first,
         .is_first = r->is_first,
         .next = -1,
+        .box = box_weight(kd, r),
     };
+    if (!made.box) return made;
+    made.at = box_place(kd->net, &kd->outputs, p);
+    made.teachers = box_place(t->net, &t->outputs, q);
+    return made;
 }
 
 /*

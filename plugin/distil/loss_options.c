@@ -27,6 +27,8 @@ static const option shared[] = {
     {"rows", OPTION_CHOICE, TO(rows), 0, 0, "truth|dense"},
     {"feature_nms", OPTION_INT, TO(feature_nms), 0, 1, 0},
     {"objectness_weight", OPTION_REAL, TO(objectness_weight), 0, 1e6, 0},
+    {"box_weight", OPTION_REAL, TO(box_weight), 0, 1e6, 0},
+    {"box_loss", OPTION_CHOICE, TO(box_loss), 0, 0, "iou|giou|diou|ciou"},
     {"delta_tog", OPTION_REAL, TO(delta[KD_TOG]), -1, 1, 0},
     {"delta_tcg", OPTION_REAL, TO(delta[KD_TCG]), -1, 1, 0},
     {"delta_ncg", OPTION_REAL, TO(delta[KD_NCG]), -1, 1, 0},
@@ -46,11 +48,13 @@ static const option shared[] = {
 static const deepkd_options defaults = {
     .trainer = TRAINER_DEEPKD,
     .activation = -1,
-    .temperature = 4,
+    .temperature = NAN,
     .task_weight = 1,
     .teacher_weight = 1,
     .alpha = 1,
     .topk_schedule = -1,
+    .box_weight = NAN,
+    .box_loss = -1,
     .topk_phases = {.3, .7},
     .delta = {NAN, NAN, NAN},
     .momentum = {NAN, NAN, NAN},
@@ -133,6 +137,7 @@ deepkd_options read_deepkd_options(list *options, const char *cfg, kd_loss_confi
     make_table(&t);
     for (int k = 0; k < METHOD_OPTIONS; ++k) o.of_method[k] = NAN;
     read_options(cfg, "[deepkd_loss]", options, t.table, &o);
+    if (isnan(o.temperature)) o.temperature = kd_methods[o.method].temperature;
     *loss = (kd_loss_config){.method = kd_methods + o.method,
                              .standardize = o.standardize,
                              .temperature = o.temperature,

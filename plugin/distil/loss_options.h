@@ -23,6 +23,8 @@ typedef struct {
     int topk_schedule, topk; /* kd_schedule (-1: not given); K*, 0: not given */
     int rows, feature_nms;   /* kd_rows; detectors only, as objectness_weight */
     double objectness_weight;
+    double box_weight; /* NAN: not given */
+    int box_loss;      /* kd_overlap; -1: not given */
     double topk_phases[2];
     double delta[KD_COMPONENTS];    /* momentum minus [net] momentum; NAN: not given */
     double momentum[KD_COMPONENTS]; /* NAN: not given; else wins over delta */

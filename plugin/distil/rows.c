@@ -116,7 +116,7 @@ static void add_truth_rows(const row_source *s, int b, const row_list *found, ro
     }
 }
 
-static double teachers_objectness(const row_source *s, prediction p)
+double teachers_objectness(const row_source *s, prediction p)
 {
     double logit = output_logits(s->teacher, &s->teacher_outputs, p.output)[p.objectness];
     return 1 / (1 + exp(-logit));

@@ -46,6 +46,9 @@ typedef struct {
     int n, size;
 } row_list;
 
+/* The teacher's probability that there is an object, in a prediction of its own */
+double teachers_objectness(const row_source *s, prediction p);
+
 /*
  * Pairs the heads by stride, and each of their anchors with the teacher's of the best shape
  * IoU, at least ANCHOR_IOU, both in pixels. Prints what has no partner; exits with both

@@ -105,7 +105,8 @@ int is_active(const deepkd *kd, kd_component c)
     if (c == KD_TOG && o->task_weight > 0) return 1;
     if (!has_delta(kd, c) || !(o->teacher_weight > 0)) return 0;
     if (kd->loss_config.method->batch) return 1; /* whose losses these weights do not weigh */
-    if (c == KD_TCG && !(o->alpha + o->objectness_weight > 0)) return 0;
+    if (c == KD_TCG && !(o->alpha + o->objectness_weight + kd->loss_config.box_weight > 0))
+        return 0;
     return !is_off(&kd->loss_config, c);
 }
 

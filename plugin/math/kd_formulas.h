@@ -15,7 +15,7 @@
 #endif
 
 /* What a method is called on the GPU (kd_method.kernel), and where its parameters stand */
-enum { KERNEL_KD = 1, KERNEL_DKD };
+enum { KERNEL_KD = 1, KERNEL_DKD, KERNEL_BCKD };
 enum { DKD_BETA };
 
 #define STD_EPSILON 1e-7 /* added to a row's standard deviation, as in the official code */
@@ -49,6 +49,12 @@ KD_FORMULA double difference(double log_p, double log_1p, double log_q, double l
     return log_p < log_1p ? exp(log_p) - exp(log_q) : exp(log_1q) - exp(log_1p);
 }
 
+/* sigmoid(x) - sigmoid(y) */
+KD_FORMULA double class_distance(double x, double y)
+{
+    return difference(log_sigmoid(x), log_sigmoid(-x), log_sigmoid(y), log_sigmoid(-y));
+}
+
 /* kd_yes_or_no (kd_math.h), of logits that have been divided by T */
 KD_FORMULA double yes_or_no(double weight, double t, double x, double y, double *gradient)
 {
@@ -56,6 +62,22 @@ KD_FORMULA double yes_or_no(double weight, double t, double x, double y, double 
     double log_q = log_sigmoid(y), log_1q = log_sigmoid(-y);
     *gradient = weight * t * difference(log_p, log_1p, log_q, log_1q);
     return weight * t * t * binary_kl(log_q, log_1q, log_p, log_1p);
+}
+
+/*
+ * BCKD's, of one class: the cross-entropy of its yes or no, times how far the probabilities are
+ * apart, weight T^2 |p - q| (-q log p - (1 - q) log(1 - p)), of logits that have been divided
+ * by T; the factor |p - q| has a part in the gradient, as in the authors' code.
+ */
+KD_FORMULA double distant_yes_or_no(double weight, double t, double x, double y,
+                                    double *gradient)
+{
+    double log_p = log_sigmoid(x), log_1p = log_sigmoid(-x);
+    double log_q = log_sigmoid(y), log_1q = log_sigmoid(-y);
+    double apart = difference(log_p, log_1p, log_q, log_1q), sign = (apart > 0) - (apart < 0);
+    double entropy = -exp(log_q) * log_p - exp(log_1q) * log_1p;
+    *gradient = weight * t * sign * (apart * apart + exp(log_p + log_1p) * entropy);
+    return weight * t * t * sign * apart * entropy;
 }
 
 #endif

@@ -48,6 +48,16 @@ double kd_yes_or_no(double weight, double temperature, double student, double te
                      gradient);
 }
 
+double kd_farthest_class(int classes, double temperature, const double *student,
+                         const double *teacher)
+{
+    double most = 0;
+    for (int j = 0; j < classes; ++j)
+        most = fmax(most,
+                    fabs(class_distance(student[j] / temperature, teacher[j] / temperature)));
+    return most;
+}
+
 kd_losses kd_row(const kd_loss_config *config, int classes, const double *student,
                  const double *teacher, int target, int keep, double *tcg, double *ncg,
                  double *scratch)

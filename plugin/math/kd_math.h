@@ -19,6 +19,17 @@ extern const char *const kd_component_name[KD_COMPONENTS]; /* "tog", "tcg", "ncg
 typedef enum { KD_SOFTMAX, KD_LOGISTIC } kd_activation;
 typedef enum { KD_TOPK_DYNAMIC, KD_TOPK_STATIC, KD_TOPK_OFF } kd_schedule;
 
+/* What boxes are compared by. A box is its centre and size, x y w h, in shares of the input. */
+typedef enum { KD_IOU, KD_GIOU, KD_DIOU, KD_CIOU } kd_overlap;
+
+/* Which of a head's boxes it is, and how the head makes boxes. */
+typedef struct {
+    int i, j, columns, rows;   /* the cell, and the grid's */
+    double anchor_w, anchor_h; /* shares of the input */
+    double scale;              /* [yolo] scale_x_y=; else 1 */
+    int new_coords;            /* [yolo] new_coords= */
+} kd_box_place;
+
 #define KD_PARAMETERS 4 /* of one method, at most */
 #define KD_VIEW_PAIRS 4
 
@@ -29,6 +40,8 @@ typedef struct {
     double temperature;              /* T > 0 */
     double alpha;                    /* weight of TCG, >= 0 */
     double parameter[KD_PARAMETERS]; /* the method's own, in the order of its row below */
+    double box_weight;               /* of a detector's boxes; 0: they are not distilled */
+    kd_overlap overlap;              /* what their loss goes by */
 } kd_loss_config;
 
 typedef struct {
@@ -81,8 +94,13 @@ typedef struct kd_method {
     kd_parameter parameter[KD_PARAMETERS]; /* up to one without a name */
     double delta[KD_COMPONENTS]; /* momentum minus [net] momentum, when nothing is given */
     kd_row_loss *row;
-    int kernel;                       /* its case on the GPU (kd_formulas.h); 0: CPU alone */
-    int views;                        /* augmentations of each image that a batch must hold */
+    double temperature; /* when none is given */
+    int is_logistic;    /* 1: of classes with a yes or no each alone, KD_LOGISTIC */
+    double
+        box_weight; /* of a detector's boxes, when none is given; not 0: each box counts by
+                       how  far the classes are apart, in place of the teacher's objectness */
+    int kernel;     /* its case on the GPU (kd_formulas.h); 0: CPU alone */
+    int views;      /* augmentations of each image that a batch must hold */
     kd_view_pair pair[KD_VIEW_PAIRS]; /* the rows of an image */
     kd_batch_loss *batch;             /* or NULL; on the CPU alone */
 } kd_method;
@@ -109,7 +127,8 @@ const kd_method *find_method(const char *name);
  * KD_LOGISTIC has p_j = sigmoid(z_j/T), q_j = sigmoid(y_j/T), each class on
  * its own: TCG is T^2 KL of the target's two outcomes, NCG the sum of the
  * same over the kept others, with w = beta (dkd) or 1 (kd).
- * KD_SOFTMAX needs classes >= 2.
+ * KD_SOFTMAX needs classes >= 2. bckd (KD_LOGISTIC alone) has T^2 |p_j - q_j| times the
+ * cross-entropy of q_j and p_j in place of KL.
  */
 #define KD_SCRATCH(classes) (5 * (classes))
 kd_losses kd_row(const kd_loss_config *config, int classes, const double *student,
@@ -123,6 +142,10 @@ kd_losses kd_row(const kd_loss_config *config, int classes, const double *studen
  */
 double kd_yes_or_no(double weight, double temperature, double student, double teacher,
                     double *gradient);
+
+/* max |sigmoid(z_j/T) - sigmoid(y_j/T)| of logits [classes]: how far the classes are apart */
+double kd_farthest_class(int classes, double temperature, const double *student,
+                         const double *teacher);
 
 /*
  * Marks the `keep` largest of the non-target logits: mask[j] = 1 for those,

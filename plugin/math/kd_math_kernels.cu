@@ -1,5 +1,6 @@
 /* See kd_math_kernels.h. A block of threads takes one row, a thread every THREADS-th class. */
 #include "math/kd_math_kernels.h"
+#include "math/box_formulas.h"
 #include "math/kd_formulas.h"
 
 #include <limits.h>
@@ -155,9 +156,8 @@ static __device__ double prepare_softmax(const kd_loss_config *config, const row
     double log_q = log_sigmoid(ahead_q), log_1q = log_sigmoid(-ahead_q);
     double weight = config->alpha * config->temperature;
     r->tcg = weight * difference(log_p, log_1p, log_q, log_1q);
-    r->ncg_weight =
-        config->temperature *
-        (v->kernel == KERNEL_KD ? exp(log_1q) : config->parameter[DKD_BETA]);
+    r->ncg_weight = config->temperature *
+                    (v->kernel == KERNEL_KD ? exp(log_1q) : config->parameter[DKD_BETA]);
     return weight * config->temperature * binary_kl(log_q, log_1q, log_p, log_1p);
 }
 
@@ -180,6 +180,10 @@ static __device__ double logistic_class(const kd_loss_config *config, const row_
     double weight = v->kernel == KERNEL_KD ? 1 : config->parameter[DKD_BETA];
     double x = v->student(j), y = v->teacher(j), t = config->temperature;
     *tcg = *ncg = 0;
+    if (v->kernel == KERNEL_BCKD) {
+        if (j == v->target) *tcg_loss = distant_yes_or_no(config->alpha, t, x, y, tcg);
+        return v->is_kept(j) ? distant_yes_or_no(1, t, x, y, ncg) : 0;
+    }
     if (j == v->target) *tcg_loss = yes_or_no(config->alpha, t, x, y, tcg);
     return v->is_kept(j) ? yes_or_no(weight, t, x, y, ncg) : 0;
 }
@@ -283,6 +287,45 @@ static __device__ double work_objectness(const kd_loss_config *config, const kd_
     return loss;
 }
 
+/* As kd_farthest_class; every thread gets it */
+static __device__ double farthest_class(const row_view *v)
+{
+    double most = 0, t = v->temperature;
+    FOR_CLASSES(j, v->classes)
+    {
+        double z = v->z[(size_t)j * v->z_stride], y = v->y[(size_t)j * v->y_stride];
+        most = larger()(most, fabs(class_distance(z / t, y / t)));
+    }
+    return reduce(most, larger());
+}
+
+/* The box of a row; its loss, which only the first thread returns */
+static __device__ double work_box(const kd_loss_config *config, const row_view *v,
+                                  const kd_gpu_row *row, double weight)
+{
+    double z[4], y[4], gradient[4];
+    if (!row->box || !config->box_weight) return 0;
+    weight *= config->box_weight;
+    if (v->kernel == KERNEL_BCKD) weight *= farthest_class(v);
+    if (threadIdx.x) return 0;
+    for (int k = 0; k < 4; ++k) {
+        z[k] = row->student[(k - 5) * row->student_stride];
+        y[k] = row->teacher[(k - 5) * row->teacher_stride];
+    }
+    double loss = kd_row_box(weight, config->overlap, &row->at, z, &row->teachers, y, gradient);
+    for (int k = 0; k < 4; ++k) {
+        float *delta = row->tcg + (k - 5) * row->student_stride;
+        *delta = *delta - gradient[k];
+    }
+    return loss;
+}
+
+/* A row's weight; below 0: the teacher's objectness */
+static __device__ double weight_of(const kd_gpu_row *row, double given)
+{
+    return given < 0 ? exp(log_sigmoid(row->teacher[-row->teacher_stride])) : given;
+}
+
 /* Adds the blocks' losses up, in the block that is the last to end. */
 static __device__ void add_losses(const volatile double *losses, kd_gpu_state *state, int batch)
 {
@@ -316,12 +359,11 @@ static __global__ void rows_kernel(kd_loss_config config, int kernel, int classe
     for (int i = first; i >= 0; i = rows[i].next) {
         const kd_gpu_row *row = rows + i;
         row_view v = view_row(&config, row, kernel, classes, keep);
-        double row_weight = weight * row->weight;
-        if (row->weight < 0)
-            row_weight = weight * exp(log_sigmoid(row->teacher[-row->teacher_stride]));
+        double row_weight = weight * weight_of(row, row->weight);
         kd_losses loss = {0, 0};
         if (row_weight) loss = work_row(&config, &v, row, row_weight);
         total.tcg += row_weight * loss.tcg + work_objectness(&config, row, weight);
+        total.tcg += work_box(&config, &v, row, weight * weight_of(row, row->box));
         total.ncg += row_weight * loss.ncg;
         FOR_CLASSES(j, classes)
         {

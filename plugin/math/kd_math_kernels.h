@@ -17,7 +17,7 @@ extern "C" {
 
 /*
  * One row. The pointers are the GPU's and point at class 0; a class is `stride` floats behind
- * the one before it, and an objectness one stride before class 0.
+ * the one before it; an objectness stands one stride before class 0, a box x y w h before that.
  */
 typedef struct {
     const float *student, *teacher; /* logits z and y */
@@ -28,6 +28,8 @@ typedef struct {
     int is_first;     /* 0: it is another's `next` */
     float weight;     /* of TCG and NCG, or -1: the teacher's objectness */
     float objectness; /* weight of the objectness' loss, which belongs to the TCG; 0: none */
+    float box;        /* weight of the box's, too; -1: the teacher's objectness; 0: none */
+    kd_box_place at, teachers; /* where the boxes stand */
 } kd_gpu_row;
 
 /* What the GPU keeps of a run until the host asks; in the GPU's memory, zeros at first. */

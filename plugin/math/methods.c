@@ -91,10 +91,23 @@ static kd_losses dkd_loss(const kd_loss_config *config, const kd_prepared_row *r
     return decoupled(config, r, config->parameter[DKD_BETA], tcg, ncg);
 }
 
+/* BCKD, ICCV 2023 (arXiv 2308.14286): each class's yes or no, by how far they are apart. */
+static kd_losses bckd_loss(const kd_loss_config *config, const kd_prepared_row *r, double *tcg,
+                           double *ncg)
+{
+    double T = config->temperature;
+    int t = r->target;
+    kd_losses loss = {distant_yes_or_no(config->alpha, T, r->x[t], r->y[t], &tcg[t]), 0};
+    for (int j = 0; j < r->classes; ++j)
+        if (r->kept[j]) loss.ncg += distant_yes_or_no(1, T, r->x[j], r->y[j], &ncg[j]);
+    return loss;
+}
+
 /* Momenta: DeepKD's configurations for CIFAR-100. */
 const kd_method kd_methods[] = {
     {
         .name = "kd",
+        .temperature = 4,
         .delta = {.075, -.075, .075},
         .row = kd_loss,
         .kernel = KERNEL_KD,
@@ -103,10 +116,22 @@ const kd_method kd_methods[] = {
     },
     {
         .name = "dkd",
+        .temperature = 4,
         .parameter = {[DKD_BETA] = {"beta", 8, 0, 1e6, KD_NCG}},
         .delta = {.075, -.075, .05},
         .row = dkd_loss,
         .kernel = KERNEL_DKD,
+        .views = 1,
+        .pair = {{0, 0, 1}},
+    },
+    {
+        .name = "bckd",
+        .temperature = 1,
+        .delta = {.075, -.075, .075},
+        .row = bckd_loss,
+        .is_logistic = 1,
+        .box_weight = 4,
+        .kernel = KERNEL_BCKD,
         .views = 1,
         .pair = {{0, 0, 1}},
     },

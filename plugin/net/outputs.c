@@ -141,12 +141,32 @@ int fit_box(network *net, const net_outputs *outputs, int o, int b, box truth, i
     return 1;
 }
 
+/* Its anchor, of the layer's own */
+static int anchor_of(layer l, prediction p)
+{
+    return (p.objectness - (size_t)p.image * l.inputs) /
+           ((FIRST_CLASS + l.classes) * l.w * l.h);
+}
+
 box predicted_box(network *net, const net_outputs *outputs, prediction p)
 {
     layer l = net->layers[outputs->layer[p.output]];
-    int cells = l.w * l.h, size = (FIRST_CLASS + l.classes) * cells;
-    int n = (p.objectness - (size_t)p.image * l.inputs) / size;
-    return get_yolo_box(l, n, p.objectness - OBJECTNESS * cells, p.i, p.j, net->w, net->h);
+    return get_yolo_box(l, anchor_of(l, p), p.objectness - OBJECTNESS * p.stride, p.i, p.j,
+                        net->w, net->h);
+}
+
+kd_box_place box_place(network *net, const net_outputs *outputs, prediction p)
+{
+    layer l = net->layers[outputs->layer[p.output]];
+    box anchor = anchor_in_pixels(net, outputs, p.output, anchor_of(l, p));
+    return (kd_box_place){.i = p.i,
+                          .j = p.j,
+                          .columns = l.w,
+                          .rows = l.h,
+                          .anchor_w = anchor.w / net->w,
+                          .anchor_h = anchor.h / net->h,
+                          .scale = l.type == YOLO ? l.scale_x_y : 1,
+                          .new_coords = l.new_coords};
 }
 
 int is_resizable(network *net)

@@ -6,6 +6,8 @@
 #ifndef KD_OUTPUTS_H
 #define KD_OUTPUTS_H
 
+#include "math/kd_math.h"
+
 #include "darknet.h"
 
 typedef struct {
@@ -66,6 +68,10 @@ int fit_box(network *net, const net_outputs *outputs, int o, int b, box truth, i
 
 /* What a [yolo] predicts there, as it stands in the layer's output. */
 box predicted_box(network *net, const net_outputs *outputs, prediction p);
+
+/* The same for the box's logits, of a [region] too: where it stands in its head. Its logits k =
+ * 0 to 3, x y w h, are (4 - k) strides before the objectness. */
+kd_box_place box_place(network *net, const net_outputs *outputs, prediction p);
 
 /* 1 when Darknet's resize_network can give the network another size. */
 int is_resizable(network *net);

@@ -59,6 +59,18 @@ static void print_loss(const deepkd *kd)
     printf("standardization %s, warmup %d batches\n", o->standardize ? "on" : "off", o->warmup);
 }
 
+static void print_rows(const deepkd *kd)
+{
+    static const char *const overlaps[] = {"IoU", "GIoU", "DIoU", "CIoU"};
+    const deepkd_options *o = &kd->options;
+    printf("rows %s%s, objectness weight %g", o->rows == ROWS_DENSE ? "dense" : "truth",
+           o->feature_nms ? ", feature NMS" : "", o->objectness_weight);
+    if (kd->loss_config.box_weight)
+        printf(", box weight %g (%s)", kd->loss_config.box_weight,
+               overlaps[kd->loss_config.overlap]);
+    putchar('\n');
+}
+
 static void print_schedule(const deepkd *kd)
 {
     const kd_topk_config *k = &kd->topk_config;
@@ -99,9 +111,7 @@ void announce_run(const replicas *r, int train_images, int valid_images, uint64_
     if (gsnr_interval(kd))
         printf("gsnr: measured every %d batches, momenta %s\n", gsnr_interval(kd),
                o->momentum_rule == RULE_GSNR ? "follow it" : "do not follow it");
-    if (is_detector(&kd->outputs))
-        printf("rows %s%s, objectness weight %g\n", o->rows == ROWS_DENSE ? "dense" : "truth",
-               o->feature_nms ? ", feature NMS" : "", o->objectness_weight);
+    if (is_detector(&kd->outputs)) print_rows(kd);
     print_schedule(kd);
     print_gpus(r);
     print_cores(kd);

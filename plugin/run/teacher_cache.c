@@ -59,6 +59,8 @@ static void describe_augmentation(const network *net, const deepkd *kd, char *te
 static const char *name_rows(const deepkd *kd)
 {
     if (!is_detector(&kd->outputs)) return "images";
+    if (kd->loss_config.box_weight)
+        return kd->options.rows == ROWS_DENSE ? "dense, boxes" : "truth, boxes";
     return kd->options.rows == ROWS_DENSE ? "dense" : "truth";
 }
 

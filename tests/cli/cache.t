@@ -87,6 +87,8 @@ DETECTORS = {  # name: options of [deepkd_loss], the student's layers and the te
     "rows=dense": ({"rows": "dense"}, YOLO, YOLO_TEACHER, {}),
     "feature_nms=1": ({"rows": "dense", "feature_nms": 1, "objectness_weight": 1}, YOLO,
                       YOLO_TEACHER, {}),
+    "boxes": ({"box_weight": 1}, YOLO, YOLO_TEACHER, {}),
+    "bckd": ({"method": "bckd", "rows": "dense"}, YOLO, YOLO_TEACHER, {}),
     "random=1": ({}, [*YOLO[:-1], ("yolo", {**YOLO[-1][1], "random": 1})], YOLO_TEACHER,
                  {"max_batches": 12, "learning_rate": ".0001"}),
     "[region]": ({}, REGION, YOLO_TEACHER, {}),

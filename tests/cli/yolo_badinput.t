@@ -353,11 +353,18 @@ for value in ("x", "truth|dense", "d", "DENSE"):
     case(f"rows={value}", "student.cfg", f"rows={value}: expected truth|dense",
          student=loss(rows=value))
 for key, values in {"feature_nms": ("-1", "2", ".5", "x"),
-                    "objectness_weight": ("-.1", "1.1e6", "nan", "inf", "x", "1x")}.items():
+                    "objectness_weight": ("-.1", "1.1e6", "nan", "inf", "x", "1x"),
+                    "box_weight": ("-.1", "1.1e6", "nan", "x"),
+                    "box_loss": ("mse", "IoU", "1", "giou|ciou")}.items():
     for value in values:
         case(f"{key}={value}", "student.cfg", f"[deepkd_loss] {key}={value}", "expected",
              student=loss(rows="dense", **{key: value}))
-for key in ("rows", "feature_nms", "objectness_weight"):
+for options in ({"box_loss": "giou"}, {"box_loss": "ciou", "box_weight": 0}):
+    case(f"{options} without boxes", "student.cfg", "found box_loss", "box_weight above 0",
+         student=loss(**options))
+case("bckd of softmax", "student.cfg", "method=bckd", "expected activation=logistic",
+     student=loss(method="bckd", activation="softmax"))
+for key in ("rows", "feature_nms", "objectness_weight", "box_weight", "box_loss"):
     case(f"{key}=", "student.cfg", "line ", key, "expected", student=loss(**{key: ""}))
 for value in ("-1", "2", "x"):
     case(f"[teacher] resize={value}", "student.cfg", f"[teacher] resize={value}", "expected",
@@ -380,12 +387,15 @@ case("[net] random=1", "student.cfg", "[net] random=1", "expected 0",
 
 # Options of detectors, given to classifiers
 
-for options in ({"rows": "dense"}, {"rows": "dense", "feature_nms": 1}, {"objectness_weight": 1}):
+for options in ({"rows": "dense"}, {"rows": "dense", "feature_nms": 1}, {"objectness_weight": 1},
+                {"box_weight": 1}, {"box_weight": 0}, {"box_loss": "iou"}):
     key = list(options)[-1]
     case(f"{key}= with classifiers", "student.cfg", "expected it in a detector's cfg alone",
          edit=both_classifiers(student_cfg(options)))
 case("feature_nms=1 alone with classifiers", "student.cfg", "feature_nms=1", "expected it",
      edit=both_classifiers(student_cfg({"feature_nms": 1})))
+case("bckd with classifiers", "student.cfg", "method=bckd", "expected activation=logistic",
+     edit=both_classifiers(student_cfg({"method": "bckd"})))
 case("-map with classifiers", "-map", "expected it with a detector", flags="-map",
      edit=both_classifiers())
 case("annotations= with classifiers", "deepkd.data", "annotations=val.json",

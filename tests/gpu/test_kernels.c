@@ -20,6 +20,7 @@
 
 #include "distil/groups_kernels.h"
 #include "distil/teacher_kernels.h"
+#include "math/box_formulas.h"
 #include "math/kd_formulas.h"
 #include "math/kd_math_kernels.h"
 #include "net/device.h"
@@ -143,9 +144,16 @@ static kd_gpu_row make_row(sheets s, int kind, int teacher_kind, int target, flo
 
 #define ROWS (KINDS + 3)
 
+static kd_box_place random_place(void)
+{
+    return (kd_box_place){rand() % 3, rand() % 4,         3,         4, rand_uniform(.1, .5),
+                          .3,         rand_uniform(1, 2), rand() % 2};
+}
+
 /*
  * One row for each kind, and three more that are some others' `next`; two leave the class to
- * the teacher, two the weight, one has none, and half of them have an objectness.
+ * the teacher, two the weight, one has none, half of them have an objectness, and two of three
+ * a box.
  */
 static void make_rows(sheets s, kd_gpu_row *rows)
 {
@@ -153,6 +161,8 @@ static void make_rows(sheets s, kd_gpu_row *rows)
     for (int k = 0; k < KINDS; ++k) {
         rows[k] = make_row(s, k, k, k == 1 || k == 3 ? -1 : rand() % s.classes, weights[k]);
         rows[k].objectness = k % 2 ? .75 : 0;
+        rows[k].box = k % 3 == 0 ? -1 : k % 3 - 1;
+        rows[k].at = random_place(), rows[k].teachers = random_place();
     }
     rows[KINDS] = make_row(s, NOISE, CERTAIN, 0, .5);
     rows[KINDS + 1] = make_row(s, NOISE, TIES, s.classes - 1, -1);
@@ -207,6 +217,27 @@ static double work_objectness(const row_case *c, const kd_gpu_row *r)
     return loss;
 }
 
+static double work_box(const row_case *c, int n, const kd_gpu_row *r)
+{
+    if (!r->box) return 0;
+    double gradient[4], z[4], y[4],
+        sure = 1 / (1 + exp(-(double)r->teacher[-r->teacher_stride]));
+    double weight = c->weight * c->config.box_weight * (r->box < 0 ? sure : r->box);
+    double *zs = kd_calloc(2 * n, sizeof(double)), *ys = zs + n;
+    for (int j = 0; j < n; ++j) {
+        zs[j] = r->student[(size_t)j * r->student_stride];
+        ys[j] = r->teacher[(size_t)j * r->teacher_stride];
+    }
+    if (c->config.method == find_method("bckd"))
+        weight *= kd_farthest_class(n, c->config.temperature, zs, ys);
+    free(zs);
+    for (int k = 0; k < 4; ++k) z[k] = r->student[(k - 5) * r->student_stride];
+    for (int k = 0; k < 4; ++k) y[k] = r->teacher[(k - 5) * r->teacher_stride];
+    double loss = kd_row_box(weight, c->config.overlap, &r->at, z, &r->teachers, y, gradient);
+    for (int k = 0; k < 4; ++k) r->tcg[(k - 5) * r->student_stride] -= gradient[k];
+    return loss;
+}
+
 /* A row and those that follow it; their losses */
 static kd_losses work_chain(const row_case *c, int n, const kd_gpu_row *rows, int i)
 {
@@ -217,7 +248,7 @@ static kd_losses work_chain(const row_case *c, int n, const kd_gpu_row *rows, in
         if (r->weight < 0)
             weight = c->weight / (1 + exp(-(double)r->teacher[-r->teacher_stride]));
         kd_losses loss = work_classes(c, n, r, weight);
-        sum.tcg += loss.tcg + work_objectness(c, r);
+        sum.tcg += loss.tcg + work_objectness(c, r) + work_box(c, n, r);
         sum.ncg += loss.ncg;
     }
     return sum;
@@ -321,7 +352,10 @@ static row_case make_case(int k, int classes, int keep)
     c.config.standardize = k >> 2 & 1;
     c.config.temperature = temperature[k % 4];
     c.config.alpha = alpha[(k + k / 4) % 4];
-    set_method(&c.config, k & 1 ? "dkd" : "kd", beta[k % 3]);
+    c.config.box_weight = k % 5 ? 1.5 : 0;
+    c.config.overlap = k % 4;
+    int is_bckd = c.config.activation == KD_LOGISTIC && k % 3 == 0;
+    set_method(&c.config, is_bckd ? "bckd" : k & 1 ? "dkd" : "kd", beta[k % 3]);
     return c;
 }
 
@@ -359,17 +393,16 @@ static kd_gpu_row *make_plain_rows(sheets s, int n)
     kd_gpu_row *rows = kd_calloc(n, sizeof(*rows));
     for (int i = 0; i < n; ++i) {
         size_t at = (size_t)i * s.classes;
-        rows[i] = (kd_gpu_row){s.student + at,
-                               s.teacher + at,
-                               s.tcg + at,
-                               s.ncg + at,
-                               1,
-                               1,
-                               rand() % s.classes,
-                               -1,
-                               1,
-                               1,
-                               0};
+        rows[i] = (kd_gpu_row){.student = s.student + at,
+                               .teacher = s.teacher + at,
+                               .tcg = s.tcg + at,
+                               .ncg = s.ncg + at,
+                               .student_stride = 1,
+                               .teacher_stride = 1,
+                               .target = rand() % s.classes,
+                               .next = -1,
+                               .is_first = 1,
+                               .weight = 1};
     }
     return rows;
 }
@@ -563,12 +596,13 @@ static void free_update_case(update_case u)
 
 static kd_update make_update(int groups)
 {
-    return (kd_update){.groups = groups,
-                       .momentum = {.975, .825, .95},
-                       .broken = {KD_BROKEN_GRADIENT << 1, KD_BROKEN_GRADIENT, KD_BROKEN_GRADIENT << 2},
-                       .rate = .05f / 4,
-                       .decay = .01f * 4,
-                       .batch = 12};
+    return (kd_update){
+        .groups = groups,
+        .momentum = {.975, .825, .95},
+        .broken = {KD_BROKEN_GRADIENT << 1, KD_BROKEN_GRADIENT, KD_BROKEN_GRADIENT << 2},
+        .rate = .05f / 4,
+        .decay = .01f * 4,
+        .batch = 12};
 }
 
 /* On the GPU, which starts from *state; leaves the result in *u and *state. */

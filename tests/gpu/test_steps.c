@@ -184,6 +184,13 @@ static const gradient_case cases[] = {
      "rows=dense objectness_weight=1"},
     {"[region] softmax=0, a teacher that the host asks", PLAIN, 2, LARGE "batch=2",
      region_logistic, asked_teacher, ""},
+    {"boxes, rows=truth", PLAIN, 3, LARGE "batch=2", two_heads, yolo_teacher,
+     THREE "box_weight=2 box_loss=ciou"},
+    {"boxes of a [region], rows=dense", PLAIN, 3, LARGE "batch=2", region, region_teacher,
+     THREE "rows=dense box_weight=2"},
+    {"bckd, rows=truth", PLAIN, 3, LARGE "batch=2", yolo4, yolo4_teacher, THREE "method=bckd"},
+    {"bckd, feature_nms", PLAIN, 3, LARGE "batch=2", two_heads, yolo_teacher,
+     THREE "method=bckd rows=dense feature_nms=1"},
     {"[region] from a [yolo]", PLAIN, 2, LARGE "batch=2", region, yolo_teacher, "rows=dense"},
     {"[yolo] from a [region]", PLAIN, 2, LARGE "batch=2", two_heads, region_teacher, ""},
 };

@@ -1,14 +1,16 @@
 #!/usr/bin/python3
-"""Writes box_vectors.txt: what PyTorch's autograd says about how two boxes overlap.
+"""Writes what PyTorch's autograd says about how two boxes overlap, to box_vectors.txt, and about
+the loss of a detector's box, from its logits, to a teacher's, to box_row_vectors.txt.
 
 It is an independent reference for [yolo]'s iou_loss= (patches/layers/03), in double precision,
 from the definitions of IoU, GIoU (arXiv 1902.09630), DIoU and CIoU (1911.08287) alone. The
 gradients come from autograd, the weight of CIoU's aspect held fixed as there; each part's is then
-scaled as box_overlap_gradient says in src/box.h.
+scaled as box_overlap_gradient says in src/box.h. The second file is of plugin/math/box_formulas.h:
+there nothing is scaled.
 
     apt-get install -y --no-install-recommends python3-torch
-    /usr/bin/python3 make_box_vectors.py           writes box_vectors.txt beside it
-    /usr/bin/python3 make_box_vectors.py --check   compares the file with a new run
+    /usr/bin/python3 make_box_vectors.py           writes both beside it
+    /usr/bin/python3 make_box_vectors.py --check   compares them with a new run
 """
 import math
 import os
@@ -17,6 +19,7 @@ import sys
 import torch
 
 FILE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "box_vectors.txt")
+ROW_FILE = FILE.replace("vectors", "row_vectors")
 KINDS = ("mse", "iou", "giou", "diou", "ciou")  # in the order of BOX_LOSS
 HEADER = """\
 # Gradients of two boxes' overlap by the first, from PyTorch's autograd in double.
@@ -82,12 +85,60 @@ def text():
     return "".join(lines)
 
 
+# ---- box_row_vectors.txt ---------------------------------------------------
+
+ROW_HEADER = """\
+# Losses 1 - overlap of boxes from logits, and their gradients, from PyTorch's autograd in double.
+# Written by tests/reference/make_box_vectors.py; do not edit. Three lines each:
+# KIND LOSS  gradient by the student's logits: x y w h
+# the student's I J COLUMNS ROWS ANCHOR_W ANCHOR_H SCALE NEW_COORDS  logits: x y w h
+# the teacher's, the same
+"""
+
+
+def decoded(place, t):
+    i, j, columns, rows, w, h, scale, new_coords = place
+    s = torch.sigmoid(t)
+    sides = 4 * s[2:] ** 2 if new_coords else torch.exp(t[2:])
+    return torch.stack([(i + scale * s[0] - (scale - 1) / 2) / columns,
+                        (j + scale * s[1] - (scale - 1) / 2) / rows, sides[0] * w, sides[1] * h])
+
+
+def random_head(n):
+    """A place in a head, and logits; cells near the middle, that some boxes meet."""
+    columns, rows = (int(x) for x in torch.randint(3, 20, (2,)))
+    i, j = int(columns * (.3 + .4 * torch.rand(1))), int(rows * (.3 + .4 * torch.rand(1)))
+    w, h = (.05 + .4 * torch.rand(2, dtype=torch.double)).tolist()
+    scale, new_coords = ((1, 0), (1.05, 0), (2, 1))[n % 3]
+    return ((i, j, columns, rows, w, h, scale, new_coords),
+            2 * torch.randn(4, dtype=torch.double))
+
+
+def row_text():
+    lines = [ROW_HEADER]
+    torch.manual_seed(20180511)
+    for kind in KINDS[1:]:
+        for n in range(60):
+            place, z = random_head(n)
+            theirs, y = random_head(n + n // 3 % 2)
+            z.requires_grad_()
+            loss = 1 - sum(parts(kind, decoded(place, z), decoded(theirs, y)))
+            gradient_z, = torch.autograd.grad(loss, z)
+            for first, numbers in ((kind, [loss.item(), *gradient_z.tolist()]),
+                                   ("", [*place, *z.tolist()]), ("", [*theirs, *y.tolist()])):
+                lines.append(f"{first} ".lstrip() + " ".join(f"{x:.17g}" for x in numbers) + "\n")
+    return "".join(lines)
+
+
 def main():
-    if sys.argv[1:] == ["--check"]:
-        with open(FILE, encoding="ascii") as file:
-            sys.exit(0 if file.read() == text() else f"{FILE}: differs from a new run")
-    with open(FILE, "w", encoding="ascii") as file:
-        file.write(text())
+    for path, content in ((FILE, text()), (ROW_FILE, row_text())):
+        if sys.argv[1:] != ["--check"]:
+            with open(path, "w", encoding="ascii") as file:
+                file.write(content)
+            continue
+        with open(path, encoding="ascii") as file:
+            if file.read() != content:
+                sys.exit(f"{path}: differs from a new run")
 
 
 if __name__ == "__main__":

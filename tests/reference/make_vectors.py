@@ -91,12 +91,25 @@ def logistic_losses(c, z, y, target, kept):
     return c.alpha * c.T ** 2 * tcg, weight * c.T ** 2 * ncg
 
 
+def distant_losses(c, z, y, target, kept):
+    """BCKD: each class's binary cross-entropy, times how far its probabilities are apart."""
+    def distant(classes):
+        p, q = torch.sigmoid(z[classes]), torch.sigmoid(y[classes])
+        entropy = F.binary_cross_entropy_with_logits(z[classes], q, reduction="none")
+        return ((q - p).abs() * entropy).sum()
+
+    ncg = distant(kept) if kept else 0.0 * z.sum()
+    return c.alpha * c.T ** 2 * distant([target]), c.T ** 2 * ncg
+
+
 def row_losses(c, z, y, target, keep):
     """The weighted TCG and NCG of one row, differentiable in z."""
     kept = kept_classes(y, target, keep)
     if c.standardize:
         z, y = standardized(z), standardized(y)
     losses = softmax_losses if c.activation == "softmax" else logistic_losses
+    if c.method == "bckd":
+        losses = distant_losses
     return losses(c, z / c.T, y / c.T, target, kept)
 
 
@@ -256,11 +269,23 @@ def zero_weight_cases(rng):
                    logits(rng, 10), logits(rng, 10), 3, 0)
 
 
+def bckd_cases(rng):
+    for standardize, T, classes in itertools.product([0, 1], TEMPERATURES, [2, 3, 10, 100]):
+        t = rng.randrange(classes)
+        config = Config("bckd", "logistic", standardize, T, rng.choice(ALPHAS), 1.0)
+        usual = logits(rng, classes)
+        yield Case("bckd", config, usual, logits(rng, classes), t, classes - 1)
+        yield Case("bckd-masked", config, usual, tied_logits(rng, classes), t, classes // 2)
+    for name, z, y in extreme_rows(rng, 10, 4):
+        if "both-certain-right" not in name:  # autograd: 0 times infinity
+            yield Case("bckd-" + name, Config("bckd", "logistic", 0, 4.0, 1.0, 1.0), z, y, 4, 9)
+
+
 def all_cases():
     rng = random.Random(SEED)
     families = [grid_cases, temperature_cases, single_class_cases, tie_cases,
                 raw_rank_cases, extreme_cases, equal_cases, tiny_spread_cases,
-                zero_weight_cases, big_cases]
+                zero_weight_cases, big_cases, bckd_cases]
     return [case for family in families for case in family(rng)]
 
 

@@ -2,6 +2,8 @@
  * Proves how a training step of a detector is put together:
  *   - without a mask the logistic deltas are T (sigmoid(z/T) - sigmoid(y/T)) at the rows'
  *     classes and objectness, and nothing elsewhere;
+ *   - boxes are of the TCG, and count as the teacher is sure, with bckd as the classes are
+ * apart;
  *   - components in one group give the sum of what they give in three;
  *   - a student without a teacher's weight is trained bit for bit as stock Darknet trains the
  *     plain cfg, and so is one whose components all have no weight;
@@ -13,6 +15,7 @@
  */
 #include "cpu/cores.h"
 #include "detectors.h"
+#include "math/box_formulas.h"
 
 #define TANH "activation=tanh"
 #define LEAKY "batch_normalize=1\nactivation=leaky"
@@ -134,6 +137,98 @@ static void test_objectness_is_of_the_tcg(void)
     assert_true(kd->loss[KD_NCG] == 0);
     assert_true(is_active(kd, KD_TCG) && !is_active(kd, KD_NCG));
     stop();
+}
+
+/* The weight of a row's box, but for teacher_weight and box_weight */
+static double share_of(const row *r, int is_bckd, int is_dense)
+{
+    prediction p = r->student, q = r->teacher;
+    const float *z = output_logits(net, &kd->outputs, p.output) + p.classes;
+    const float *y = output_logits(kd->teacher->net, &kd->teacher->outputs, q.output);
+    double most = 0;
+    if (!is_bckd) return is_dense ? r->weight : sigmoid(y[q.objectness]);
+    for (int j = 0; j < kd->classes; ++j)
+        most =
+            fmax(most, fabs(sigmoid(z[j * p.stride]) - sigmoid(y[q.classes + j * q.stride])));
+    return r->weight * most;
+}
+
+/* What the rows leave at their boxes, and the loss, from the formula of one box */
+static double plain_boxes(int is_bckd, int is_dense, kd_overlap overlap, double weight,
+                          double **want)
+{
+    double loss = 0;
+    for (int i = 0; i < kd->rows.n; ++i) {
+        const row *r = kd->rows.rows + i;
+        prediction p = r->student, q = r->teacher;
+        network *teacher = kd->teacher->net;
+        const net_outputs *theirs = &kd->teacher->outputs;
+        const float *logits = output_logits(net, &kd->outputs, p.output) + p.objectness;
+        const float *labels = output_logits(teacher, theirs, q.output) + q.objectness;
+        kd_box_place at = box_place(net, &kd->outputs, p),
+                     there = box_place(teacher, theirs, q);
+        double z[4], y[4], gradient[4];
+        for (int k = 0; k < 4; ++k) z[k] = logits[(k - 4) * p.stride];
+        for (int k = 0; k < 4; ++k) y[k] = labels[(k - 4) * q.stride];
+        double share = r->is_first * share_of(r, is_bckd, is_dense);
+        loss += kd_row_box(weight * share, overlap, &at, z, &there, y, gradient);
+        for (int k = 0; k < 4; ++k)
+            want[p.output][p.objectness + (k - 4) * (long)p.stride] -= gradient[k];
+    }
+    return loss;
+}
+
+static void check_boxes(const char *loss, kd_overlap overlap, const whole_detector *student,
+                        const whole_detector *teacher)
+{
+    int is_bckd = !!strstr(loss, "bckd"), is_dense = !!strstr(loss, "dense");
+    double *want[2];
+    start(student, teacher, join("teacher_weight=.5\n", loss, ""), 10);
+    for (int o = 0; o < kd->outputs.n; ++o) {
+        layer l = net->layers[kd->outputs.layer[o]];
+        want[o] = kd_calloc((size_t)l.batch * l.inputs, sizeof(double));
+    }
+    forward();
+    double all = kd->loss[KD_TCG];
+    double boxes =
+        plain_boxes(is_bckd, is_dense, overlap, .5 * kd->loss_config.box_weight, want);
+    assert_true(boxes > 0);
+    if (strstr(loss, "alpha=0")) assert_true(fabs(all - boxes) < 1e-6 * boxes);
+    for (int o = 0; o < kd->outputs.n; ++o) {
+        layer l = net->layers[kd->outputs.layer[o]];
+        for (size_t i = 0; i < (size_t)l.batch * l.inputs; ++i) {
+            if (i / (l.w * l.h) % (5 + l.classes) >= 4) continue;
+            double found = kd->delta[KD_TCG][o][i];
+            check(fabs(found - want[o][i]) <= 1e-6 * (1 + fabs(want[o][i])),
+                  "%s, output %d, %zu: delta %g, expected %g", loss, o, i, found, want[o][i]);
+            check(kd->delta[KD_NCG][o][i] == 0, "%s: a box in the NCG", loss);
+        }
+        free(want[o]);
+    }
+    assert_true(is_active(kd, KD_TCG));
+    stop();
+}
+
+static void test_boxes_are_of_the_tcg(void)
+{
+    check_boxes("alpha=0\nbox_weight=2\n", KD_GIOU, &yolo, &yolo_teacher);
+    check_boxes("alpha=0\nbox_weight=3\nbox_loss=iou\nrows=dense\n", KD_IOU, &yolo,
+                &yolo_teacher);
+    check_boxes("box_weight=3\nbox_loss=ciou\n", KD_CIOU, &region, &region_teacher);
+    check_boxes("box_weight=1\nbox_loss=diou\nrows=dense\n", KD_DIOU, &region, &yolo_teacher);
+    check_boxes("alpha=0\nmethod=bckd\n", KD_GIOU, &yolo, &yolo_teacher);
+    check_boxes("alpha=0\nmethod=bckd\nrows=dense\nfeature_nms=1\n", KD_GIOU, &yolo,
+                &yolo_teacher);
+}
+
+/* A head with iou_loss= has its boxes distilled by it. */
+static void test_the_heads_overlap(void)
+{
+    static const whole_detector ciou = {2, 32, "", yolo_layers, TANH, "iou_loss=ciou"};
+    static const whole_detector mse = {2, 32, "", yolo_layers, TANH, "iou_loss=mse"};
+    check_boxes("alpha=0\nbox_weight=2\n", KD_CIOU, &ciou, &yolo_teacher);
+    check_boxes("alpha=0\nbox_weight=2\n", KD_GIOU, &mse, &yolo_teacher);
+    check_boxes("alpha=0\nbox_weight=2\nbox_loss=iou\n", KD_IOU, &ciou, &yolo_teacher);
 }
 
 /* Batch 3 of 9: a third of the losses and deltas, the objectness included */
@@ -461,6 +556,8 @@ int main(void)
     static const test_case tests[] = {
         TEST(test_unmasked_kd_is_plain_distillation),
         TEST(test_objectness_is_of_the_tcg),
+        TEST(test_boxes_are_of_the_tcg),
+        TEST(test_the_heads_overlap),
         TEST(test_warmup),
         TEST(test_nothing_is_learnt_from_what_is_not_finite),
         TEST(test_images_without_boxes),

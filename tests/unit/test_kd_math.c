@@ -84,9 +84,16 @@ static int guards_intact(double *x, int n)
 
 /* ---- rows -------------------------------------------------------------- */
 
-/* A row of one of the eight kinds (method, activation, standardize). */
+/* A row of one of the kinds: method, activation and standardize, of kd and dkd; two of bckd. */
+#define KINDS 10
 static void set_kind(row *r, int kind, double beta)
 {
+    if (kind >= 8) {
+        set_method(&r->config, "bckd", beta);
+        r->config.activation = KD_LOGISTIC;
+        r->config.standardize = kind & 1;
+        return;
+    }
     set_method(&r->config, kind & 1 ? "dkd" : "kd", beta);
     r->config.activation = kind & 2 ? KD_LOGISTIC : KD_SOFTMAX;
     r->config.standardize = kind >> 2 & 1;
@@ -164,7 +171,7 @@ static void test_finite_differences(void)
     static row r;
     seed(1);
     for (int i = 0; i < COUNT(sizes); ++i) {
-        for (int kind = 0; kind < 8; ++kind) {
+        for (int kind = 0; kind < KINDS; ++kind) {
             for (int repeat = 0; repeat < 6; ++repeat) {
                 random_row(&r, "differences", kind, sizes[i]);
                 compare_with_differences(&r);
@@ -319,7 +326,7 @@ static void test_teacher_is_student(void)
 {
     static row r;
     seed(6);
-    for (int kind = 0; kind < 8; ++kind) {
+    for (int kind = 0; kind < KINDS; ++kind) {
         for (int i = 0; i < COUNT(identity_sizes); ++i) {
             random_row(&r, "teacher is student", kind, identity_sizes[i]);
             memcpy(r.y, r.z, sizeof(r.y));
