@@ -54,6 +54,7 @@
  *     momentum.c           warm-up, signal and noise, momenta that follow them
  *     broken.c             what was not finite, as bits with names
  *     average_precision.c  mAP as COCO defines it
+ *     shapes.c             a detector's anchors, from its training boxes
  *   net/      one Darknet network seen from outside; nothing of teachers and students
  *     parameters.c         its weights as a list of arrays: count, hash, check
  *     device.c             its arrays, on the CPU or on the GPU
@@ -113,9 +114,10 @@
  *     setup.c              from there to both networks and the images
  *     cache.c              ./darknet deepkd cache
  *     map.c                ./darknet deepkd map
+ *     anchors.c            ./darknet deepkd anchors
  *     version.c            ./darknet deepkd version
  *     version_opencv.cpp   the part of it that is C++
- *     tools.c              ./darknet deepkd wrap | export | cache | map | version
+ *     tools.c              ./darknet deepkd wrap | export and the table of all its commands
  *     distill.c            ./darknet distill
  *   deepkd.c  registers all of it with Darknet
  *

@@ -108,19 +108,20 @@ static void check_folder(const char *file, const char *folder)
                 strerror(errno));
 }
 
-data_options read_data_options(char *file, int training)
+data_options read_data_options(char *file, int needs)
 {
     data_options d = {.save_interval = 100, .log_interval = 10};
     read_options(file, "", read_data_cfg(file), data_option_table, &d);
     const struct {
         const char *key, *value;
     } needed[] = {{"valid", d.valid}, {"train", d.train}, {"backup", d.backup}};
-    for (size_t i = 0; i < (training ? 3 : 1); ++i)
-        if (!needed[i].value) kd_fail("%s: found no %s=, expected it", file, needed[i].key);
+    for (int i = 0; i < 3; ++i)
+        if (needs & 1 << i && !needed[i].value)
+            kd_fail("%s: found no %s=, expected it", file, needed[i].key);
     if (!d.classes) kd_fail("%s: found no classes=, expected it", file);
     if (d.top > d.classes)
         kd_fail("%s: top=%d: expected at most classes=%d", file, d.top, d.classes);
-    if (training) check_folder(file, d.backup);
+    if (needs & NEEDS_BACKUP) check_folder(file, d.backup);
     return d;
 }
 

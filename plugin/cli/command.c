@@ -71,6 +71,14 @@ static uint64_t read_count(const command *c, uint64_t limit, const char *flag, c
     return value;
 }
 
+static int read_switch(const command *c, const char *flag, const char *text)
+{
+    if (!text)
+        kd_fail("%s: its value is missing, expected 0 or 1; usage: %s", flag, command_form(c));
+    if (strcmp(text, "0") && strcmp(text, "1")) kd_fail("%s %s: expected 0 or 1", flag, text);
+    return *text == '1';
+}
+
 /* Reads the flag argv[0]; returns how many words it took. */
 static int read_flag(const command *c, char **argv, void *to)
 {
@@ -78,6 +86,7 @@ static int read_flag(const command *c, char **argv, void *to)
     void *field = (char *)to + w->offset;
     if (w->kind == WORD_FLAG) return *(int *)field = 1;
     if (w->kind == WORD_INT) *(int *)field = read_count(c, w->most, argv[0], argv[1]);
+    else if (w->kind == WORD_SWITCH) *(int *)field = read_switch(c, argv[0], argv[1]);
     else if (w->kind == WORD_LONG)
         *(uint64_t *)field = read_count(c, w->most, argv[0], argv[1]);
     else if (argv[1]) *(char **)field = argv[1];

@@ -9,11 +9,12 @@
 #include <stdint.h>
 
 typedef enum {
-    WORD_FILE, /* char *: a word that is no flag; in the order of the rows */
-    WORD_TEXT, /* char *: a flag and a word */
-    WORD_FLAG, /* int: 1 when the flag is there */
-    WORD_INT,  /* int: a flag and a whole number from 1 to `most` */
-    WORD_LONG, /* uint64_t: the same */
+    WORD_FILE,   /* char *: a word that is no flag; in the order of the rows */
+    WORD_TEXT,   /* char *: a flag and a word */
+    WORD_FLAG,   /* int: 1 when the flag is there */
+    WORD_INT,    /* int: a flag and a whole number from 1 to `most` */
+    WORD_LONG,   /* uint64_t: the same */
+    WORD_SWITCH, /* int: a flag and 0 or 1 */
 } word_kind;
 
 typedef struct {

@@ -68,7 +68,7 @@ static int *find_categories(const annotations *a, layer l)
 static void measure(const map_arguments *m)
 {
     static const volatile sig_atomic_t never = 0;
-    data_options d = read_data_options(m->data, 0);
+    data_options d = read_data_options(m->data, NEEDS_VALID);
     annotations a = {0};
     const annotations *known = d.annotations ? &a : 0;
     evaluation v;
@@ -81,6 +81,7 @@ static void measure(const map_arguments *m)
     layer last = net->layers[outputs.layer[outputs.n - 1]];
     if (known) a = read_annotations(d.annotations, d.classes);
     image_list list = read_box_list(d.valid, d.classes, last.max_boxes, known);
+    announce_empty(d.valid, &list);
     found_boxes boxes = {.map = last.map};
     char **names = d.names ? read_names(d.names, outputs.classes) : 0;
     evaluate_detector(net, &outputs, &list, known, m->threads, &never, &v, &boxes);

@@ -6,11 +6,13 @@
  *                                         Darknet and OpenCV
  *   cache DATA STUDENT.cfg WEIGHTS -out F the teacher's logits of a run, in a file (cache.h)
  *   map DATA CFG WEIGHTS                  a detector's mAP (map.h)
+ *   anchors DATA [CFG]                    anchors for its boxes (anchors.h)
  *   version                               what this program is made of (version.h)
  * export undoes wrap to the byte, but for blank lines at the end and Windows line ends.
  * To add a verb: a row of `verbs`.
  */
 #include "cli/tools.h"
+#include "cli/anchors.h"
 #include "cli/cache.h"
 #include "cli/command.h"
 #include "cli/map.h"
@@ -91,11 +93,9 @@ static int run_export(int argc, char **argv)
 static const struct {
     const command *is;
     int (*run)(int argc, char **argv);
-} verbs[] = {{&wrap_command, run_wrap},
-             {&export_command, run_export},
-             {&cache_command, run_cache},
-             {&map_command, run_map},
-             {&version_command, run_version}};
+} verbs[] = {{&wrap_command, run_wrap},       {&export_command, run_export},
+             {&cache_command, run_cache},     {&map_command, run_map},
+             {&anchors_command, run_anchors}, {&version_command, run_version}};
 #define VERBS ((int)(sizeof(verbs) / sizeof(*verbs)))
 
 static const char *verb_name(int i)

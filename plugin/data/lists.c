@@ -80,17 +80,21 @@ static int needs_no_labels(char *path, const char *label_file, const annotations
 image_list read_box_list(char *list_file, int classes, int most, const annotations *known)
 {
     image_list images = read_paths(list_file);
-    int empty = 0;
     images.labels = kd_calloc(images.n, sizeof(image_labels));
     for (int i = 0; i < images.n; ++i) {
         char *file = label_path(images.paths[i]);
         if (!needs_no_labels(images.paths[i], file, known))
             images.labels[i] = read_labels(file, classes, most);
-        empty += !images.labels[i].n;
         free(file);
     }
-    if (empty) printf("%s: %d of %d images without objects\n", list_file, empty, images.n);
     return images;
+}
+
+void announce_empty(const char *list_file, const image_list *images)
+{
+    int empty = 0;
+    for (int i = 0; i < images->n; ++i) empty += !images->labels[i].n;
+    if (empty) printf("%s: %d of %d images without objects\n", list_file, empty, images->n);
 }
 
 uint64_t hash_list(const image_list *list)

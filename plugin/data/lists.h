@@ -30,9 +30,11 @@ image_list read_image_list(char *list_file, char *label_file, int classes);
  * Reads a list of image paths and the boxes of each from its label file (patches/fixes/11 says
  * where it is), at most `most` an image. Exits as read_image_list and read_labels do, and when
  * a label file is missing, unless `known`, which may be NULL, has the image without objects.
- * Prints how many images have none.
  */
 image_list read_box_list(char *list_file, int classes, int most, const annotations *known);
+
+/* Prints how many images of a list of boxes have none, if there are any. */
+void announce_empty(const char *list_file, const image_list *images);
 
 /* The hash of a list's paths and of its classes or boxes. */
 uint64_t hash_list(const image_list *list);

@@ -208,7 +208,8 @@ static void read_list_in_child(void *argument)
 {
     const box_list *b = argument;
     dup2(2, 1);
-    read_box_list(b->list, CLASSES, MOST, b->known);
+    image_list list = read_box_list(b->list, CLASSES, MOST, b->known);
+    announce_empty(b->list, &list);
     fflush(stdout);
 }
 
