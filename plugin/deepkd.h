@@ -95,6 +95,8 @@
  *     replicas.c           the student on several GPUs, learning as one
  *   run/      a whole run: the loop, what is measured, said and saved
  *     detect.c             from a detector's output to boxes, and to COCO's JSON of results
+ *     frames.c             what was found in images, as lines, labels and AlexeyAB's JSON
+ *     pictures.c           the boxes drawn
  *     calibrate.c          a teacher in int8 looks at some images first
  *     evaluate.c           accuracy, loss or mAP on a list of images
  *     checkpoint.c         what -resume needs, in one file
@@ -114,6 +116,7 @@
  *     setup.c              from there to both networks and the images
  *     cache.c              ./darknet deepkd cache
  *     map.c                ./darknet deepkd map
+ *     detect_images.c      ./darknet deepkd detect
  *     anchors.c            ./darknet deepkd anchors
  *     version.c            ./darknet deepkd version
  *     version_opencv.cpp   the part of it that is C++

@@ -24,12 +24,15 @@ static int find_target(const char *file, const char *path, char **labels, int cl
     return target;
 }
 
+/* file: the list that names it, or NULL */
 static void check_image_file(const char *file, const char *path)
 {
     struct stat info;
-    if (stat(path, &info)) kd_fail("%s: %s: %s", file, path, strerror(errno));
+    const char *colon = file ? ": " : "";
+    if (!file) file = "";
+    if (stat(path, &info)) kd_fail("%s%s%s: %s", file, colon, path, strerror(errno));
     if (!S_ISREG(info.st_mode) || !info.st_size)
-        kd_fail("%s: %s: found an empty file, expected an image", file, path);
+        kd_fail("%s%s%s: found an empty file, expected an image", file, colon, path);
 }
 
 char **read_names(char *file, int classes)
@@ -45,8 +48,7 @@ char **read_names(char *file, int classes)
     return labels;
 }
 
-/* The paths of a list, all of them files; no targets or labels yet. */
-static image_list read_paths(char *list_file)
+image_list read_paths(char *list_file)
 {
     list *lines = get_paths(list_file);
     image_list images = {(char **)list_to_array(lines), 0, 0, lines->size};
@@ -56,6 +58,14 @@ static image_list read_paths(char *list_file)
             kd_fail("%s: line %d: found nothing, expected an image", list_file, i + 1);
         check_image_file(list_file, images.paths[i]);
     }
+    return images;
+}
+
+image_list one_path(const char *image)
+{
+    image_list images = {kd_calloc(1, sizeof(char *)), 0, 0, 1};
+    check_image_file(0, image);
+    *images.paths = kd_copy(image);
     return images;
 }
 

@@ -19,6 +19,13 @@ typedef struct {
 /* The lines of a file of names, exactly `classes`, none empty; free_ptrs. Exits otherwise. */
 char **read_names(char *file, int classes);
 
+/* The paths of a list, all of them files that are not empty; no targets or labels. Exits when
+ * the list is missing or empty, or an image is. */
+image_list read_paths(char *list_file);
+
+/* The same of one image alone. */
+image_list one_path(const char *image);
+
 /*
  * Reads a list of image paths and finds each one's class as Darknet does: the
  * one label that its path contains. Exits when a list is missing or empty, an
