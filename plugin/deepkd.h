@@ -111,6 +111,7 @@
  *     train.c              the loop
  *     teacher_cache.c      the file of a teacher's logits: made, and whether it is this run's
  *   cli/      the commands: from words to a run
+ *     habits.c             words of AlexeyAB's Darknet, and what stands for them here
  *     command.c            a command's words: what its parser and its --help read
  *     arguments.c          command line and .data file of `distill`
  *     setup.c              from there to both networks and the images

@@ -1,5 +1,6 @@
 /* See command.h. */
 #include "cli/command.h"
+#include "cli/habits.h"
 #include "support.h"
 
 #include <ctype.h>
@@ -47,15 +48,27 @@ void check_printed(void)
     if (fflush(stdout) || ferror(stdout)) kd_fail("standard output cannot be written");
 }
 
+/* Exits, and says what the user may have meant. */
+__attribute__((noreturn)) static void refuse_flag(const command *c, const char *flag)
+{
+    const char *here = find_flag_habit(flag), *comma = here ? ", " : "";
+    char alike[64] = "";
+    for (const word *w = c->words; w->form; ++w) {
+        snprintf(alike, sizeof(alike), "%.*s", (int)strcspn(w->form, " "), w->form);
+        if (*w->form == '-' && are_alike(alike, flag))
+            kd_fail("%s: unknown flag, expected %s; usage: %s", flag, alike, command_form(c));
+    }
+    kd_fail("%s: unknown flag%s%s; usage: %s", flag, comma, here ? here : "", command_form(c));
+}
+
 /* The row of a flag as the user typed it */
 static const word *find_flag(const command *c, const char *flag)
 {
     size_t n = strlen(flag);
     for (const word *w = c->words; w->form; ++w)
-        if (w->kind != WORD_FILE && w->kind != WORD_FILES && strcspn(w->form, " ") == n &&
-            !strncmp(w->form, flag, n))
+        if (*w->form == '-' && strcspn(w->form, " ") == n && !strncmp(w->form, flag, n))
             return w;
-    kd_fail("%s: unknown flag; usage: %s", flag, command_form(c));
+    refuse_flag(c, flag);
 }
 
 static uint64_t read_count(const command *c, uint64_t limit, const char *flag, const char *text)

@@ -19,6 +19,7 @@ typedef struct {
     char *data, *cfg, *weights;
     char *out;              /* JSON of the detections, or NULL */
     int per_class, threads; /* threads: that load images */
+    int dont_show;
 } map_arguments;
 
 #define TO(field) offsetof(map_arguments, field)
@@ -31,6 +32,7 @@ const command map_command = {
         {"-per_class", WORD_FLAG, TO(per_class), 0, 0, "each class's AP, too"},
         {"-out DETECTIONS.json", WORD_TEXT, TO(out), 0, 0,
          "writes what was found as COCO's JSON of results"},
+        {"-dont_show", WORD_FLAG, TO(dont_show), 0, 0, "changes nothing: no window is opened"},
         {"-threads N", WORD_INT, TO(threads), MOST_THREADS, 0, "that load images; 1 a core"},
         {0}}};
 

@@ -17,6 +17,7 @@
 #include "cli/cache.h"
 #include "cli/command.h"
 #include "cli/detect_images.h"
+#include "cli/habits.h"
 #include "cli/map.h"
 #include "cli/version.h"
 #include "net/strict.h"
@@ -117,6 +118,8 @@ static int find_verb(const char *text)
         snprintf(usage + n, sizeof(usage) - n, "%s%s", i ? " | " : "", form);
         free(form);
     }
+    if (text && find_verb_habit(text))
+        kd_fail("deepkd %s: expected deepkd %s; usage: %s", text, find_verb_habit(text), usage);
     kd_fail("usage: %s", usage);
 }
 
