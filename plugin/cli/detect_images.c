@@ -145,12 +145,28 @@ static char **plan_pictures(const detect_arguments *a, const image_list *images)
     return files;
 }
 
+/* Where Darknet looks for an image's labels: label_path's, unless its folder is not there. */
+static char *find_label_file(char *image)
+{
+    char *file = label_path(image), *slash = strrchr(file, '/');
+    if (slash) *slash = 0;
+    int has_folder = !slash || !access(slash == file ? "/" : file, F_OK);
+    if (slash) *slash = '/';
+    if (has_folder) return file;
+    free(file);
+    char *folder = kd_copy(image); /* which has a slash, as the file has */
+    *strrchr(folder, '/') = 0;
+    file = path_in(folder, image, ".txt");
+    free(folder);
+    return file;
+}
+
 /* Where Darknet looks for them, or -out. What somebody has labelled is not written over. */
 static char **plan_labels(const detect_arguments *a, const image_list *images)
 {
     char **files = kd_calloc(images->n, sizeof(char *));
     for (int i = 0; i < images->n; ++i) {
-        char *known = label_path(images->paths[i]);
+        char *known = find_label_file(images->paths[i]);
         files[i] = a->out ? path_in(a->out, images->paths[i], ".txt") : kd_copy(known);
         if (a->out ? is_same_file(files[i], known) : !access(known, F_OK))
             kd_fail("%s: found labels, and -save_labels writes over none: expected %s -out "

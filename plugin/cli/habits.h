@@ -5,10 +5,10 @@
 #ifndef KD_HABITS_H
 #define KD_HABITS_H
 
-/* 1 when two words are the same but for case, "-" and "_": "-dont-show" and "-dont_show". */
+/* 1 when two words are the same but for case, - and _: -dont-show is -dont_show. */
 int are_alike(const char *a, const char *b);
 
-/* What stands for a flag ("-points"), a word behind `deepkd`, or a key of a .data file, that is
+/* What stands for a flag, a word behind `deepkd`, or a key of a .data file, that is
  * unknown; NULL when nothing does. */
 const char *find_flag_habit(const char *flag);
 const char *find_verb_habit(const char *verb);

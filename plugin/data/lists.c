@@ -93,8 +93,13 @@ image_list read_box_list(char *list_file, int classes, int most, const annotatio
     images.labels = kd_calloc(images.n, sizeof(image_labels));
     for (int i = 0; i < images.n; ++i) {
         char *file = label_path(images.paths[i]);
-        if (!needs_no_labels(images.paths[i], file, known))
+        if (!needs_no_labels(images.paths[i], file, known)) {
+            if (access(file, F_OK) && errno == ENOENT)
+                kd_fail("%s: No such file or directory, nor is there one beside the image: "
+                        "expected its boxes, or an empty file for none",
+                        file);
             images.labels[i] = read_labels(file, classes, most);
+        }
         free(file);
     }
     return images;

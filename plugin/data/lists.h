@@ -35,8 +35,9 @@ image_list read_image_list(char *list_file, char *label_file, int classes);
 
 /*
  * Reads a list of image paths and the boxes of each from its label file (patches/fixes/11 says
- * where it is), at most `most` an image. Exits as read_image_list and read_labels do, and when
- * a label file is missing, unless `known`, which may be NULL, has the image without objects.
+ * where it is: in labels/, else beside the image), at most `most` an image. Exits as
+ * read_image_list and read_labels do, and when a label file is missing, unless `known`, which
+ * may be NULL, has the image without objects.
  */
 image_list read_box_list(char *list_file, int classes, int most, const annotations *known);
 

@@ -101,7 +101,7 @@ def listed(folder):
 def unknown(folder):
     """flags that are not listed are errors, a part or more of one that is, too; wrong verbs"""
     for command, part in pages(folder).items():
-        for flag in ("-speed", "-", "--", "--seed", "-see", "-seeds", "-outs", "-seed N"):
+        for flag in ("-speed", "-", "--", "-see", "-seeds", "-outs", "-seed N"):
             said = refused(folder, command, *["no.file"] * FILES[command], flag)
             assert said.startswith(f"{flag}: unknown flag; usage: darknet {command}"), said
             assert said.endswith(part.split("\n")[0] + "\n"), said
