@@ -235,9 +235,9 @@ int run_detect(int argc, char **argv)
     job j = {read_images(&a, &d), 0, 0};
     network *net = load_detector(&a, &d, &outputs);
     char **names = read_class_names(&d, outputs.classes);
-    if (a.out) make_folder(a.out);
     if (a.out) j.pictures = plan_pictures(&a, &j.images);
     if (a.save_labels) j.labels = plan_labels(&a, &j.images);
+    if (a.out) make_folder(a.out);
     detect_all(&a, net, &j, names);
     if (j.pictures) free_ptrs((void **)j.pictures, j.images.n);
     if (j.labels) free_ptrs((void **)j.labels, j.images.n);

@@ -235,6 +235,8 @@ def repeatable(folder):
 @test
 def failed(folder):
     """an image that can't be decoded: no JSON, no labels, no half picture; a full disk is an error"""
+    folder.darknet(*WORDS, VALID[0], VALID[0], "-out", "drawn").check(1)
+    assert not os.path.exists(folder.at("drawn"))
     folder.write("broken.png", folder.read(VALID[0])[:300])
     result = folder.darknet(*WORDS, VALID[0], "broken.png", "-out", "drawn", "-save_labels",
                             "-json", "found.json").check(1)
