@@ -68,6 +68,9 @@ static own_anchors read_cfg_anchors(anchor_arguments *a, int classes)
     for (int o = 0; o < outputs.n; ++o) append_anchors(&own, net, &outputs, o);
     layer last = net->layers[outputs.layer[outputs.n - 1]];
     if (last.type == REGION) own.stride = (double)net->w / last.w;
+    if (!a->n && own.n > MOST_SHAPES)
+        kd_fail("%s: found %d anchors, expected at most %d, or -n N", a->cfg, own.n,
+                MOST_SHAPES);
     if (!a->n) a->n = own.n;
     if (!a->width) a->width = net->w;
     if (!a->height) a->height = net->h;
@@ -108,9 +111,11 @@ static int *collect_sizes(const anchor_arguments *a, const image_list *list, int
         if (a->letter_box && !read_image_size(list->paths[i], &w, &h, reason))
             kd_fail("%s: cannot be decoded: %s", list->paths[i], reason);
         fitted_sides fit = fit_sides(w, h, a->width, a->height, !a->letter_box);
-        if (*n > INT_MAX / 4 - labels.n) kd_fail("%s: found too many boxes", a->data);
-        for (int needed = *n + labels.n; room < needed; room = needed + needed / 2) {
-            sizes = realloc(sizes, (size_t)(needed + needed / 2) * 2 * sizeof(int));
+        if (*n > INT_MAX / 4 - labels.n)
+            kd_fail("%s: found more boxes than %d, which is too many", a->data, INT_MAX / 4);
+        if (room < *n + labels.n) {
+            room = 2 * (*n + labels.n);
+            sizes = realloc(sizes, room * 2 * sizeof(int));
             if (!sizes) kd_fail("out of memory");
         }
         for (int j = 0; j < labels.n; ++j, ++*n) {

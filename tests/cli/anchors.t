@@ -191,6 +191,9 @@ bad("a cfg of other classes", "deepkd.data: classes=2: expected 3, as in plain.c
     flags="plain.cfg", plain_cfg=plain_detector_cfg(YOLO), data=detector_data(classes=2))
 bad("an image that can't be decoded", "images/train/000000000001.png: cannot be decoded: ",
     edit=lambda f: f.own("images") or f.write("images/train/000000000001.png", b"no"))
+bad("a cfg of 101 anchors", "plain.cfg: found 101 anchors, expected at most 100, or -n N",
+    flags="plain.cfg",
+    plain_cfg=plain_detector_cfg([*tap.BODY, *tap.head("yolo", ", ".join(101 * ["8,8"]))]))
 case("a .data file that is not there", "no.data", "No such file",
      args="deepkd anchors no.data -n 2 -width 96 -height 64")
 
