@@ -55,6 +55,7 @@
  *     momentum.c           warm-up, signal and noise, momenta that follow them
  *     broken.c             what was not finite, as bits with names
  *     average_precision.c  mAP as COCO defines it
+ *     shapes.c             a detector's anchors, from its training boxes
  *   net/      one Darknet network seen from outside; nothing of teachers and students
  *     parameters.c         its weights as a list of arrays: count, hash, check
  *     device.c             its arrays, on the CPU or on the GPU
@@ -95,6 +96,8 @@
  *     replicas.c           the student on several GPUs, learning as one
  *   run/      a whole run: the loop, what is measured, said and saved
  *     detect.c             from a detector's output to boxes, and to COCO's JSON of results
+ *     frames.c             what was found in images, as lines, labels and AlexeyAB's JSON
+ *     pictures.c           the boxes drawn
  *     calibrate.c          a teacher in int8 looks at some images first
  *     evaluate.c           accuracy, loss or mAP on a list of images
  *     checkpoint.c         what -resume needs, in one file
@@ -109,14 +112,17 @@
  *     train.c              the loop
  *     teacher_cache.c      the file of a teacher's logits: made, and whether it is this run's
  *   cli/      the commands: from words to a run
+ *     habits.c             words of AlexeyAB's Darknet, and what stands for them here
  *     command.c            a command's words: what its parser and its --help read
  *     arguments.c          command line and .data file of `distill`
  *     setup.c              from there to both networks and the images
  *     cache.c              ./darknet deepkd cache
  *     map.c                ./darknet deepkd map
+ *     detect_images.c      ./darknet deepkd detect
+ *     anchors.c            ./darknet deepkd anchors
  *     version.c            ./darknet deepkd version
  *     version_opencv.cpp   the part of it that is C++
- *     tools.c              ./darknet deepkd wrap | export | cache | map | version
+ *     tools.c              ./darknet deepkd wrap | export and the table of all its commands
  *     distill.c            ./darknet distill
  *   deepkd.c  registers all of it with Darknet
  *

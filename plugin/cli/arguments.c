@@ -1,9 +1,12 @@
 /* See arguments.h. */
 #include "cli/arguments.h"
 #include "cli/command.h"
+#include "cli/habits.h"
 #include "data/loader.h"
 #include "options.h"
 #include "support.h"
+
+#include "option_list.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -108,19 +111,35 @@ static void check_folder(const char *file, const char *folder)
                 strerror(errno));
 }
 
-data_options read_data_options(char *file, int training)
+/* Exits at a key that has another name here. */
+static void check_key_names(const char *file, list *options)
+{
+    for (const node *n = options->front; n; n = n->next) {
+        const kvp *pair = n->val;
+        const char *here = find_key_habit(pair->key);
+        for (const option *o = data_option_table; o->key; ++o)
+            if (strcmp(o->key, pair->key) && are_alike(o->key, pair->key))
+                kd_fail("%s: %s=%s: expected %s=", file, pair->key, pair->val, o->key);
+        if (here) kd_fail("%s: %s=%s: expected %s", file, pair->key, pair->val, here);
+    }
+}
+
+data_options read_data_options(char *file, int needs)
 {
     data_options d = {.save_interval = 100, .log_interval = 10};
-    read_options(file, "", read_data_cfg(file), data_option_table, &d);
+    list *options = read_data_cfg(file);
+    check_key_names(file, options);
+    read_options(file, "", options, data_option_table, &d);
     const struct {
         const char *key, *value;
     } needed[] = {{"valid", d.valid}, {"train", d.train}, {"backup", d.backup}};
-    for (size_t i = 0; i < (training ? 3 : 1); ++i)
-        if (!needed[i].value) kd_fail("%s: found no %s=, expected it", file, needed[i].key);
+    for (int i = 0; i < 3; ++i)
+        if (needs & 1 << i && !needed[i].value)
+            kd_fail("%s: found no %s=, expected it", file, needed[i].key);
     if (!d.classes) kd_fail("%s: found no classes=, expected it", file);
     if (d.top > d.classes)
         kd_fail("%s: top=%d: expected at most classes=%d", file, d.top, d.classes);
-    if (training) check_folder(file, d.backup);
+    if (needs & NEEDS_BACKUP) check_folder(file, d.backup);
     return d;
 }
 

@@ -36,11 +36,11 @@ typedef struct {
     char *names, *eval, *results, *map;             /* of Darknet's other commands */
 } data_options;
 
-/*
- * Reads a .data file; exits when a key is unknown, or when one that evaluation or, with
- * `training`, that training needs is missing.
- */
-data_options read_data_options(char *file, int training);
+/* What of a .data file a command can't do without, besides classes= */
+enum { NEEDS_VALID = 1, NEEDS_TRAIN = 2, NEEDS_BACKUP = 4 };
+
+/* Reads a .data file; exits when a key is unknown, or one of `needs` is missing. */
+data_options read_data_options(char *file, int needs);
 
 /* Exits when a key or flag is missing or out of place for a detector (1) or a classifier (0).
  */

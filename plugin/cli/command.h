@@ -9,12 +9,21 @@
 #include <stdint.h>
 
 typedef enum {
-    WORD_FILE, /* char *: a word that is no flag; in the order of the rows */
-    WORD_TEXT, /* char *: a flag and a word */
-    WORD_FLAG, /* int: 1 when the flag is there */
-    WORD_INT,  /* int: a flag and a whole number from 1 to `most` */
-    WORD_LONG, /* uint64_t: the same */
+    WORD_FILE,   /* char *: a word that is no flag; in the order of the rows */
+    WORD_FILES,  /* word_list: all further ones, the last row of those */
+    WORD_TEXT,   /* char *: a flag and a word */
+    WORD_FLAG,   /* int: 1 when the flag is there */
+    WORD_INT,    /* int: a flag and a whole number from 1 to `most` */
+    WORD_LONG,   /* uint64_t: the same */
+    WORD_SWITCH, /* int: a flag and 0 or 1 */
+    WORD_SHARE,  /* double: a flag and a number from 0 to 1 */
 } word_kind;
+
+/* Words in their order, none at first; free(of) */
+typedef struct {
+    char **of; /* [n], which point into argv */
+    int n;
+} word_list;
 
 typedef struct {
     const char *form; /* as it is typed: "DATA", "-clear", "-seed N" */

@@ -19,6 +19,7 @@ typedef struct {
     char *data, *cfg, *weights;
     char *out;              /* JSON of the detections, or NULL */
     int per_class, threads; /* threads: that load images */
+    int dont_show;
 } map_arguments;
 
 #define TO(field) offsetof(map_arguments, field)
@@ -31,6 +32,7 @@ const command map_command = {
         {"-per_class", WORD_FLAG, TO(per_class), 0, 0, "each class's AP, too"},
         {"-out DETECTIONS.json", WORD_TEXT, TO(out), 0, 0,
          "writes what was found as COCO's JSON of results"},
+        {"-dont_show", WORD_FLAG, TO(dont_show), 0, 0, "changes nothing: no window is opened"},
         {"-threads N", WORD_INT, TO(threads), MOST_THREADS, 0, "that load images; 1 a core"},
         {0}}};
 
@@ -68,7 +70,7 @@ static int *find_categories(const annotations *a, layer l)
 static void measure(const map_arguments *m)
 {
     static const volatile sig_atomic_t never = 0;
-    data_options d = read_data_options(m->data, 0);
+    data_options d = read_data_options(m->data, NEEDS_VALID);
     annotations a = {0};
     const annotations *known = d.annotations ? &a : 0;
     evaluation v;
@@ -81,6 +83,7 @@ static void measure(const map_arguments *m)
     layer last = net->layers[outputs.layer[outputs.n - 1]];
     if (known) a = read_annotations(d.annotations, d.classes);
     image_list list = read_box_list(d.valid, d.classes, last.max_boxes, known);
+    announce_empty(d.valid, &list);
     found_boxes boxes = {.map = last.map};
     char **names = d.names ? read_names(d.names, outputs.classes) : 0;
     evaluate_detector(net, &outputs, &list, known, m->threads, &never, &v, &boxes);

@@ -1,5 +1,6 @@
 /*
- * ./darknet deepkd map DATA CFG WEIGHTS [-per_class] [-out DETECTIONS.json] [-threads N]
+ * ./darknet deepkd map DATA CFG WEIGHTS [-per_class] [-out DETECTIONS.json] [-dont_show]
+ *     [-threads N]
  *
  * A detector's mAP on the .data file's validation list, by the evaluator that `distill -map`
  * uses: mAP@0.50 and COCO's mAP@[.50:.95], on request the AP of each class, and the detections

@@ -21,7 +21,7 @@ layer last_layer(const network *net)
 void begin_setup(setup *s)
 {
     distill_arguments *a = &s->arguments;
-    s->data = read_data_options(a->data, 1);
+    s->data = read_data_options(a->data, NEEDS_TRAIN | NEEDS_VALID | NEEDS_BACKUP);
     if (a->cache) s->cache = open_logit_cache(a->cache);
     if (s->cache && !a->seed) a->seed = cache_seed(s->cache);
     s->seed = a->seed ? a->seed : (uint64_t)time(0);
@@ -114,6 +114,8 @@ void read_lists(setup *s)
         kd_fail("%s: found %d images, expected 4 or more for [net] mosaic=1 of %s", d->train,
                 s->train.n, s->arguments.cfg);
     s->valid = read_box_list(d->valid, d->classes, most, d->annotations ? &s->annotations : 0);
+    announce_empty(d->train, &s->train);
+    announce_empty(d->valid, &s->valid);
 }
 
 validation plan_validation(const setup *s)

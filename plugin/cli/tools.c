@@ -6,13 +6,18 @@
  *                                         Darknet and OpenCV
  *   cache DATA STUDENT.cfg WEIGHTS -out F the teacher's logits of a run, in a file (cache.h)
  *   map DATA CFG WEIGHTS                  a detector's mAP (map.h)
+ *   detect DATA CFG WEIGHTS [IMAGE ...]   what it finds in images (detect_images.h)
+ *   anchors DATA [CFG]                    anchors for its boxes (anchors.h)
  *   version                               what this program is made of (version.h)
  * export undoes wrap to the byte, but for blank lines at the end and Windows line ends.
  * To add a verb: a row of `verbs`.
  */
 #include "cli/tools.h"
+#include "cli/anchors.h"
 #include "cli/cache.h"
 #include "cli/command.h"
+#include "cli/detect_images.h"
+#include "cli/habits.h"
 #include "cli/map.h"
 #include "cli/version.h"
 #include "net/strict.h"
@@ -91,10 +96,9 @@ static int run_export(int argc, char **argv)
 static const struct {
     const command *is;
     int (*run)(int argc, char **argv);
-} verbs[] = {{&wrap_command, run_wrap},
-             {&export_command, run_export},
-             {&cache_command, run_cache},
-             {&map_command, run_map},
+} verbs[] = {{&wrap_command, run_wrap},      {&export_command, run_export},
+             {&cache_command, run_cache},    {&map_command, run_map},
+             {&detect_command, run_detect},  {&anchors_command, run_anchors},
              {&version_command, run_version}};
 #define VERBS ((int)(sizeof(verbs) / sizeof(*verbs)))
 
@@ -106,7 +110,7 @@ static const char *verb_name(int i)
 /* The command's number in `verbs`; exits with the usage of all of them when it is none. */
 static int find_verb(const char *text)
 {
-    char usage[1024] = "";
+    char usage[2048] = "";
     for (int i = 0; i < VERBS; ++i) {
         if (text && !strcmp(text, verb_name(i))) return i;
         char *form = command_form(verbs[i].is);
@@ -114,6 +118,8 @@ static int find_verb(const char *text)
         snprintf(usage + n, sizeof(usage) - n, "%s%s", i ? " | " : "", form);
         free(form);
     }
+    if (text && find_verb_habit(text))
+        kd_fail("deepkd %s: expected deepkd %s; usage: %s", text, find_verb_habit(text), usage);
     kd_fail("usage: %s", usage);
 }
 

@@ -1,4 +1,4 @@
-/* ./darknet deepkd wrap | export | map | version: cfg files with and without our sections, mAP.
+/* ./darknet deepkd: cfg files with and without our sections, and what else helps around a run.
  */
 #ifndef KD_TOOLS_H
 #define KD_TOOLS_H

@@ -196,3 +196,16 @@ unsigned char *decode_image(const char *path, int channels, int *w, int *h, int 
     *c = d.c;
     return d.bytes;
 }
+
+int read_image_size(const char *path, int *w, int *h, char *reason)
+{
+    size_t size;
+    decoded d = {.orientation = 1, .is_size = 1, .reason = reason};
+    unsigned char *file = read_image(path, &size, &d);
+    int is_done = file && decode_any(file, size, &d), is_lying = d.orientation >= 5;
+    free(file);
+    free(d.bytes);
+    *w = is_lying ? d.h : d.w;
+    *h = is_lying ? d.w : d.h;
+    return is_done;
+}

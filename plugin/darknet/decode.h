@@ -14,6 +14,7 @@
 typedef struct {
     int w, h, c;          /* c: 1 grey, 2 grey and alpha, 3 RGB, 4 RGB and alpha */
     int orientation;      /* EXIF's: 1 is upright; 5 to 8 lie on their side */
+    int is_size;          /* 1: the size is all that is asked for, the bytes may be anything */
     unsigned char *bytes; /* [h][w][c], or NULL; malloc's */
     char *reason;         /* [DECODE_REASON], why there are no bytes */
 } decoded;
@@ -30,6 +31,12 @@ int make_room(decoded *d, int w, int h, int c);
 
 /* The orientation that EXIF data says, from their TIFF header on; 1 when they say none. */
 int read_orientation(const unsigned char *exif, size_t size);
+
+/*
+ * Width and height of an image as decode_image would give it, turned upright: of a JPEG by its
+ * header alone. Returns 1, or 0 with the reason, which has room for DECODE_REASON.
+ */
+int read_image_size(const char *path, int *w, int *h, char *reason);
 
 /* Each returns 1 when all of the image is there. */
 int decode_jpeg(const unsigned char *file, size_t size, decoded *d);

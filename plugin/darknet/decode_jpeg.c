@@ -97,6 +97,7 @@ static int read_jpeg(jpeg_reader *r)
     jpeg->out_color_space = is_grey ? JCS_GRAYSCALE : n == 3 ? JCS_RGB : JCS_CMYK;
     if (!make_room(r->to, jpeg->image_width, jpeg->image_height, is_grey ? 1 : 3)) return 0;
     r->to->orientation = find_orientation(r);
+    if (r->to->is_size) return 1;
     jpeg_start_decompress(jpeg);
     read_rows(r);
     jpeg_finish_decompress(jpeg);

@@ -12,9 +12,15 @@
 #define ROUNDING 1e-3 /* a share of the image; labels are often rounded to a few digits */
 
 /* What was done to a file's boxes, for its one line. */
+enum { CLIPPED, NEGATIVE, EMPTY, TINY, REPAIRS };
+static const char *const repair_names[] = {"beyond the image clipped",
+                                           "of negative size left out", "of size 0 left out",
+                                           "of less than a float can tell left out"};
 typedef struct {
-    int clipped, empty;
-} repairs;
+    int count;
+    int line; /* of the first */
+    double w, h;
+} repair;
 
 static void read_numbers(const char *file, int number, const char *line, double value[5])
 {
@@ -45,7 +51,7 @@ static int clip_side(float *centre, float *length)
 
 /* Reads a line into *b; returns 0 when the box is left out. */
 static int read_box(const char *file, int number, const char *line, int classes,
-                    labelled_box *b, repairs *done)
+                    labelled_box *b, repair *done)
 {
     double v[5];
     read_numbers(file, number, line, v);
@@ -58,22 +64,33 @@ static int read_box(const char *file, int number, const char *line, int classes,
     *b = (labelled_box){v[1], v[2], v[3], v[4], v[0]};
     int beyond = clip_side(&b->x, &b->w) | clip_side(&b->y, &b->h);
     int has_area = b->w > 0 && b->h > 0;
-    done->empty += !has_area;
-    done->clipped += has_area && beyond;
+    if (has_area && !beyond) return 1;
+    repair *r = done + (has_area                 ? CLIPPED
+                        : v[3] < 0 || v[4] < 0   ? NEGATIVE
+                        : v[3] == 0 || v[4] == 0 ? EMPTY
+                                                 : TINY);
+    if (!r->count++) *r = (repair){1, number, v[3], v[4]};
     return has_area;
 }
 
-static void report(const char *file, repairs done)
+static void report(const char *file, const repair *done)
 {
-    if (done.clipped || done.empty)
-        fprintf(stderr, "%s: %d boxes beyond the image clipped, %d without an area left out\n",
-                file, done.clipped, done.empty);
+    int is_first = 1, left_out = 0;
+    for (int i = 0; i < REPAIRS; ++i) {
+        repair r = done[i];
+        if (!r.count) continue;
+        fprintf(stderr, "%s%s%d boxes %s (line %d: %g x %g)", is_first ? file : "",
+                is_first ? ": " : ", ", r.count, repair_names[i], r.line, r.w, r.h);
+        is_first = 0;
+        left_out += i != CLIPPED;
+    }
+    if (!is_first) fprintf(stderr, left_out ? ": expected sizes above 0, to 1\n" : "\n");
 }
 
 image_labels read_labels(const char *file, int classes, int most)
 {
     image_labels labels = {0};
-    repairs done = {0};
+    repair done[REPAIRS] = {0};
     int number = 0;
     char *line;
     FILE *fp = fopen(file, "r");
@@ -81,7 +98,7 @@ image_labels read_labels(const char *file, int classes, int most)
     while ((line = fgetl(fp))) {
         labelled_box b;
         ++number;
-        if (line[strspn(line, " \t")] && read_box(file, number, line, classes, &b, &done)) {
+        if (line[strspn(line, " \t")] && read_box(file, number, line, classes, &b, done)) {
             labels.boxes = realloc(labels.boxes, (labels.n + 1) * sizeof(b));
             if (!labels.boxes) kd_fail("out of memory");
             labels.boxes[labels.n++] = b;

@@ -24,12 +24,15 @@ static int find_target(const char *file, const char *path, char **labels, int cl
     return target;
 }
 
+/* file: the list that names it, or NULL */
 static void check_image_file(const char *file, const char *path)
 {
     struct stat info;
-    if (stat(path, &info)) kd_fail("%s: %s: %s", file, path, strerror(errno));
+    const char *colon = file ? ": " : "";
+    if (!file) file = "";
+    if (stat(path, &info)) kd_fail("%s%s%s: %s", file, colon, path, strerror(errno));
     if (!S_ISREG(info.st_mode) || !info.st_size)
-        kd_fail("%s: %s: found an empty file, expected an image", file, path);
+        kd_fail("%s%s%s: found an empty file, expected an image", file, colon, path);
 }
 
 char **read_names(char *file, int classes)
@@ -45,8 +48,7 @@ char **read_names(char *file, int classes)
     return labels;
 }
 
-/* The paths of a list, all of them files; no targets or labels yet. */
-static image_list read_paths(char *list_file)
+image_list read_paths(char *list_file)
 {
     list *lines = get_paths(list_file);
     image_list images = {(char **)list_to_array(lines), 0, 0, lines->size};
@@ -56,6 +58,14 @@ static image_list read_paths(char *list_file)
             kd_fail("%s: line %d: found nothing, expected an image", list_file, i + 1);
         check_image_file(list_file, images.paths[i]);
     }
+    return images;
+}
+
+image_list one_path(const char *image)
+{
+    image_list images = {kd_calloc(1, sizeof(char *)), 0, 0, 1};
+    check_image_file(0, image);
+    *images.paths = kd_copy(image);
     return images;
 }
 
@@ -80,17 +90,26 @@ static int needs_no_labels(char *path, const char *label_file, const annotations
 image_list read_box_list(char *list_file, int classes, int most, const annotations *known)
 {
     image_list images = read_paths(list_file);
-    int empty = 0;
     images.labels = kd_calloc(images.n, sizeof(image_labels));
     for (int i = 0; i < images.n; ++i) {
         char *file = label_path(images.paths[i]);
-        if (!needs_no_labels(images.paths[i], file, known))
+        if (!needs_no_labels(images.paths[i], file, known)) {
+            if (access(file, F_OK) && errno == ENOENT)
+                kd_fail("%s: No such file or directory, nor is there one beside the image: "
+                        "expected its boxes, or an empty file for none",
+                        file);
             images.labels[i] = read_labels(file, classes, most);
-        empty += !images.labels[i].n;
+        }
         free(file);
     }
-    if (empty) printf("%s: %d of %d images without objects\n", list_file, empty, images.n);
     return images;
+}
+
+void announce_empty(const char *list_file, const image_list *images)
+{
+    int empty = 0;
+    for (int i = 0; i < images->n; ++i) empty += !images->labels[i].n;
+    if (empty) printf("%s: %d of %d images without objects\n", list_file, empty, images->n);
 }
 
 uint64_t hash_list(const image_list *list)

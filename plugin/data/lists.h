@@ -19,6 +19,13 @@ typedef struct {
 /* The lines of a file of names, exactly `classes`, none empty; free_ptrs. Exits otherwise. */
 char **read_names(char *file, int classes);
 
+/* The paths of a list, all of them files that are not empty; no targets or labels. Exits when
+ * the list is missing or empty, or an image is. */
+image_list read_paths(char *list_file);
+
+/* The same of one image alone. */
+image_list one_path(const char *image);
+
 /*
  * Reads a list of image paths and finds each one's class as Darknet does: the
  * one label that its path contains. Exits when a list is missing or empty, an
@@ -28,11 +35,14 @@ image_list read_image_list(char *list_file, char *label_file, int classes);
 
 /*
  * Reads a list of image paths and the boxes of each from its label file (patches/fixes/11 says
- * where it is), at most `most` an image. Exits as read_image_list and read_labels do, and when
- * a label file is missing, unless `known`, which may be NULL, has the image without objects.
- * Prints how many images have none.
+ * where it is: in labels/, else beside the image), at most `most` an image. Exits as
+ * read_image_list and read_labels do, and when a label file is missing, unless `known`, which
+ * may be NULL, has the image without objects.
  */
 image_list read_box_list(char *list_file, int classes, int most, const annotations *known);
+
+/* Prints how many images of a list of boxes have none, if there are any. */
+void announce_empty(const char *list_file, const image_list *images);
 
 /* The hash of a list's paths and of its classes or boxes. */
 uint64_t hash_list(const image_list *list);

@@ -133,13 +133,19 @@ static placement jitter_placement(image im, int w, int h, float jitter, int is_s
     return p;
 }
 
+fitted_sides fit_sides(int w, int h, int input_w, int input_h, int is_stretched)
+{
+    if (is_stretched) return (fitted_sides){input_w, input_h};
+    if ((float)input_w / w < (float)input_h / h)
+        return (fitted_sides){input_w, h * input_w / w};
+    return (fitted_sides){w * input_h / h, input_h};
+}
+
 /* As fit_image places it: whole, in its own proportions, in the middle; or stretched. */
 static placement fit_placement(image im, int w, int h, int is_stretched)
 {
-    if (is_stretched) return (placement){.w = w, .h = h};
-    int is_wide = (float)w / im.w < (float)h / im.h;
-    int new_w = is_wide ? w : im.w * h / im.h, new_h = is_wide ? im.h * w / im.w : h;
-    return (placement){(w - new_w) / 2, (h - new_h) / 2, new_w, new_h, 0};
+    fitted_sides own = fit_sides(im.w, im.h, w, h, is_stretched);
+    return (placement){(w - own.w) / 2, (h - own.h) / 2, own.w, own.h, 0};
 }
 
 /* One side of a box, from shares of the image to shares of the input, clipped to that. */

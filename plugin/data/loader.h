@@ -26,6 +26,13 @@
 
 typedef struct loader loader;
 
+/* The sides, in pixels, that an image of w x h has on a detector's input of input_w x input_h:
+ * letterboxed as Darknet's letterbox_image does it, or stretched to all of it. */
+typedef struct {
+    int w, h;
+} fitted_sides;
+fitted_sides fit_sides(int w, int h, int input_w, int input_h, int is_stretched);
+
 /* Threads for one, where the user has asked for none: one a core, and two at least. Those that
  * have nothing to load sleep. */
 int loading_threads(void);
@@ -34,8 +41,8 @@ int loading_threads(void);
  * A loader of `images` images at a time for `net`. With `augment`, images come in an order
  * shuffled anew each epoch, and augmented as [net] (and a detector's jitter) says and as
  * `classifier train` or `detector train` does; without, in the order of the list, cropped at
- * the centre (classifier), letterboxed, or with [net] letter_box=0 stretched (detector). What the
- * list points to must outlive the loader, and its files are not to change. Starts `threads`
+ * the centre (classifier), letterboxed, or with [net] letter_box=0 stretched (detector). What
+ * the list points to must outlive the loader, and its files are not to change. Starts `threads`
  * threads, which wait for start_loading.
  */
 loader *make_loader(const image_list *list, network *net, int images, int augment, int threads,

@@ -606,10 +606,16 @@ def no_objects(folder):
     assert "class_id = 0, name = red, no truths" in measure(folder, "-per_class")
 
 
-REPAIRS = (  # labels, boxes that are clipped, boxes that are left out
-    ("0 .1 .5 .4 .2\n1 .5 .5 .2 .2\n0 .5 .9 .1 .4\n", 2, 0),
-    ("0 .1 .5 0 .2\n1 .5 .5 .2 .2\n0 .5 .9 .1 -.4\n", 0, 2),
-    ("0 .1 .5 .4 .2\n0 .1 .5 0 .2\n", 1, 1),
+EXPECTED = ": expected sizes above 0, to 1"
+REPAIRS = (  # labels, what is said of them
+    ("0 .1 .5 .4 .2\n1 .5 .5 .2 .2\n0 .5 .9 .1 .4\n",
+     "2 boxes beyond the image clipped (line 1: 0.4 x 0.2)"),
+    ("0 .1 .5 0 .2\n1 .5 .5 .2 .2\n0 .5 .9 .1 -.4\n",
+     "1 boxes of negative size left out (line 3: 0.1 x -0.4), "
+     "1 boxes of size 0 left out (line 1: 0 x 0.2)" + EXPECTED),
+    ("0 .1 .5 .4 .2\n0 .1 .5 0 .2\n",
+     "1 boxes beyond the image clipped (line 1: 0.4 x 0.2), "
+     "1 boxes of size 0 left out (line 2: 0 x 0.2)" + EXPECTED),
 )
 
 
@@ -618,14 +624,13 @@ def repaired_labels(folder):
     """boxes beyond the image and boxes without an area: one notice a file, and the run goes on"""
     folder.own("labels")
     name = "labels/train/{:012d}.txt"
-    for number, (text, _, _) in enumerate(REPAIRS, 1):
+    for number, (text, _) in enumerate(REPAIRS, 1):
         folder.write(name.format(number), text)
     folder.write(name.format(4), "0 .25 .5 .5002 1.0005\n")  # rounded, no notice
     result = folder.distill().check(0)
     notices = [line for line in result.err.split("\n") if "labels/" in line]
-    assert notices == [f"{name.format(number)}: {clipped} boxes beyond the image clipped, {empty} "
-                       "without an area left out"
-                       for number, (_, clipped, empty) in enumerate(REPAIRS, 1)], notices
+    assert notices == [f"{name.format(number)}: {said}"
+                       for number, (_, said) in enumerate(REPAIRS, 1)], notices
     found = folder.read(FINAL)
     for number, text in enumerate(("0 .15 .5 .3 .2\n1 .5 .5 .2 .2\n0 .5 .85 .1 .3\n",
                                    "1 .5 .5 .2 .2\n", "0 .15 .5 .3 .2\n",

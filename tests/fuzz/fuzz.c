@@ -181,7 +181,7 @@ static void make_cache(const char *file)
 
 static void fuzz_data(char *file)
 {
-    read_data_options(file, 1);
+    read_data_options(file, NEEDS_VALID | NEEDS_TRAIN | NEEDS_BACKUP);
 }
 
 static void fuzz_labels(char *file)

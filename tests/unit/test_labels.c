@@ -11,8 +11,11 @@
 
 #include "data/loader.h"
 
-#define CLIPPED "1 boxes beyond the image clipped, 0 without an area left out"
-#define LEFT_OUT "0 boxes beyond the image clipped, 1 without an area left out"
+#define CLIPPED ": 1 boxes beyond the image clipped (line 1: "
+#define EXPECTED "): expected sizes above 0, to 1\n"
+#define EMPTY(size) ": 1 boxes of size 0 left out (line 1: " size EXPECTED
+#define NEGATIVE(size) ": 1 boxes of negative size left out (line 1: " size EXPECTED
+#define TINY(size) ": 1 boxes of less than a float can tell left out (line 1: " size EXPECTED
 #define CLASSES 5
 #define MOST 4
 
@@ -96,14 +99,20 @@ static const struct {
     {"1 .5 .5 1.0005 .2", 1, .5, .5, 1, .2, ""}, /* rounded to a few digits */
     {"1 .8001 .5 .4 .2", 1, .80005, .5, .3999, .2, ""},
     {"1 .5 .5 1 1", 1, .5, .5, 1, 1, ""},
-    {"1 .5 .5 0 .2", 0, 0, 0, 0, 0, LEFT_OUT},
-    {"1 .5 .5 .2 0", 0, 0, 0, 0, 0, LEFT_OUT},
-    {"1 .5 .5 -.2 .2", 0, 0, 0, 0, 0, LEFT_OUT},
-    {"1 .5 .5 .2 -3", 0, 0, 0, 0, 0, LEFT_OUT},
-    {"1 .5 .5 1e-9 .2", 0, 0, 0, 0, 0, LEFT_OUT},
-    {"1 1 .5 .2 1e-40", 0, 0, 0, 0, 0, LEFT_OUT},
+    {"1 .5 .5 0 .2", 0, 0, 0, 0, 0, EMPTY("0 x 0.2")},
+    {"1 .5 .5 .2 0", 0, 0, 0, 0, 0, EMPTY("0.2 x 0")},
+    {"1 .5 .5 -.2 .2", 0, 0, 0, 0, 0, NEGATIVE("-0.2 x 0.2")},
+    {"1 .5 .5 .2 -3", 0, 0, 0, 0, 0, NEGATIVE("0.2 x -3")},
+    {"1 .5 .5 0 -3", 0, 0, 0, 0, 0, NEGATIVE("0 x -3")},
+    {"1 .5 .5 1e-9 .2", 0, 0, 0, 0, 0, TINY("1e-09 x 0.2")},
+    {"1 1 .5 .2 1e-40", 0, 0, 0, 0, 0, TINY("0.2 x 1e-40")},
     {"1 .9 .5 .4 .2\n2 .5 .5 0 1\n2 .5 .5 .1 .1\n3 .1 .1 .4 .4\n3 .1 .1 0 0\n", 3, .85, .5, .3,
-     .2, "2 boxes beyond the image clipped, 2 without an area left out"},
+     .2,
+     ": 2 boxes beyond the image clipped (line 1: 0.4 x 0.2), 2 boxes of size 0 left out "
+     "(line 2: 0 x 1" EXPECTED},
+    {"1 .9 .5 .4 .2\n\n2 .5 .5 0 1\n2 .5 .5 -1 1\n2 .5 .5 1 -2\n", 1, .85, .5, .3, .2,
+     ": 1 boxes beyond the image clipped (line 1: 0.4 x 0.2), 2 boxes of negative size left "
+     "out (line 4: -1 x 1), 1 boxes of size 0 left out (line 3: 0 x 1" EXPECTED},
 };
 
 static void test_repaired_boxes(void)
@@ -208,7 +217,8 @@ static void read_list_in_child(void *argument)
 {
     const box_list *b = argument;
     dup2(2, 1);
-    read_box_list(b->list, CLASSES, MOST, b->known);
+    image_list list = read_box_list(b->list, CLASSES, MOST, b->known);
+    announce_empty(b->list, &list);
     fflush(stdout);
 }
 
