@@ -37,6 +37,8 @@ DKD = {"method": "dkd", "beta": "8", "warmup": "8%"}
 NARROW, BYTES = {"precision": "bfloat16"}, {"precision": "int8"}
 DENSE = {"rows": "dense"}
 OBJECTNESS = {"objectness_weight": "1"}
+BOXES = {"box_weight": "1"}
+BCKD = {"method": "bckd", **DENSE}
 # What the authors' code does, with [net] momentum=0.9: TOG -0.075, TCG -0.075, NCG +0.075; of
 # deltas, since other [net]s have another momentum
 OFFICIAL = {**FIXED, **NO_WARMUP, "delta_tog": "-.075", "delta_tcg": "-.075", "delta_ncg": ".075",
@@ -85,6 +87,8 @@ SCENES = {
     "kd-objectness": Row("KD + objectness", "kd", {**SGD_KD, **OBJECTNESS}),
     "kd-dense": Row("KD on dense rows", "kd", {**SGD_KD, **DENSE}),
     "deepkd-objectness": Row("DeepKD + objectness", "deepkd", {**FIXED, **OBJECTNESS}),
+    "deepkd-boxes": Row("DeepKD + boxes", "deepkd", {**FIXED, **BOXES}),
+    "deepkd-bckd": Row("DeepKD of BCKD, dense", .02, {**FIXED, **BCKD}),
     **IN_FEW_BITS,
 }
 
@@ -101,6 +105,10 @@ ONE_CLASS = {
 BCCD_RATES = {"alone": .005, "kd-plain": .005, "kd": .01, "dkd": .01, "dot": .02, "deepkd": .02,
               "deepkd-dtm": .01, "deepkd-official": .005}
 BCCD = {name: row._replace(rate=BCCD_RATES.get(name, row.rate)) for name, row in SCENES.items()}
+
+# YOLOv4-tiny's: each row by a search of its own
+BCCD4 = {name: SCENES[name]._replace(rate=.01) for name in
+         ("alone", "kd", "deepkd", "deepkd-objectness", "deepkd-boxes", "deepkd-bckd")}
 
 DETECTOR = {"seeds": 3, "flags": ["-map"],
             "metrics": {"mAP@0.50": "valid_map50", "mAP@[.50:.95]": "valid_map"}}
@@ -132,6 +140,9 @@ TASKS = {
     "bccd": Task("cfg/bccd-student.cfg", "cfg/bccd-teacher.cfg", "cfg/bccd-teacher.weights",
                  "cfg/bccd.data", "-bccd", "scripts/train-teacher.sh bccd, then make,",
                  (.0025, .005, .01), rows=BCCD, **DETECTOR),
+    "bccd4": Task("cfg/bccd4-student.cfg", "cfg/bccd4-teacher.cfg", "cfg/bccd4-teacher.weights",
+                  "cfg/bccd.data", "-bccd4", "scripts/train-teacher.sh bccd4, then make,",
+                  (.005, .01, .02), rows=BCCD4, **DETECTOR),
 }
 FIELDS = ("student", "teacher", "weights", "data", "suffix")
 

@@ -8,11 +8,12 @@
 #   train-teacher.sh one-class    build/data/one-class/one-class-teacher.weights; seven minutes.
 #                                 Makes the data set from the scenes if it is not there
 #   train-teacher.sh bccd         cfg/bccd-teacher.weights, committed; ten minutes
+#   train-teacher.sh bccd4        cfg/bccd4-teacher.weights, committed, YOLOv4-tiny's kind; as long
 #   train-teacher.sh cifar10      cfg/cifar10-teacher.weights, committed; an hour of one core
-# The last two need their data sets: make table-bccd and make table-cifar10 say where they are.
+# The last three need their data sets: make table-bccd and make table-cifar10 say where they are.
 #
 # The first four are trained with Darknet's own commands, which draw from an unseeded generator: a
-# second run gives another teacher of about the same accuracy, not the same file. The last two are
+# second run gives another teacher of about the same accuracy, not the same file. The others are
 # trained by distill with teacher_weight=0, which is the task alone and some three times as fast.
 set -eu
 
@@ -55,7 +56,7 @@ fmnist | glyphs)
     trained=backup/$(basename "$cfg" .cfg).weights
     ;;
 cifar10) distill_alone ;;
-bccd) distill_alone -map ;;
+bccd | bccd4) distill_alone -map ;;
 *) ./darknet detector train "$data" "$cfg" ;;
 esac
 

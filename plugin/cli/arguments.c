@@ -86,6 +86,7 @@ static const option data_option_table[] = {
     {"classes", OPTION_INT, TO(classes), 1, INT_MAX, 0},
     {"train", OPTION_TEXT, TO(train), 0, 0, 0},
     {"valid", OPTION_TEXT, TO(valid), 0, 0, 0},
+    {"unlabelled", OPTION_TEXT, TO(unlabelled), 0, 0, 0},
     {"labels", OPTION_TEXT, TO(labels), 0, 0, 0},
     {"annotations", OPTION_TEXT, TO(annotations), 0, 0, 0},
     {"backup", OPTION_TEXT, TO(backup), 0, 0, 0},

@@ -28,7 +28,7 @@ distill_arguments read_arguments(int argc, char **argv);
 
 typedef struct {
     int classes;
-    char *train, *valid, *backup, *teacher;
+    char *train, *valid, *unlabelled, *backup, *teacher;
     char *labels;                                   /* a classifier's; else NULL */
     char *annotations;                              /* a detector's COCO JSON, or NULL */
     int top;                                        /* k of the second accuracy, 0: 1 */

@@ -165,7 +165,7 @@ int run_distill(int argc, char **argv)
     catch_signals();
     training t = plan_training(&run, files, &state);
     calibrate_teacher(s->kd, &s->train, s->arguments.threads, state.seed, &stop_signal);
-    announce_run(&run.replicas, s->train.n, s->valid.n, state.seed);
+    announce_run(&run.replicas, &s->train, s->valid.n, state.seed);
     if (!s->cache) announce_teacher(s->kd->teacher, &t.valid, s->data.valid);
     int status = train(&t);
     release_run(&run);

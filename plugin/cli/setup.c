@@ -99,23 +99,45 @@ void load_networks(setup *s)
         check_classes(t->net, &t->outputs, t->cfg, a->data, s->data.classes);
 }
 
+/* unlabelled=: the teacher alone teaches them, where rows need no truth. */
+static void add_unlabelled(setup *s)
+{
+    const deepkd_options *o = &s->kd->options;
+    char *file = s->data.unlabelled;
+    if (!file) return;
+    if (!o->teacher_weight)
+        kd_fail("%s: unlabelled=%s: found teacher_weight=0, expected a teacher that speaks",
+                s->arguments.data, file);
+    if (s->is_detector && o->rows != ROWS_DENSE)
+        kd_fail("%s: unlabelled=%s: found rows=truth in %s, expected rows=dense",
+                s->arguments.data, file, s->arguments.cfg);
+    append_unlabelled(&s->train, file);
+}
+
+static void check_mosaic(const setup *s)
+{
+    if (s->net->mosaic && s->train.n < 4)
+        kd_fail("%s: found %d images, expected 4 or more for [net] mosaic=1 of %s",
+                s->data.train, s->train.n, s->arguments.cfg);
+}
+
 void read_lists(setup *s)
 {
     data_options *d = &s->data;
     if (!s->is_detector) {
         s->train = read_image_list(d->train, d->labels, d->classes);
         s->valid = read_image_list(d->valid, d->labels, d->classes);
-        return;
+    } else {
+        int most = last_layer(s->net).max_boxes;
+        if (d->annotations) s->annotations = read_annotations(d->annotations, d->classes);
+        s->train = read_box_list(d->train, d->classes, most, 0);
+        s->valid =
+            read_box_list(d->valid, d->classes, most, d->annotations ? &s->annotations : 0);
+        announce_empty(d->train, &s->train);
+        announce_empty(d->valid, &s->valid);
+        check_mosaic(s);
     }
-    int most = last_layer(s->net).max_boxes;
-    if (d->annotations) s->annotations = read_annotations(d->annotations, d->classes);
-    s->train = read_box_list(d->train, d->classes, most, 0);
-    if (s->net->mosaic && s->train.n < 4)
-        kd_fail("%s: found %d images, expected 4 or more for [net] mosaic=1 of %s", d->train,
-                s->train.n, s->arguments.cfg);
-    s->valid = read_box_list(d->valid, d->classes, most, d->annotations ? &s->annotations : 0);
-    announce_empty(d->train, &s->train);
-    announce_empty(d->valid, &s->valid);
+    add_unlabelled(s);
 }
 
 validation plan_validation(const setup *s)

@@ -7,16 +7,17 @@
 
 /* The arrays belong to whoever made the batch; images stand one behind the other. */
 typedef struct {
-    int n;           /* images; views of one image count one by one */
-    int views;       /* augmentations of an image that stand side by side, mostly 1 */
-    int inputs;      /* numbers of an image */
-    int n_truths;    /* numbers of its truths */
-    float *images;   /* [n][c][h][w] */
-    float *truths;   /* [n][n_truths], as Darknet's output layers want it: one 1 at the class;
-                        or boxes x y w h class, as shares of the input, up to an x of 0 */
-    int *indices;    /* [n], into the list */
-    unsigned *seeds; /* [n], of each one's augmentation */
-    int *sizes;      /* [n][2], width and height in the file */
+    int n;            /* images; views of one image count one by one */
+    int views;        /* augmentations of an image that stand side by side, mostly 1 */
+    int inputs;       /* numbers of an image */
+    int n_truths;     /* numbers of its truths */
+    float *images;    /* [n][c][h][w] */
+    float *truths;    /* [n][n_truths], as Darknet's output layers want it: one 1 at the class;
+                         or boxes x y w h class, as shares of the input, up to an x of 0 */
+    int *indices;     /* [n], into the list */
+    char *unlabelled; /* [n], 1: nobody but the teacher has said what it shows */
+    unsigned *seeds;  /* [n], of each one's augmentation */
+    int *sizes;       /* [n][2], width and height in the file */
 } image_batch;
 
 /* `n` images of it from `first` on, in the same arrays. */
@@ -26,6 +27,7 @@ static inline image_batch part_of_batch(image_batch b, int first, int n)
     b.images += (size_t)first * b.inputs;
     b.truths += (size_t)first * b.n_truths;
     b.indices += first;
+    b.unlabelled += first;
     b.seeds += first;
     b.sizes += 2 * first;
     return b;

@@ -51,7 +51,7 @@ char **read_names(char *file, int classes)
 image_list read_paths(char *list_file)
 {
     list *lines = get_paths(list_file);
-    image_list images = {(char **)list_to_array(lines), 0, 0, lines->size};
+    image_list images = {(char **)list_to_array(lines), 0, 0, lines->size, 0};
     free_list(lines);
     for (int i = 0; i < images.n; ++i) {
         if (!*images.paths[i])
@@ -63,7 +63,7 @@ image_list read_paths(char *list_file)
 
 image_list one_path(const char *image)
 {
-    image_list images = {kd_calloc(1, sizeof(char *)), 0, 0, 1};
+    image_list images = {kd_calloc(1, sizeof(char *)), 0, 0, 1, 0};
     check_image_file(0, image);
     *images.paths = kd_copy(image);
     return images;
@@ -112,6 +112,28 @@ void announce_empty(const char *list_file, const image_list *images)
     if (empty) printf("%s: %d of %d images without objects\n", list_file, empty, images->n);
 }
 
+/* To n items, the new ones 0 */
+static void *extend(void *array, size_t had, size_t n, size_t size)
+{
+    char *longer = kd_calloc(n, size);
+    memcpy(longer, array, had * size);
+    free(array);
+    return longer;
+}
+
+void append_unlabelled(image_list *images, char *list_file)
+{
+    image_list more = read_paths(list_file);
+    int had = images->n, n = had + more.n;
+    images->paths = extend(images->paths, had, n, sizeof(char *));
+    memcpy(images->paths + had, more.paths, more.n * sizeof(char *));
+    if (images->targets) images->targets = extend(images->targets, had, n, sizeof(int));
+    if (images->labels) images->labels = extend(images->labels, had, n, sizeof(image_labels));
+    images->n = n;
+    images->unlabelled += more.n;
+    free(more.paths);
+}
+
 uint64_t hash_list(const image_list *list)
 {
     uint64_t hash = KD_HASH_START;
@@ -120,5 +142,6 @@ uint64_t hash_list(const image_list *list)
     if (list->targets) hash = kd_hash(hash, list->targets, list->n * sizeof(int));
     for (int i = 0; list->labels && i < list->n; ++i)
         hash = kd_hash(hash, list->labels[i].boxes, list->labels[i].n * sizeof(labelled_box));
+    if (list->unlabelled) hash = kd_hash(hash, &list->unlabelled, sizeof(int));
     return hash;
 }

@@ -14,6 +14,7 @@ typedef struct {
     int *targets;         /* [n], each 0 .. classes-1; or NULL */
     image_labels *labels; /* [n]; or NULL */
     int n;
+    int unlabelled; /* the last so many have neither: the teacher alone speaks of them */
 } image_list;
 
 /* The lines of a file of names, exactly `classes`, none empty; free_ptrs. Exits otherwise. */
@@ -40,6 +41,15 @@ image_list read_image_list(char *list_file, char *label_file, int classes);
  * may be NULL, has the image without objects.
  */
 image_list read_box_list(char *list_file, int classes, int most, const annotations *known);
+
+/* Adds a list's images to another list's end, as without labels. Exits as read_paths. */
+void append_unlabelled(image_list *images, char *list_file);
+
+/* Has an image of the list no labels? */
+static inline int is_unlabelled(const image_list *images, int index)
+{
+    return index >= images->n - images->unlabelled;
+}
 
 /* Prints how many images of a list of boxes have none, if there are any. */
 void announce_empty(const char *list_file, const image_list *images);

@@ -242,10 +242,17 @@ static image make_input(loader *l, const load *to, int index, float *truth, int 
         ready = place_detection(l, to, im, l->list.labels[index], truth);
     } else {
         ready = l->augment ? augment_image(im, net) : center_crop_image(im, net->w, net->h);
-        truth[l->list.targets[index]] = 1;
+        truth[l->list.targets[index]] = !is_unlabelled(&l->list, index);
     }
     free_image(im);
     return ready;
+}
+
+/* Any image that has labels if this one has, and else none */
+static int draw_alike(const image_list *list, int index)
+{
+    int labelled = list->n - list->unlabelled;
+    return index < labelled ? rand() % labelled : labelled + rand() % list->unlabelled;
 }
 
 /* As make_input: the image and three others of the list, for Darknet's mosaic */
@@ -260,7 +267,7 @@ static image make_input_of_four(loader *l, const load *to, int index, float *tru
     do {
         boxes[t] = truths + t * 5 * n;
         pixels[t] = make_input(l, to, index, boxes[t], t ? 0 : size, why).data;
-        index = rand() % l->list.n;
+        index = draw_alike(&l->list, index);
     } while (pixels[t] && ++t < 4);
     if (t == 4) whole = make_mosaic(pixels, boxes, to->width, to->height, n, truth);
     while (t--) free(pixels[t]);
@@ -385,6 +392,7 @@ loader *make_loader(const image_list *list, network *net, int images, int augmen
         to->views = 1;
         to->n_truths = l->net.truths;
         to->indices = kd_calloc(images, sizeof(int));
+        to->unlabelled = kd_calloc(images, 1);
         to->seeds = kd_calloc(images, sizeof(unsigned));
         to->sizes = kd_calloc(images, 2 * sizeof(int));
     }
@@ -400,6 +408,7 @@ void free_loader(loader *l)
         free(to->images);
         free(to->truths);
         free(to->indices);
+        free(to->unlabelled);
         free(to->seeds);
         free(to->sizes);
     }
@@ -448,6 +457,7 @@ void start_loading(loader *l, uint64_t position, int width, int height)
     for (int i = 0; i < l->images; ++i) {
         shuffle_epoch(l, (position + i) / l->list.n);
         to->loaded.indices[i] = l->order[(position + i) % l->list.n];
+        to->loaded.unlabelled[i] = is_unlabelled(&l->list, to->loaded.indices[i]);
         to->loaded.seeds[i] = derive_seed(l->seed, position + i);
     }
     pthread_mutex_lock(&l->mutex);

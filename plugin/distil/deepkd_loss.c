@@ -384,10 +384,26 @@ static void distil_rows(deepkd *kd, double weight)
     if (!isfinite(kd->loss[KD_NCG])) kd->broken |= KD_BROKEN_NCG;
 }
 
+/* The task knows nothing of images without labels: no deltas, and no part of a head's cost. */
+static void silence_task(deepkd *kd)
+{
+    network *net = kd->net;
+    for (int k = 0; kd->batch && k < net->batch * kd->outputs.n; ++k) {
+        int b = k / kd->outputs.n, i = kd->outputs.layer[k % kd->outputs.n];
+        layer l = net->layers[i];
+        size_t first = (size_t)b * l.inputs;
+        if (!kd->batch->unlabelled[b]) continue;
+        memset(l.delta + first, 0, l.inputs * sizeof(float));
+        device_clear(net, l.inputs, layer_delta(net, i) + first);
+        if (l.type != SOFTMAX) *l.cost = pow(mag_array(l.delta, l.outputs * l.batch), 2);
+    }
+}
+
 void forward_deepkd_loss_layer(layer l, network net)
 {
     deepkd *kd = l.plugin;
     if (!kd->groups || !net.train) return;
+    silence_task(kd);
     calc_network_cost(kd->net);
     if (kd->options.task_weight) kd->loss[KD_TOG] += kd->options.task_weight * *kd->net->cost;
     kd->images += net.batch;

@@ -195,6 +195,14 @@ static void add_paired_rows(const row_source *s, int o, int b, const row_list *f
     }
 }
 
+/* The class of the truth, or of an image without labels the teacher's most confident one */
+static int target_of(const row_source *s, const float *truth, prediction teacher)
+{
+    int class = max_index((float *)truth, s->student_outputs.classes);
+    if (truth[class] > 0) return class;
+    return on_gpu(s->teacher) ? ASK_TEACHER : most_confident_class(s, teacher);
+}
+
 /* The rows of the image whose views begin at image b of the batch */
 static void add_classifier_rows(const row_source *s, int b, row_list *list)
 {
@@ -206,10 +214,11 @@ static void add_classifier_rows(const row_source *s, int b, row_list *list)
         const float *truth = net->truth + (size_t)ours * net->truths;
         row r = {find_prediction(s->student, &s->student_outputs, 0, ours, 0, 0, 0),
                  find_prediction(s->teacher, &s->teacher_outputs, 0, theirs, 0, 0, 0),
-                 max_index((float *)truth, s->student_outputs.classes),
+                 0,
                  v->weight,
                  1,
                  -1};
+        r.target = target_of(s, truth, r.teacher);
         r.is_first = is_new(list, first, r.student);
         append_row(list, r);
     }

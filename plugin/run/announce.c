@@ -95,7 +95,7 @@ static void print_cores(const deepkd *kd)
                cores, kd->net->batch, kd->options.parts);
 }
 
-void announce_run(const replicas *r, int train_images, int valid_images, uint64_t seed)
+void announce_run(const replicas *r, const image_list *train, int valid_images, uint64_t seed)
 {
     static const char *const trainers[] = {"deepkd", "dot", "sgd"};
     const deepkd *kd = r->kd[0];
@@ -115,9 +115,10 @@ void announce_run(const replicas *r, int train_images, int valid_images, uint64_
     print_schedule(kd);
     print_gpus(r);
     print_cores(kd);
-    printf("%d training images, %d validation images, batch %ld, %d batches, seed %llu\n",
-           train_images, valid_images, images_per_batch(kd->net), kd->net->max_batches,
-           (unsigned long long)seed);
+    printf("%d training images, ", train->n);
+    if (train->unlabelled) printf("%d of them without labels, ", train->unlabelled);
+    printf("%d validation images, batch %ld, %d batches, seed %llu\n", valid_images,
+           images_per_batch(kd->net), kd->net->max_batches, (unsigned long long)seed);
 }
 
 void announce_teacher(teacher *t, const validation *v, const char *list)

@@ -197,6 +197,24 @@ OPTIONS = [
 ]
 
 
+@test
+def unlabelled(folder):
+    """unlabelled=: without a task and a mask, KD learns the same of images with labels or without"""
+    options = {"trainer": "sgd", "task_weight": 0, "topk_schedule": "off"}
+    folder.write("student.cfg", student_cfg(options, max_batches=3))
+    expected = tap.floats(weights(folder))
+    images = folder.read("train.list").decode().split()
+    half = len(images) // 2
+    folder.remove("train.list")
+    folder.write("train.list", "\n".join(images[:half]) + "\n")
+    folder.write("more.list", "\n".join(images[half:]) + "\n")
+    folder.write("deepkd.data", tap.data_file(unlabelled="more.list"))
+    assert np.allclose(tap.floats(weights(folder)), expected, rtol=1e-4, atol=1e-5)
+    folder.write("student.cfg", student_cfg({**options, "task_weight": 1}, max_batches=3))
+    out = folder.distill().check(0).out
+    assert f"{len(images)} training images, {len(images) - half} of them without labels, " in out, out
+
+
 # In three batches a warm-up would leave no difference between momenta.
 BASE = {"momentum_warmup": 0, "topk_schedule": "dynamic"}
 

@@ -606,6 +606,43 @@ def no_objects(folder):
     assert "class_id = 0, name = red, no truths" in measure(folder, "-per_class")
 
 
+def without_labels(folder, **data):
+    """The last half of train.list goes to more.list, where its labels are not looked for."""
+    images = folder.read("train.list").decode().split()
+    half = len(images) // 2
+    folder.remove("train.list")
+    folder.write("train.list", "\n".join(images[:half]) + "\n")
+    folder.write("more.list", "\n".join(images[half:]) + "\n")
+    folder.own("labels")
+    for image in images[half:]:
+        folder.remove(image.replace("images/", "labels/").replace(".png", ".txt"))
+    folder.write("deepkd.data", detector_data(unlabelled="more.list", **data))
+    return images[half:]
+
+
+@test
+def unlabelled(folder):
+    """unlabelled=: taught as images without objects are, and the task says nothing of them"""
+    options = {"rows": "dense", "objectness_weight": 1, "box_weight": 1, "trainer": "sgd"}
+    images = without_labels(folder)
+    found = {}
+    for weight in (0, 1):
+        folder.write("student.cfg", detector_cfg({**options, "task_weight": weight}, max_batches=8))
+        result = folder.distill().check(0)
+        assert "44 training images, 22 of them without labels, " in result.out, result.out
+        found[weight] = (folder.read(FINAL), batches(folder))
+    folder.write("train.list", folder.read("train.list") + folder.read("more.list"))
+    for image in images:
+        folder.write(image.replace("images/", "labels/").replace(".png", ".txt"), "")
+    folder.write("deepkd.data", detector_data())
+    for weight in (0, 1):
+        folder.write("student.cfg", detector_cfg({**options, "task_weight": weight}, max_batches=8))
+        assert (weights(folder) == found[weight][0]) == (weight == 0), f"task_weight={weight}"
+    less = [float(row["tog"]) for row in found[1][1]]
+    more = [float(row["tog"]) for row in batches(folder)]
+    assert less[0] < more[0], f"{less}\n{more}"
+
+
 EXPECTED = ": expected sizes above 0, to 1"
 REPAIRS = (  # labels, what is said of them
     ("0 .1 .5 .4 .2\n1 .5 .5 .2 .2\n0 .5 .9 .1 .4\n",

@@ -204,6 +204,12 @@ case("a student of other classes", "student.cfg", "found 4 classes", "expected t
      "teacher.cfg", student=detector_cfg(layers=[*BODY, *head("yolo", "8,8, 14,14", 4)]))
 case("a teacher of other classes", "student.cfg", "found 3 classes", "expected the teacher's 4",
      teacher=teacher_detector_cfg([*BODY, *head("yolo", "8,8, 14,14", 4)]), edit=new_teacher)
+case("unlabelled= with rows=truth", "deepkd.data", "unlabelled=valid.list: found rows=truth",
+     "expected rows=dense", data=detector_data(unlabelled="valid.list"))
+case("unlabelled= without a teacher", "deepkd.data", "unlabelled=valid.list: found teacher_weight=0",
+     "expected", data=detector_data(unlabelled="valid.list"), student=loss(teacher_weight=0))
+case("unlabelled=: no such list", "none.list", "No such file", student=loss(rows="dense"),
+     data=detector_data(unlabelled="none.list"))
 case("a mosaic of three images", "train.list", "found 3 images", "expected 4 or more",
      edit=three_images, student=detector_cfg(mosaic=1))
 case("a teacher that sees other images", "teacher.cfg", "letter_box=0", "expected 1",

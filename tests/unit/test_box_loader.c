@@ -6,6 +6,7 @@
  *     out with Darknet's own functions and the same random numbers;
  *   - of mosaic=1, half the images are four of those that meet at a point, put together here
  *     number by number, and boxes end with their quarter;
+ *   - images without labels are told apart, and meet none with labels in a mosaic;
  *   - truths end with zeros, tiny boxes are left out, boxes come in a random order;
  *   - threads, batches and the other size of a resized net change nothing else.
  */
@@ -76,8 +77,9 @@ static image_labels label(int i)
 
 static image_list make_images(void)
 {
-    image_list list = {kd_calloc(IMAGES, sizeof(char *)), 0,
-                       kd_calloc(IMAGES, sizeof(image_labels)), IMAGES};
+    image_list list = {.paths = kd_calloc(IMAGES, sizeof(char *)),
+                       .labels = kd_calloc(IMAGES, sizeof(image_labels)),
+                       .n = IMAGES};
     for (int i = 0; i < IMAGES; ++i) {
         list.paths[i] = paint(i);
         list.labels[i] = label(i);
@@ -442,6 +444,29 @@ static void test_full_and_tiny(void)
     free_gallery(g), free_network(net), free_images(list);
 }
 
+static void test_unlabelled(void)
+{
+    enum { LOADED = 60, LABELLED = 4 };
+    image_list list = make_images();
+    network *net = make_detector(PLAIN "mosaic=1\nletter_box=0\n", "jitter=0");
+    list.unlabelled = IMAGES - LABELLED;
+    for (int i = 0; i < IMAGES; ++i) { /* of those without, boxes that must not be seen */
+        free(list.labels[i].boxes);
+        list.labels[i] = (image_labels){kd_calloc(1, sizeof(labelled_box)), i < LABELLED};
+        list.labels[i].boxes[0] = (labelled_box){.5, .5, .9, .9, i % 4};
+    }
+    loader *l = make_loader(&list, net, LOADED, 1, 2, SEED);
+    start_loading(l, 0, SIDE, SIDE);
+    image_batch x = finish_loading(l), last = part_of_batch(x, LOADED - 1, 1);
+    for (int i = 0; i < LOADED; ++i) {
+        int n = count_truths(x.truths + i * 5 * MOST);
+        assert_int_equal(x.unlabelled[i], x.indices[i] >= LABELLED);
+        assert_true(x.unlabelled[i] ? n == 0 : n == 1 || n == 4);
+    }
+    assert_int_equal(*last.unlabelled, x.unlabelled[LOADED - 1]);
+    free_loader(l), free_network(net), free_images(list);
+}
+
 /* A mosaic of more boxes than max= has the first of them. */
 static void test_full_mosaic(void)
 {
@@ -548,10 +573,15 @@ static void test_sizes_of_a_resized_net(void)
 int main(void)
 {
     static const test_case tests[] = {
-        TEST(test_boxes_follow_pixels),    TEST(test_augmented_as_detector_train),
-        TEST(test_mosaic_of_four),         TEST(test_letterboxed_as_detector_valid),
-        TEST(test_full_and_tiny),          TEST(test_full_mosaic),
-        TEST(test_boxes_at_the_edge),      TEST(test_threads_and_batches_change_nothing),
+        TEST(test_boxes_follow_pixels),
+        TEST(test_augmented_as_detector_train),
+        TEST(test_mosaic_of_four),
+        TEST(test_letterboxed_as_detector_valid),
+        TEST(test_full_and_tiny),
+        TEST(test_unlabelled),
+        TEST(test_full_mosaic),
+        TEST(test_boxes_at_the_edge),
+        TEST(test_threads_and_batches_change_nothing),
         TEST(test_sizes_of_a_resized_net),
     };
     start_nets();

@@ -4,6 +4,7 @@
  *     classes and objectness, and nothing elsewhere;
  *   - boxes are of the TCG, and count as the teacher is sure, with bckd as the classes are
  * apart;
+ *   - of images without labels the teacher alone speaks;
  *   - components in one group give the sum of what they give in three;
  *   - a student without a teacher's weight is trained bit for bit as stock Darknet trains the
  *     plain cfg, and so is one whose components all have no weight;
@@ -275,6 +276,48 @@ static void test_nothing_is_learnt_from_what_is_not_finite(void)
 }
 
 /* Images without boxes leave a task, and with rows=truth nothing to distil. */
+/* Of an image without labels no head has a delta or a cost of the task's; others keep theirs.
+ */
+static void check_unlabelled(const whole_detector *student, const whole_detector *teacher)
+{
+    char flags[3] = {0};
+    image_batch batch = {.n = 3, .unlabelled = flags};
+    float *before[2], cost[2] = {0};
+    start(student, teacher, "rows=dense\nobjectness_weight=1\n", 13);
+    memset(truth_of(net, 1, 0), 0, net->truths * sizeof(float));
+    kd->batch = &batch;
+    forward();
+    double rows = kd->rows.n, distilled = kd->loss[KD_TCG];
+    for (int o = 0; o < kd->outputs.n; ++o) {
+        layer l = net->layers[kd->outputs.layer[o]];
+        before[o] = kd_calloc((size_t)l.batch * l.inputs, sizeof(float));
+        memcpy(before[o], l.delta, (size_t)l.batch * l.inputs * sizeof(float));
+        memset(before[o] + l.inputs, 0, l.inputs * sizeof(float));
+        cost[o] = pow(mag_array(before[o], l.batch * l.inputs), 2);
+        assert_true(cost[o] < *l.cost);
+    }
+    flags[1] = 1;
+    forward();
+    assert_true(kd->rows.n == rows && kd->loss[KD_TCG] == distilled);
+    double mean = 0;
+    for (int o = 0; o < kd->outputs.n; ++o) {
+        layer l = net->layers[kd->outputs.layer[o]];
+        assert_memory_equal(l.delta, before[o], (size_t)l.batch * l.inputs * sizeof(float));
+        assert_true(*l.cost == cost[o]);
+        mean += cost[o] / kd->outputs.n;
+        free(before[o]);
+    }
+    assert_true(fabs(kd->loss[KD_TOG] - mean) < 1e-5 * mean);
+    kd->batch = 0;
+    stop();
+}
+
+static void test_unlabelled_images(void)
+{
+    check_unlabelled(&normed_yolo, &yolo_teacher);
+    check_unlabelled(&normed_region, &region_teacher);
+}
+
 static void test_images_without_boxes(void)
 {
     start(&yolo, &yolo_teacher, "objectness_weight=1\n", 12);
@@ -560,6 +603,7 @@ int main(void)
         TEST(test_the_heads_overlap),
         TEST(test_warmup),
         TEST(test_nothing_is_learnt_from_what_is_not_finite),
+        TEST(test_unlabelled_images),
         TEST(test_images_without_boxes),
         TEST(test_grouped_is_the_sum_of_separate),
         TEST(test_task_alone_is_stock_darknet),

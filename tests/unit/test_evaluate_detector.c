@@ -47,8 +47,9 @@ static char *write_noise(int i)
 /* Images of noise, with up to three random boxes each */
 static image_list make_images(int classes)
 {
-    image_list list = {kd_calloc(IMAGES, sizeof(char *)), 0,
-                       kd_calloc(IMAGES, sizeof(image_labels)), IMAGES};
+    image_list list = {.paths = kd_calloc(IMAGES, sizeof(char *)),
+                       .labels = kd_calloc(IMAGES, sizeof(image_labels)),
+                       .n = IMAGES};
     for (int i = 0; i < IMAGES; ++i) {
         image_labels *l = list.labels + i;
         list.paths[i] = write_noise(i);
@@ -243,8 +244,9 @@ static network *make_oracle(net_outputs *outputs)
 static image_list square_images(const image_list *list, int wrong)
 {
     static const int square[] = {0, 2, 5, 6};
-    image_list some = {kd_calloc(COUNT(square), sizeof(char *)), 0,
-                       kd_calloc(COUNT(square), sizeof(image_labels)), COUNT(square)};
+    image_list some = {.paths = kd_calloc(COUNT(square), sizeof(char *)),
+                       .labels = kd_calloc(COUNT(square), sizeof(image_labels)),
+                       .n = COUNT(square)};
     for (int i = 0; i < some.n; ++i) {
         some.paths[i] = list->paths[square[i]];
         some.labels[i] = (image_labels){kd_calloc(1, sizeof(labelled_box)), 1};
