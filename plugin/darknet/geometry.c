@@ -92,9 +92,10 @@ static void refuse(const geometry *g, const char *key, const char *format, ...)
 static void refuse_section(const geometry *g, const char *format, ...)
 {
     static const char *const keys[] = {
-        "batch",          "subdivisions",   "time_steps", "width",  "height",  "channels",
-        "inputs",         "filters",        "size",       "stride", "padding", "output",
-        "hidden_filters", "output_filters", "extra",      "layers", "from"};
+        "batch",          "subdivisions",   "time_steps", "width",   "height",
+        "channels",       "inputs",         "filters",    "size",    "dilation",
+        "stride",         "stride_x",       "stride_y",   "padding", "output",
+        "hidden_filters", "output_filters", "extra",      "layers",  "from"};
     va_list args;
     va_start(args, format);
     stop(describe(g, keys, sizeof(keys) / sizeof(*keys), format, args));
@@ -218,6 +219,9 @@ static size_t windows(const geometry *g, size_t length, size_t padding, size_t s
         refuse(g, "size",
                "expected at most %zu, for the input is %zu x %zu and the padding %zu",
                length + padding, g->in.w, g->in.h, padding);
+    if (length + padding > INT_MAX)
+        refuse_section(g, "found %zu pixels with the padding, expected at most %d",
+                       length + padding, INT_MAX);
     return (length + padding - size) / stride + 1;
 }
 
@@ -227,9 +231,32 @@ static size_t padding_of(const geometry *g, size_t size)
     return number(g, "pad", 0, INT_MIN, INT_MAX) ? size / 2 : padding;
 }
 
+/* How far a window goes at once: to the right, and down */
+typedef struct {
+    size_t x, y;
+} steps;
+
+static steps steps_of(const geometry *g, size_t most)
+{
+    size_t stride = number(g, "stride", 1, 1, most);
+    return (steps){number(g, "stride_x", stride, 1, most),
+                   number(g, "stride_y", stride, 1, most)};
+}
+
 static void check_numload(const geometry *g, size_t n)
 {
     number(g, "numload", 0, 0, n);
+}
+
+/* size= alone would say nothing of windows with holes. */
+static void check_dilation(const geometry *g, size_t spacing, size_t extent, size_t padding)
+{
+    size_t side = g->in.w < g->in.h ? g->in.w : g->in.h;
+    if (spacing > 1 && extent > side + padding)
+        refuse(g, "dilation",
+               "expected windows of at most %zu pixels, found %zu: the input is %zu x %zu and "
+               "the padding %zu",
+               side + padding, extent, g->in.w, g->in.h, padding);
 }
 
 static shape reckon_convolutional(geometry *g)
@@ -237,16 +264,18 @@ static shape reckon_convolutional(geometry *g)
     size_t c = g->in.c;
     size_t n = number(g, "filters", 1, 1, INT_MAX);
     size_t size = number(g, "size", 1, 1, INT_MAX);
-    size_t stride = number(g, "stride", 1, 1, INT_MAX);
+    steps step = steps_of(g, INT_MAX);
+    size_t spacing = size > 1 ? number(g, "dilation", 1, 1, INT_MAX / 2) : 1;
     size_t groups = number(g, "groups", 1, 1, INT_MAX);
-    size_t padding = padding_of(g, size);
+    size_t padding = padding_of(g, size) * spacing, extent = (size - 1) * spacing + 1;
     need_image(g);
     check_numload(g, n);
+    check_dilation(g, spacing, extent, 2 * padding);
     if (c % groups)
         refuse(g, "groups", "expected a divisor of %zu, the channels that come in", c);
     if (n % groups) refuse(g, "groups", "expected a divisor of filters=%zu", n);
-    shape s = image_of(g, windows(g, g->in.w, 2 * padding, size, stride),
-                       windows(g, g->in.h, 2 * padding, size, stride), n);
+    shape s = image_of(g, windows(g, g->in.w, 2 * padding, extent, step.x),
+                       windows(g, g->in.h, 2 * padding, extent, step.y), n);
     size_t weights = product(c, size, size, n / groups);
     counted(g, product(c, size, size, 1), "numbers in a window");
     take_weights(g, weights, n, s.outputs);
@@ -426,16 +455,26 @@ static shape reckon_batchnorm(geometry *g)
     return same(g, 4);
 }
 
+static shape channel_pool(geometry *g)
+{
+    size_t c = number(g, "out_channels", 1, 1, g->in.c);
+    shape s = image_of(g, g->in.w, g->in.h, c);
+    take(g, 0, 3 * s.outputs);
+    return s;
+}
+
 /* No window lies in the padding alone, nor is it so large that looking at its padding never
  * ends. */
 static shape reckon_maxpool(geometry *g)
 {
     need_image(g);
     size_t side = g->in.w > g->in.h ? g->in.w : g->in.h, most = side > 500 ? 2 * side : 1000;
-    size_t stride = number(g, "stride", 1, 1, most), size = number(g, "size", stride, 1, most);
+    steps step = steps_of(g, most);
+    size_t size = number(g, "size", number(g, "stride", 1, 1, most), 1, most);
     size_t padding = number(g, "padding", size - 1, 0, 2 * size - 2);
-    shape s = image_of(g, windows(g, g->in.w, padding, size, stride),
-                       windows(g, g->in.h, padding, size, stride), g->in.c);
+    if (number(g, "maxpool_depth", 0, 0, 1)) return channel_pool(g);
+    shape s = image_of(g, windows(g, g->in.w, padding, size, step.x),
+                       windows(g, g->in.h, padding, size, step.y), g->in.c);
     take(g, 0, 3 * s.outputs);
     return s;
 }

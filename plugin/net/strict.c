@@ -120,21 +120,6 @@ static void list_unread_key(const char *section, const kvp *pair)
     else if (is_for_training) list_key(k->is_missed ? &missed : &idle, section, pair);
 }
 
-/*
- * At this commit a 1x1 convolution reads its input as if its stride were 1, on the CPU alone:
- * the same weights would mean something else on a GPU or in OpenCV.
- */
-static void check_stride(char *file, char *section, list *options)
-{
-    if (strcmp(section, "[convolutional]") && strcmp(section, "[conv]")) return;
-    char *stride = option_find(options, "stride");
-    if (option_find_int_quiet(options, "size", 1) != 1 || !stride || atoi(stride) == 1) return;
-    option_place at = {file, section, "stride", stride};
-    bad_option(&at,
-               "1 where size=1, for Darknet's CPU ignores it there; a [maxpool] with size=1 "
-               "and this stride before it does the same");
-}
-
 /* Darknet's numbers; the least of those that size a buffer or divide is 1. */
 static const option number_table[] = {
     {"batch", OPTION_INT, 0, 1, INT_MAX, 0},
@@ -167,6 +152,11 @@ static const option number_table[] = {
     {"filters", OPTION_INT, 0, 1, INT_MAX, 0},
     {"size", OPTION_INT, 0, 1, INT_MAX, 0},
     {"stride", OPTION_INT, 0, 1, INT_MAX, 0},
+    {"stride_x", OPTION_INT, 0, 1, INT_MAX, 0},
+    {"stride_y", OPTION_INT, 0, 1, INT_MAX, 0},
+    {"dilation", OPTION_INT, 0, 1, INT_MAX / 2, 0},
+    {"maxpool_depth", OPTION_INT, 0, 0, 1, 0},
+    {"out_channels", OPTION_INT, 0, 1, INT_MAX, 0},
     {"pad", OPTION_INT, 0, 0, INT_MAX, 0},
     {"padding", OPTION_INT, 0, 0, INT_MAX, 0},
     {"groups", OPTION_INT, 0, 1, INT_MAX, 0},
@@ -272,7 +262,6 @@ static void strict_section(char *file, char *section, list *options, int layer, 
         else if (!is_known_value(section, pair->key, pair->val))
             bad_option(&at, "a value that Darknet knows");
     }
-    check_stride(file, section, options);
 }
 
 /* Its weights may come from where images are stretched unless the cfg says otherwise. */

@@ -307,7 +307,8 @@ for role, text in (("student", student_cfg), ("teacher", teacher_cfg)):
     case(f"{role}: a [softmax] whose tree is not there", "none.tree", "No such file",
          **{role: changed(-1, "tree", "none.tree")})
     for index, key, values in ((0, "filters", (0, -1)), (0, "size", (0, -3)),
-                               (0, "stride", (0, -1)), (-2, "output", (0, -1))):
+                               (0, "stride", (0, -1)), (0, "stride_x", (0, "x")),
+                               (0, "stride_y", (-1, 1.5)), (0, "dilation", (0, "x")), (-2, "output", (0, -1))):
         for value in values:
             case(f"{role}: [{layers[index][0]}] {key}={value}", FILE, key,
                  **{role: changed(index, key, value)})

@@ -108,6 +108,18 @@ refused("a [maxpool] with windows that take for ever",
 refused("a [maxpool] with windows in the padding alone",
         [conv(), ("maxpool", {"size": 2, "stride": 1, "padding": 50}), *END],
         "[maxpool] padding=50: expected a whole number from 0 to 2")
+refused("a [maxpool] of more channels than come in",
+        [conv(), ("maxpool", {"maxpool_depth": 1, "out_channels": 9}), *END],
+        "[maxpool] out_channels=9: expected a whole number from 1 to 8")
+refused("a [maxpool] that steps down for ever", [conv(), ("maxpool", {"stride_y": 5555551}), *END],
+        "[maxpool] stride_y=5555551: expected a whole number from 1 to 1000")
+refused("a window that is larger than its input for its holes",
+        [conv(dilation=6, pad=None), *END],
+        "[convolutional] dilation=6: expected windows of at most 12 pixels, found 13")
+refused("dilation=2147483647", [conv(dilation=2147483647), *END],
+        "[convolutional] dilation=2147483647: expected a whole number from 1")
+refused("dilation=1073741823", [conv(dilation=1073741823), *END], "[convolutional] ",
+        "dilation=1073741823", "pixels with the padding, expected at most 2147483647")
 refused("a [local] whose padding fits no size", [("local", {"filters": 2, "size": 1, "pad": 1}),
                                                  *END], "[local] ", "size=1", "expected size=3")
 refused("a [shortcut] from two layers",

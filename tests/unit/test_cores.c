@@ -113,8 +113,8 @@ static const net_case cases[] = {
          CONV(17, 3, 2, NORM SWISH_) "[activation]\n" MISH_ HEAD},
     {"gates", 6, 9, 7, 3, NORMED,
      GATED AVERAGE CONV(16, 1, 1, LOGISTIC_) "[scale_channels]\nfrom=-3\n" CONV(
-         1, 1, 1, LEAKY) "[scale_channels]\nfrom=-2\nscale_wh=1\n" CONV(17, 3, 2,
-                                                                            NORM LEAKY) HEAD},
+         1, 1, 1, LEAKY) "[scale_channels]\nfrom=-2\nscale_wh=1\n" CONV(17, 3, 2, NORM LEAKY)
+         HEAD},
     {"shortcuts of equal shapes", 5, 9, 9, 16, NORMED,
      CONV(17, 3, 1, NORM LEAKY) CONV(17, 3, 1, NORM LINEAR) SHORTCUT_(-2, RELU_)
          CONV(17, 1, 1, LEAKY) SHORTCUT_(-2, LEAKY) SHORTCUT_(-1, LINEAR) CONV(17, 3, 1, TANH_)
@@ -160,6 +160,13 @@ static const net_case cases[] = {
     {"layers that stay", 7, 9, 7, 3, NORMED,
      CONV(16, 3, 1, NORM LEAKY) CONV(5, 3, 1, LEAKY "stopbackward=1\n")
          CONV(17, 3, 2, NORM LEAKY) HEAD},
+    {"windows that step differently, or have holes", 6, 13, 11, 3, NORMED,
+     CONV(16, 3, 1, "stride_y=2\n" NORM LEAKY) CONV(16, 3, 2, "dilation=2\nstride_x=1\n" TANH_)
+         CONV(17, 3, 1, "dilation=3\n" LEAKY) CONV(16, 1, 2, NORM LEAKY)
+             POOL(2, 1) "stride_x=2\n" CONV(16, 3, 1, "groups=2\ndilation=2\n" LEAKY) HEAD},
+    {"maxpools over channels", 6, 9, 7, 3, NORMED,
+     CONV(17, 3, 1, NORM LEAKY) "[maxpool]\nmaxpool_depth=1\nout_channels=5\n" CONV(
+         16, 3, 1, LEAKY) "[maxpool]\nmaxpool_depth=1\n" HEAD},
 };
 
 static const whole_detector detectors[] = {

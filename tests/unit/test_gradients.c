@@ -35,7 +35,7 @@ static uint64_t hash_maxima(void)
     uint64_t hash = KD_HASH_START;
     for (int i = 0; i < net->n; ++i) {
         layer l = net->layers[i];
-        if (l.type == MAXPOOL)
+        if (l.type == MAXPOOL || l.type == CHANNEL_POOL)
             hash = kd_hash(hash, l.indexes, (size_t)l.outputs * l.batch * sizeof(int));
     }
     return hash;
@@ -151,6 +151,23 @@ static const net_case cases[] = {
      SMOOTH},
     {"maxpool, stride 1", 4, CONV(4, 3, 1, TANH) "[maxpool]\nsize=2\nstride=1\n", HEAD, 1,
      SMOOTH},
+    {"maxpool, strides that differ", 4,
+     CONV(4, 3, 1, TANH) "[maxpool]\nsize=3\nstride_x=1\nstride_y=2\n", HEAD, 1, SMOOTH},
+    {"maxpool of channels", 4,
+     CONV(5, 3, 4, TANH) "[maxpool]\nmaxpool_depth=1\nout_channels=2\n" CONV(4, 3, 1, TANH),
+     HEAD, 1, SMOOTH},
+    {"maxpool of all channels", 4, CONV(4, 3, 4, TANH) "[maxpool]\nmaxpool_depth=1\n", HEAD, 1,
+     SMOOTH},
+    {"convolutional, strides that differ", 4,
+     CONV(4, 3, 1, "stride_y=2\n" TANH) CONV(6, 3, 2, "stride_y=1\n" TANH), HEAD, 1, SMOOTH},
+    {"convolutional 1x1, strides, padding", 4,
+     CONV(4, 1, 2, TANH) CONV(6, 1, 1, "pad=0\npadding=1\nstride_x=3\n" TANH), HEAD, 1, SMOOTH},
+    {"convolutional, dilation", 4,
+     CONV(4, 3, 1, "dilation=2\n" TANH) CONV(6, 3, 2, "dilation=3\n" TANH), HEAD, 1, SMOOTH},
+    {"convolutional, dilation, groups, no padding", 4,
+     CONV(4, 3, 1, TANH) "[convolutional]\nfilters=4\nsize=2\ngroups=2\ndilation=3\n"
+                         "stride_x=2\nstride_y=1\n" TANH,
+     HEAD, 1, SMOOTH},
     {"average pool", 4, CONV(6, 3, 1, TANH) "[avgpool]\n" CONNECTED_(6, TANH), HEAD, 1, SMOOTH},
     {"shortcut", 4,
      CONV(4, 3, 1, TANH) CONV(4, 3, 1, TANH) CONV(4, 3, 1, LINEAR) "[shortcut]\nfrom=-3\n" TANH,
@@ -271,6 +288,10 @@ static const struct {
     {"deconvolutional", "[deconvolutional]\nfilters=4\nsize=2\nstride=2\n" TANH, SMOOTH},
     {"connected", CONNECTED_(7, TANH), SMOOTH},
     {"maxpool", "[maxpool]\nsize=2\nstride=2\n", SMOOTH},
+    {"maxpool, strides that differ", "[maxpool]\nsize=2\nstride_x=2\nstride_y=1\n", SMOOTH},
+    {"maxpool of channels", "[maxpool]\nmaxpool_depth=1\nout_channels=3\n", SMOOTH},
+    {"convolutional 1x1, stride", CONV(4, 1, 2, TANH), SMOOTH},
+    {"convolutional, dilation", CONV(4, 3, 1, "dilation=2\nstride_x=2\n" TANH), SMOOTH},
     {"avgpool", "[avgpool]\n", SMOOTH},
     {"dropout", "[dropout]\nprobability=.4\n", SMOOTH},
     {"upsample", "[upsample]\nstride=2\n", SMOOTH},
