@@ -45,8 +45,9 @@ typedef struct {
 /* Layers whose forward and backward take each image for itself, and change nothing else */
 static int is_by_image(layer l)
 {
-    static const LAYER_TYPE types[] = {MAXPOOL,  CHANNEL_POOL, AVGPOOL, ROUTE, SHORTCUT,
-                                       UPSAMPLE, REORG,        ACTIVE,  SAM,   SCALE_CHANNELS};
+    static const LAYER_TYPE types[] = {MAXPOOL, CHANNEL_POOL, AVGPOOL,       LOCAL_AVGPOOL,
+                                       ROUTE,   SHORTCUT,     UPSAMPLE,      REORG,
+                                       ACTIVE,  SAM,          SCALE_CHANNELS};
     for (size_t i = 0; i < sizeof(types) / sizeof(*types); ++i)
         if (l.type == types[i]) return 1;
     return 0;

@@ -455,27 +455,33 @@ static shape reckon_batchnorm(geometry *g)
     return same(g, 4);
 }
 
-static shape channel_pool(geometry *g)
-{
-    size_t c = number(g, "out_channels", 1, 1, g->in.c);
-    shape s = image_of(g, g->in.w, g->in.h, c);
-    take(g, 0, 3 * s.outputs);
-    return s;
-}
-
 /* No window lies in the padding alone, nor is it so large that looking at its padding never
  * ends. */
-static shape reckon_maxpool(geometry *g)
+static shape pooled(geometry *g)
 {
-    need_image(g);
     size_t side = g->in.w > g->in.h ? g->in.w : g->in.h, most = side > 500 ? 2 * side : 1000;
     steps step = steps_of(g, most);
     size_t size = number(g, "size", number(g, "stride", 1, 1, most), 1, most);
     size_t padding = number(g, "padding", size - 1, 0, 2 * size - 2);
-    if (number(g, "maxpool_depth", 0, 0, 1)) return channel_pool(g);
-    shape s = image_of(g, windows(g, g->in.w, padding, size, step.x),
-                       windows(g, g->in.h, padding, size, step.y), g->in.c);
+    return image_of(g, windows(g, g->in.w, padding, size, step.x),
+                    windows(g, g->in.h, padding, size, step.y), g->in.c);
+}
+
+static shape reckon_maxpool(geometry *g)
+{
+    need_image(g);
+    int is_deep = number(g, "maxpool_depth", 0, 0, 1);
+    shape s = is_deep ? image_of(g, g->in.w, g->in.h, number(g, "out_channels", 1, 1, g->in.c))
+                      : pooled(g);
     take(g, 0, 3 * s.outputs);
+    return s;
+}
+
+static shape reckon_local_avgpool(geometry *g)
+{
+    need_image(g);
+    shape s = pooled(g);
+    take(g, 0, 2 * s.outputs);
     return s;
 }
 
@@ -729,6 +735,7 @@ static const struct {
     {BATCHNORM, reckon_batchnorm},
     {MAXPOOL, reckon_maxpool},
     {AVGPOOL, reckon_avgpool},
+    {LOCAL_AVGPOOL, reckon_local_avgpool},
     {REORG, reckon_reorg},
     {UPSAMPLE, reckon_upsample},
     {L2NORM, reckon_l2norm},

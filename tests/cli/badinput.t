@@ -327,6 +327,12 @@ case("a batch that subdivisions do not divide", "student.cfg", "subdivisions", "
      student=student_cfg(batch=8, subdivisions=3))
 case("max_batches=0", "student.cfg", "[net] max_batches=0", "expected 1",
      student=student_cfg(max_batches=0))
+case("[avgpool] size=", "student.cfg", "[avgpool] size=2: expected a key that Darknet knows",
+     student=student_cfg(layers=[*STUDENT_LAYERS[:-2], ("avgpool", {"size": 2}), *STUDENT_LAYERS[-2:]]))
+for key, value in (("size", 0), ("stride", "x"), ("stride_y", 0), ("padding", -1)):
+    case(f"[local_avgpool] {key}={value}", "student.cfg", f"[local_avgpool] {key}={value}",
+         student=student_cfg(layers=[*STUDENT_LAYERS[:-2], ("local_avgpool", {key: value}),
+                                     *STUDENT_LAYERS[-2:]]))
 case("no max_batches", "student.cfg", "[net] max_batches=0", "expected 1",
      student=student_cfg(max_batches=None))
 case("max_batches=-1", "student.cfg", "[net] max_batches=-1", "expected 1",

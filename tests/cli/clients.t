@@ -184,6 +184,7 @@ KINDS = {  # name: (layers, words or None, replaced in the cfg)
     "[maxpool] maxpool_depth=": (before_end(("maxpool", {
         "size": 1, "stride": 1, "maxpool_depth": 1, "out_channels": 2})),
                                  "maxpool_depth=1 in [maxpool]"),
+    "[local_avgpool]": (before_end(("local_avgpool", {"size": 2, "stride": 2})), "[local_avgpool]"),
     "activation=mish": (before_end(tap.conv(6, activation="mish")), None),
     "activation=swish": (before_end(tap.conv(6, activation="swish")), None),
     "activation=relu6": (before_end(tap.conv(8, activation="relu6")), "activation=relu6"),

@@ -120,6 +120,9 @@ refused("dilation=2147483647", [conv(dilation=2147483647), *END],
         "[convolutional] dilation=2147483647: expected a whole number from 1")
 refused("dilation=1073741823", [conv(dilation=1073741823), *END], "[convolutional] ",
         "dilation=1073741823", "pixels with the padding, expected at most 2147483647")
+refused("a [local_avgpool] with windows in the padding alone",
+        [conv(), ("local_avgpool", {"size": 2, "stride": 1, "padding": 3}), *END],
+        "[local_avgpool] padding=3: expected a whole number from 0 to 2")
 refused("a [local] whose padding fits no size", [("local", {"filters": 2, "size": 1, "pad": 1}),
                                                  *END], "[local] ", "size=1", "expected size=3")
 refused("a [shortcut] from two layers",

@@ -55,7 +55,7 @@ static const char windows[] =
     "[convolutional] filters=6 size=1 stride=2 " LEAKY "[upsample] stride=3 "
     "[maxpool] size=2 stride_x=1 stride_y=2 "
     "[convolutional] filters=7 size=2 padding=1 dilation=2 " NORM
-    "[maxpool] maxpool_depth=1 out_channels=3 "
+    "[maxpool] maxpool_depth=1 out_channels=3 [local_avgpool] size=3 stride_x=2 stride_y=1 "
     "[connected] output=6 " LINEAR "[softmax] ";
 
 /* It writes on its input, the images, which the other network reads */

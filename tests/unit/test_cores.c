@@ -164,6 +164,9 @@ static const net_case cases[] = {
      CONV(16, 3, 1, "stride_y=2\n" NORM LEAKY) CONV(16, 3, 2, "dilation=2\nstride_x=1\n" TANH_)
          CONV(17, 3, 1, "dilation=3\n" LEAKY) CONV(16, 1, 2, NORM LEAKY)
              POOL(2, 1) "stride_x=2\n" CONV(16, 3, 1, "groups=2\ndilation=2\n" LEAKY) HEAD},
+    {"means of windows", 6, 13, 11, 3, NORMED,
+     CONV(17, 3, 1, NORM LEAKY) "[local_avgpool]\nsize=3\nstride=2\n" CONV(
+         16, 3, 1, LEAKY) "[local_avgpool]\nsize=2\nstride_x=1\nstride_y=2\npadding=0\n" HEAD},
     {"maxpools over channels", 6, 9, 7, 3, NORMED,
      CONV(17, 3, 1, NORM LEAKY) "[maxpool]\nmaxpool_depth=1\nout_channels=5\n" CONV(
          16, 3, 1, LEAKY) "[maxpool]\nmaxpool_depth=1\n" HEAD},
