@@ -64,6 +64,7 @@ static const training_key training_keys[] = {
     {"[net]", "seen", 0},
     {"[net]", "try_fix_nan", 0},
     {"[net]", "max_chart_loss", 0},
+    {"[net]", "momentum2", 0}, /* their code does not read it */
     {"[net]", "optimized_memory", 0},
     {"[net]", "workspace_size_limit_MB", 0},
     {"[net]", "show_receptive_field", 0},
@@ -169,7 +170,7 @@ static const option number_table[] = {
     {"max", OPTION_INT, 0, 1, 1000000, 0},
     {"coords", OPTION_INT, 0, 1, INT_MAX, 0},
     {"jitter", OPTION_REAL, 0, 0, .9999, 0},
-    {"random", OPTION_INT, 0, 0, 1, 0},
+    {"random", OPTION_REAL, 0, 0, 4, 0},
     {"softmax", OPTION_INT, 0, 0, 1, 0},
     {"background", OPTION_INT, 0, 0, 1, 0},
     {"rescore", OPTION_INT, 0, 0, 1, 0},
