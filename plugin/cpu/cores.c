@@ -53,11 +53,12 @@ static int is_by_image(layer l)
     return 0;
 }
 
-/* Batch norm in training looks at all images; a [connected] has no sums but in backward. */
+/* Batch norm in training looks at all images; a [connected], and a [shortcut] with weights, has
+ * no sums but in backward. */
 static int is_forward_by_image(layer l, int train)
 {
     if (is_convolution(l) || l.type == CONNECTED) return !(train && l.batch_normalize);
-    return is_by_image(l) || (!train && l.type == DROPOUT);
+    return is_by_image(l) || l.type == MULTI_SHORTCUT || (!train && l.type == DROPOUT);
 }
 
 /* Parts */

@@ -614,8 +614,39 @@ static shape reckon_route(geometry *g)
     return s;
 }
 
+/* Whether text, a list of layers, has more than one */
+static int has_several(const char *text)
+{
+    return text && text[strcspn(text, ",#")] == ',';
+}
+
+/* All of the size of what comes in; weights for each of them and for that */
+static shape reckon_multi_shortcut(geometry *g)
+{
+    char *at = value_of(g, "from"), *type = value_of(g, "weights_type");
+    size_t n = 1, most = type && !strcmp(type, "per_channel") ? g->in.c : 1;
+    need_image(g);
+    do {
+        at += *at == ',';
+        shape from = source(g, "from", &at);
+        ++n;
+        if (from.w != g->in.w || from.h != g->in.h || !from.c)
+            refuse(g, "from",
+                   "expected images of %zu x %zu, which come in, found %zu x %zu of %.40s, "
+                   "line %d",
+                   g->in.w, g->in.h, from.w, from.h, from.section, from.line);
+    } while (*at == ',');
+    if (*at && *at != '#') refuse(g, "from", "expected numbers with commas between them");
+    size_t weights = counted(g, product(n, most, 1, 1), "weights");
+    take(g, type ? 2 * weights : 0, 0);
+    take_workspace(g, weights);
+    take_activation(g, g->in.outputs);
+    return same(g, 2);
+}
+
 static shape reckon_shortcut(geometry *g)
 {
+    if (has_several(value_of(g, "from"))) return reckon_multi_shortcut(g);
     shape from = only_source(g);
     const shape *to = &g->in;
     need_image(g);

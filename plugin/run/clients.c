@@ -34,6 +34,7 @@ static const known_section known[] = {
     {"[region]", "classes num anchors", 0, 0},
     {"[yolo]", "classes num anchors mask", 0, 0},
     {"[shortcut]", "", "beta", ""},
+    {"[shortcut]", "", "weights_type", "none"},
     {"[sam]", "", 0, 0},
     {"[scale_channels]", "", "scale_wh", "0"},
     {"[upsample]", "stride", 0, 0},
@@ -105,6 +106,8 @@ int opencv_reads(const char *text, const network *net, char *why, size_t size)
         layer l = net->layers[i];
         if (l.type == ROUTE && l.groups > 1 && l.n > 1)
             return snprintf(why, size, "groups= of several layers"), 0;
+        if (l.type == MULTI_SHORTCUT)
+            return snprintf(why, size, "a [shortcut] from several layers"), 0;
         if (l.type != SHORTCUT) continue;
         layer from = net->layers[l.index];
         if (from.out_w == l.out_w && from.out_h == l.out_h) continue;

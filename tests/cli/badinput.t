@@ -333,6 +333,21 @@ for key, value in (("size", 0), ("stride", "x"), ("stride_y", 0), ("padding", -1
     case(f"[local_avgpool] {key}={value}", "student.cfg", f"[local_avgpool] {key}={value}",
          student=student_cfg(layers=[*STUDENT_LAYERS[:-2], ("local_avgpool", {key: value}),
                                      *STUDENT_LAYERS[-2:]]))
+for options, words in (({"from": -2, "weights_type": "per_channel"},
+                        "weights_type: found one layer in from=, expected several"),
+                       ({"from": "-1,-2", "weights_type": "per_pixel"},
+                        "weights_type=per_pixel: expected none, per_feature or per_channel"),
+                       ({"from": "-1,-2", "weights_normalization": "relu"},
+                        "weights_normalization=relu: expected a weights_type="),
+                       ({"from": "-1,-2", "weights_type": "per_feature",
+                         "weights_normalization": "sum"},
+                        "weights_normalization=sum: expected none, relu or softmax"),
+                       ({"from": "-1,-2", "weights_type": "per_feature", "alpha": 1},
+                        "alpha=1: expected a key that Darknet knows")):
+    key, value = list(options.items())[-1]
+    case(f"[shortcut] from={options['from']} {key}={value}", "student.cfg", f"[shortcut] {words}",
+         student=student_cfg(layers=[tap.conv(8), tap.conv(8), ("shortcut", options),
+                                     *STUDENT_LAYERS[-2:]]))
 case("no max_batches", "student.cfg", "[net] max_batches=0", "expected 1",
      student=student_cfg(max_batches=None))
 case("max_batches=-1", "student.cfg", "[net] max_batches=-1", "expected 1",

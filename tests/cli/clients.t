@@ -170,6 +170,11 @@ KINDS = {  # name: (layers, words or None, replaced in the cfg)
         "from": -2, "activation": "leaky"})), None),
     "a weighted [shortcut]": (before_end(tap.conv(8), ("shortcut", {
         "from": -2, "activation": "linear", "alpha": ".5", "beta": ".5"})), "beta=.5 in [shortcut]"),
+    "a [shortcut] from several layers": (before_end(tap.conv(8), tap.conv(8), ("shortcut", {
+        "from": "-2,-3", "activation": "logistic"})), "a [shortcut] from several layers"),
+    "a [shortcut] with weights": (before_end(tap.conv(8), tap.conv(8), ("shortcut", {
+        "from": "-2,-3", "activation": "logistic", "weights_type": "per_channel"})),
+                                  "weights_type=per_channel in [shortcut]"),
     "[reorg]": (before_end(("reorg", {"stride": 2})), None),
     "[reorg] reverse=1": (before_end(("reorg", {"stride": 2, "reverse": 1})),
                           "reverse=1 in [reorg]"),

@@ -125,9 +125,12 @@ refused("a [local_avgpool] with windows in the padding alone",
         "[local_avgpool] padding=3: expected a whole number from 0 to 2")
 refused("a [local] whose padding fits no size", [("local", {"filters": 2, "size": 1, "pad": 1}),
                                                  *END], "[local] ", "size=1", "expected size=3")
-refused("a [shortcut] from two layers",
-        [conv(), conv(), ("shortcut", {"from": "-1,-2", "activation": "linear"}), *END],
-        "[shortcut] from=-1,-2: expected one layer above this one")
+refused("a [shortcut] from several layers, one of another size",
+        [conv(), conv(stride=5), ("shortcut", {"from": "-1,-2", "activation": "linear"}), *END],
+        "[shortcut] from=-1,-2: expected images of 3 x 3, which come in, found 12 x 12")
+refused("a [shortcut] from several layers, with no number", [
+    conv(), conv(), ("shortcut", {"from": "-1,-2 -1", "activation": "linear"}), *END],
+        "[shortcut] from=-1,-2")
 refused("a [sam] from two layers", [conv(), conv(), ("sam", {"from": "-1,-2"}), *END],
         "[sam] from=-1,-2: expected one layer above this one")
 refused("a layer whose logistic is a [yolo]'s", [

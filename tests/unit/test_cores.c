@@ -170,6 +170,14 @@ static const net_case cases[] = {
     {"maxpools over channels", 6, 9, 7, 3, NORMED,
      CONV(17, 3, 1, NORM LEAKY) "[maxpool]\nmaxpool_depth=1\nout_channels=5\n" CONV(
          16, 3, 1, LEAKY) "[maxpool]\nmaxpool_depth=1\n" HEAD},
+    {"shortcuts from several layers", 6, 9, 7, 3, NORMED,
+     CONV(16, 3, 1, NORM LEAKY) CONV(16, 3, 1, LEAKY)
+         CONV(16, 1, 1, LEAKY) "[shortcut]\nfrom=-2,-3\n" MISH_ CONV(
+             16, 3, 1, LEAKY) "[shortcut]\nfrom=-2,0\nweights_type=per_channel\n"
+                              "weights_normalization=relu\n" LINEAR CONV(
+                                  16, 1, 1,
+                                  LEAKY) "[shortcut]\nfrom=-2,-4\nweights_type=per_"
+                                         "feature\nweights_normalization=softmax\n" LEAKY HEAD},
 };
 
 static const whole_detector detectors[] = {
@@ -386,7 +394,7 @@ static double gradient_tolerance = GRADIENTS;
 static void compare_gradients(const network *net, int i, const char *what, const float *found,
                               const float *wanted, size_t n)
 {
-    if (!wanted) return;
+    if (!wanted || !n) return;
     compare_arrays(i, what, found, wanted, n, gradient_tolerance);
     if (!stays(net, i) != (largest_of(wanted, n) > 0))
         fail_msg("%s: layer %d: %s: found %sgradient", net_name, i, what,

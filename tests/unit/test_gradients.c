@@ -237,6 +237,46 @@ static const net_case cases[] = {
     {"softmax and cost", 4, CONV(4, 3, 2, TANH), HEAD "[cost]\ntype=sse\n", 2, SMOOTH},
     {"softmax without loss, and cost", 4, CONV(4, 3, 2, TANH),
      CONNECTED_(5, LINEAR) "[softmax]\nnoloss=1\n[cost]\ntype=sse\n", 1, SMOOTH},
+    {"shortcut from several layers", 4,
+     CONV(4, 3, 1, TANH) CONV(4, 3, 1, TANH)
+         CONV(4, 3, 1, TANH) "[shortcut]\nfrom=-2,-3\n" TANH,
+     HEAD, 1, SMOOTH},
+    {"shortcut, per_feature, none", 4,
+     CONV(4, 3, 1, TANH) CONV(4, 3, 1, TANH)
+         CONV(4, 3, 1, TANH) "[shortcut]\nfrom=-2,-3\nweights_type=per_feature\nweights_"
+                             "normalization=none\n" TANH,
+     HEAD, 1, SMOOTH},
+    {"shortcut, per_feature, relu", 4,
+     CONV(4, 3, 1, TANH) CONV(4, 3, 1, TANH)
+         CONV(4, 3, 1, TANH) "[shortcut]\nfrom=-2,-3\nweights_type=per_feature\nweights_"
+                             "normalization=relu\n" TANH,
+     HEAD, 1, SMOOTH},
+    {"shortcut, per_feature, softmax", 4,
+     CONV(4, 3, 1, TANH) CONV(4, 3, 1, TANH)
+         CONV(4, 3, 1, TANH) "[shortcut]\nfrom=-2,-3\nweights_type=per_feature\nweights_"
+                             "normalization=softmax\n" TANH,
+     HEAD, 1, SMOOTH},
+    {"shortcut, per_channel, none", 4,
+     CONV(4, 3, 1, TANH) CONV(4, 3, 1, TANH)
+         CONV(4, 3, 1, TANH) "[shortcut]\nfrom=-2,-3\nweights_type=per_channel\nweights_"
+                             "normalization=none\n" TANH,
+     HEAD, 1, SMOOTH},
+    {"shortcut, per_channel, relu", 4,
+     CONV(4, 3, 1, TANH) CONV(4, 3, 1, TANH)
+         CONV(4, 3, 1, TANH) "[shortcut]\nfrom=-2,-3\nweights_type=per_channel\nweights_"
+                             "normalization=relu\n" TANH,
+     HEAD, 1, SMOOTH},
+    {"shortcut, per_channel, softmax", 4,
+     CONV(4, 3, 1, TANH) CONV(4, 3, 1, TANH)
+         CONV(4, 3, 1, TANH) "[shortcut]\nfrom=-2,-3\nweights_type=per_channel\nweights_"
+                             "normalization=softmax\n" TANH,
+     HEAD, 1, SMOOTH},
+    {"shortcut from several layers of other channels", 4,
+     CONV(6, 3, 1, TANH) CONV(2, 3, 1, TANH)
+         CONV(4, 3, 1, TANH) "[shortcut]\nfrom=-3,-2,-2\n"
+                             "weights_type=per_channel\n"
+                             "weights_normalization=softmax\n" MISH_,
+     HEAD, 1, SMOOTH},
 };
 
 static void print_cfg(char *text, size_t size, int batch, const char *layers, const char *tail)
@@ -309,6 +349,8 @@ static const struct {
     {"activation", "[activation]\n" TANH, SMOOTH},
     {"batchnorm", "[batchnorm]\n", NORMED},
     {"shortcut", "[shortcut]\nfrom=-1\n" LINEAR, SMOOTH},
+    {"shortcut from several layers", "[shortcut]\nfrom=-1,-1\nweights_type=per_feature\n" TANH,
+     SMOOTH},
     {"route", "[route]\nlayers=-1,-1\n", SMOOTH},
     {"route of a part", "[route]\nlayers=-1\ngroups=2\n", SMOOTH},
     {"sam", "[sam]\nfrom=-1\n", SMOOTH},

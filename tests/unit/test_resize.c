@@ -64,6 +64,11 @@ static const net_case cases[] = {
      {CONV(6, 3, 1, "stride_y=2\n" LEAKY) CONV(6, 3, 1, "dilation=2\nstride_x=2\n" LEAKY),
       "[maxpool]\nmaxpool_depth=1\nout_channels=4\n[local_avgpool]\nsize=3\nstride_x=2\n",
       POOL(2, 1) "stride_y=2\n" CONV(7, 1, 1, LINEAR) YOLO_HEAD("2", "")}},
+    {"[shortcut] from several layers",
+     {CONV(6, 3, 1, LEAKY) CONV(6, 3, 1, LEAKY) CONV(6, 1, 1, LEAKY),
+      "[shortcut]\nfrom=-2,-3\nweights_type=per_channel\nweights_normalization=relu\n"
+      "activation=mish\n",
+      CONV(7, 1, 1, LINEAR) YOLO_HEAD("2", "")}},
     {"[cost]", {CONV(4, 3, 2, LEAKY) CONV(2, 3, 1, LINEAR) "[cost]\n"}},
     {"a convolution after [avgpool]",
      {CONV(4, 1, 1, LEAKY) "[avgpool]\n" CONV(5, 3, 1, LINEAR) "[softmax]\n"}},
