@@ -507,9 +507,11 @@ static shape reckon_reorg(geometry *g)
     size_t extra = number(g, "extra", 0, 0, INT_MAX);
     int reverse = number(g, "reverse", 0, INT_MIN, INT_MAX) != 0;
     int flatten = number(g, "flatten", 0, INT_MIN, INT_MAX) != 0;
+    int is_3d = !strcmp(g->section, "[reorg3d]"); /* reads stride= alone */
     size_t w = g->in.w, h = g->in.h, c = g->in.c;
+    if (is_3d) extra = reverse = 0;
     if (!extra && !reverse) need_multiples(g, stride);
-    if (!extra && (reverse || !flatten) && c % area)
+    if (!extra && (reverse || (!flatten && !is_3d)) && c % area)
         refuse(g, "stride", "expected one whose square divides %zu, the channels that come in",
                c);
     shape s = extra     ? numbers(g, g->in.outputs + extra)

@@ -64,7 +64,8 @@ static const training_key training_keys[] = {
     {"[net]", "seen", 0},
     {"[net]", "try_fix_nan", 0},
     {"[net]", "max_chart_loss", 0},
-    {"[net]", "momentum2", 0}, /* their code does not read it */
+    {"[net]", "momentum2", 0}, /* their code reads neither this... */
+    {"[yolo]", "beta1", 0},    /* ...nor this */
     {"[net]", "optimized_memory", 0},
     {"[net]", "workspace_size_limit_MB", 0},
     {"[net]", "show_receptive_field", 0},
@@ -93,13 +94,14 @@ typedef struct {
 /* Of the cfg in hand: keys that nobody knows, that ask for what is not here, or for nothing */
 static key_list unknown, missed, idle;
 
-/* "[yolo] key=value", once, however many sections have it */
+/* "[yolo] key=value", a key once, however many sections and values it has */
 static void list_key(key_list *list, const char *section, const kvp *pair)
 {
     char one[256];
-    snprintf(one, sizeof(one), "%s %.60s=%.60s, ", section, pair->key, pair->val);
+    int length = snprintf(one, sizeof(one), "%s %.60s=", section, pair->key);
     size_t used = strlen(list->text);
     if (strstr(list->text, one)) return;
+    snprintf(one + length, sizeof(one) - length, "%.60s, ", pair->val);
     ++list->n;
     if (used + strlen(one) + sizeof(" and 1000000 more") > sizeof(list->text)) ++list->more;
     else strcpy(list->text + used, one);

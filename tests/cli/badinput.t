@@ -348,6 +348,16 @@ for options, words in (({"from": -2, "weights_type": "per_channel"},
     case(f"[shortcut] from={options['from']} {key}={value}", "student.cfg", f"[shortcut] {words}",
          student=student_cfg(layers=[tap.conv(8), tap.conv(8), ("shortcut", options),
                                      *STUDENT_LAYERS[-2:]]))
+case("[reorg3d] reverse=1", "student.cfg", "[reorg3d] reverse=1: expected a key that Darknet knows",
+     student=student_cfg(layers=[tap.conv(8), ("reorg3d", {"stride": 2, "reverse": 1}),
+                                 *STUDENT_LAYERS[-2:]]))
+for section in ("Gaussian_yolo", "contrastive"):
+    case(f"[{section}]", "student.cfg", f"unknown section [{section}]",
+         student=student_cfg(layers=[tap.conv(8), (section, {"classes": 2}), *STUDENT_LAYERS[-2:]]))
+case("share_index= of several values", "student.cfg",
+     "student.cfg: [convolutional] share_index=0: expected a key that Darknet knows",
+     student=student_cfg(layers=[tap.conv(8, share_index=0), tap.conv(8, share_index=1),
+                                 *STUDENT_LAYERS[-2:]]))
 case("no max_batches", "student.cfg", "[net] max_batches=0", "expected 1",
      student=student_cfg(max_batches=None))
 case("max_batches=-1", "student.cfg", "[net] max_batches=-1", "expected 1",

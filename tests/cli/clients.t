@@ -176,6 +176,7 @@ KINDS = {  # name: (layers, words or None, replaced in the cfg)
         "from": "-2,-3", "activation": "logistic", "weights_type": "per_channel"})),
                                   "weights_type=per_channel in [shortcut]"),
     "[reorg]": (before_end(("reorg", {"stride": 2})), None),
+    "[reorg3d]": (before_end(("reorg3d", {"stride": 2})), "[reorg3d]"),
     "[reorg] reverse=1": (before_end(("reorg", {"stride": 2, "reverse": 1})),
                           "reverse=1 in [reorg]"),
     "[maxpool]": (before_end(("maxpool", {"size": 3, "stride": 2})), None),

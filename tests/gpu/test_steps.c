@@ -55,7 +55,8 @@ static const char windows[] =
     "[convolutional] filters=6 size=1 stride=2 " LEAKY "[upsample] stride=3 "
     "[maxpool] size=2 stride_x=1 stride_y=2 "
     "[convolutional] filters=7 size=2 padding=1 dilation=2 " NORM
-    "[maxpool] maxpool_depth=1 out_channels=3 [local_avgpool] size=3 stride_x=2 stride_y=1 "
+    "[upsample] stride=2 [reorg3d] stride=2 [maxpool] maxpool_depth=1 out_channels=3 "
+    "[local_avgpool] size=3 stride_x=2 stride_y=1 "
     "[connected] output=6 " LINEAR "[softmax] ";
 
 /* Sums of several layers */

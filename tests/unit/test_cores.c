@@ -178,6 +178,8 @@ static const net_case cases[] = {
                                   16, 1, 1,
                                   LEAKY) "[shortcut]\nfrom=-2,-4\nweights_type=per_"
                                          "feature\nweights_normalization=softmax\n" LEAKY HEAD},
+    {"blocks of pixels", 6, 8, 6, 3, NORMED,
+     CONV(5, 3, 1, NORM LEAKY) "[reorg3d]\nstride=2\n" CONV(16, 3, 1, LEAKY) HEAD},
 };
 
 static const whole_detector detectors[] = {

@@ -277,6 +277,8 @@ static const net_case cases[] = {
                              "weights_type=per_channel\n"
                              "weights_normalization=softmax\n" MISH_,
      HEAD, 1, SMOOTH},
+    {"reorg3d", 4, CONV(3, 3, 1, TANH) "[reorg3d]\nstride=2\n" CONV(4, 3, 1, TANH), HEAD, 1,
+     SMOOTH},
 };
 
 static void print_cfg(char *text, size_t size, int batch, const char *layers, const char *tail)
@@ -346,6 +348,7 @@ static const struct {
     {"reorg", "[reorg]\nstride=2\n", SMOOTH},
     {"reorg, reverse", "[reorg]\nstride=2\nreverse=1\n", SMOOTH},
     {"reorg, flatten", "[reorg]\nflatten=1\n", SMOOTH},
+    {"reorg3d", "[reorg3d]\nstride=2\n", SMOOTH},
     {"activation", "[activation]\n" TANH, SMOOTH},
     {"batchnorm", "[batchnorm]\n", NORMED},
     {"shortcut", "[shortcut]\nfrom=-1\n" LINEAR, SMOOTH},
