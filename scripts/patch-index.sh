@@ -64,10 +64,8 @@ cat <<'END'
 
 ## What stays as it is
 
-A 1x1 convolution with `stride=2` is not strided on Darknet's CPU, but is on its GPU and in OpenCV,
-so `distill` refuses it; `[maxpool] size=1 stride=2` before a 1x1 convolution does the same
-everywhere, as in `cfg/resnet8x4.cfg`. A `[dropout]` behind a logistic or tanh layer, and
-`[normalization]`, have only approximate gradients.
+A `[dropout]` behind a logistic or tanh layer, and `[normalization]`, have only approximate
+gradients.
 
 ## To add a patch
 

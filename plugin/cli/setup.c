@@ -40,8 +40,8 @@ static void check_network(network *net, const char *cfg)
     if (net->time_steps != 1)
         kd_fail("%s: [net] time_steps=%d: expected 1", cfg, net->time_steps);
     if (last_layer(net).random && !is_resizable(net))
-        kd_fail("%s: random=1: found a layer that Darknet cannot resize, expected random=0",
-                cfg);
+        kd_fail("%s: random=%g: found a layer that Darknet cannot resize, expected random=0",
+                cfg, last_layer(net).random);
 }
 
 network *parse_student(const setup *s)

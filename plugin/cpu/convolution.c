@@ -27,7 +27,7 @@ static sizes find_sizes(convolution_shape s)
 /* A 1x1 convolution's columns are the image itself. */
 static int is_plain(convolution_shape s)
 {
-    return s.size == 1 && s.stride == 1 && !s.pad;
+    return s.size == 1 && s.stride_x == 1 && s.stride_y == 1 && !s.pad;
 }
 
 static float *columns(convolution_shape s, const float *image)
@@ -35,7 +35,8 @@ static float *columns(convolution_shape s, const float *image)
     sizes z = find_sizes(s);
     if (is_plain(s)) return (float *)image;
     float *col = thread_scratch(SCRATCH_IN, (size_t)z.k * z.pixels);
-    im2col_cpu((float *)image, s.c, s.h, s.w, s.size, s.stride, s.pad, col);
+    im2col_window_cpu((float *)image, s.c, s.h, s.w, s.size, s.stride_y, s.stride_x, s.pad,
+                      s.spacing, col);
     return col;
 }
 
@@ -66,7 +67,9 @@ static void gemm_in_delta(const convolution *c, float *delta, float *in_delta)
     float *weights = (float *)c->weights, *col = in_delta;
     if (!is_plain(s)) col = cleared(thread_scratch(SCRATCH_OUT, n), n);
     gemm(1, 0, z.k, z.pixels, z.m, 1, weights, z.k, delta, z.pixels, 1, col, z.pixels);
-    if (!is_plain(s)) col2im_cpu(col, s.c, s.h, s.w, s.size, s.stride, s.pad, in_delta);
+    if (!is_plain(s))
+        col2im_window_cpu(col, s.c, s.h, s.w, s.size, s.stride_y, s.stride_x, s.pad, s.spacing,
+                          in_delta);
 }
 
 static void gemm_convolve_back(const convolution *c, const float *in, int groups,

@@ -22,7 +22,8 @@ typedef enum { FLOAT32, BFLOAT16, INT8 } arithmetic;
 /* n images of c x h x w become n of filters x out_h x out_w; weights [filters][c][size][size]
  */
 typedef struct {
-    int n, c, h, w, filters, size, stride, pad, out_h, out_w;
+    int n, c, h, w, filters, size, stride_x, stride_y, pad, out_h, out_w;
+    int spacing;     /* of a window's pixels: 1 where it has no holes */
     int is_constant; /* 1: for convolve alone, with weights that are set once */
     int is_first;    /* 1: nobody asks for the gradient of its images */
     int is_alone;    /* 1: one thread calls at a time, so oneDNN may use all cores itself */

@@ -45,18 +45,20 @@ typedef struct {
 /* Layers whose forward and backward take each image for itself, and change nothing else */
 static int is_by_image(layer l)
 {
-    static const LAYER_TYPE types[] = {MAXPOOL, AVGPOOL, ROUTE, SHORTCUT,      UPSAMPLE,
-                                       REORG,   ACTIVE,  SAM,   SCALE_CHANNELS};
+    static const LAYER_TYPE types[] = {MAXPOOL, CHANNEL_POOL, AVGPOOL,       LOCAL_AVGPOOL,
+                                       ROUTE,   SHORTCUT,     UPSAMPLE,      REORG,
+                                       ACTIVE,  SAM,          SCALE_CHANNELS};
     for (size_t i = 0; i < sizeof(types) / sizeof(*types); ++i)
         if (l.type == types[i]) return 1;
     return 0;
 }
 
-/* Batch norm in training looks at all images; a [connected] has no sums but in backward. */
+/* Batch norm in training looks at all images; a [connected], and a [shortcut] with weights, has
+ * no sums but in backward. */
 static int is_forward_by_image(layer l, int train)
 {
     if (is_convolution(l) || l.type == CONNECTED) return !(train && l.batch_normalize);
-    return is_by_image(l) || (!train && l.type == DROPOUT);
+    return is_by_image(l) || l.type == MULTI_SHORTCUT || (!train && l.type == DROPOUT);
 }
 
 /* Parts */
@@ -110,7 +112,8 @@ static convolution_shape find_shape(const network *part, int i, int is_alone)
     const cores *c = part->plugin;
     layer l = part->layers[i];
     convolution_shape s = {.n = l.batch, .c = l.c, .h = l.h, .w = l.w, .filters = l.n};
-    s.size = l.size, s.stride = l.stride, s.pad = l.pad, s.out_h = l.out_h, s.out_w = l.out_w;
+    s.stride_x = l.stride_x, s.stride_y = l.stride_y, s.spacing = l.dilation;
+    s.size = l.size, s.pad = l.pad, s.out_h = l.out_h, s.out_w = l.out_w;
     s.is_first = !i || !part->layers[i - 1].delta;
     s.is_constant = c->outputs != 0, s.is_alone = is_alone;
     s.arithmetic = find_arithmetic(part, i);
@@ -197,8 +200,8 @@ static void forward_part(network part, int i)
     } else if (is_last(&part, i)) {
         forward_last(&part, i);
     } else if (l.type == MAXPOOL) {
-        pool_shape s = {l.batch * l.c, l.h, l.w, l.out_h, l.out_w, l.size, l.stride, l.pad};
-        forward_pool(s, part.input, l.output, part.train ? l.indexes : 0);
+        forward_pool(find_pool(l, l.batch * l.c), part.input, l.output,
+                     part.train ? l.indexes : 0);
     } else {
         l.forward(l, part);
     }

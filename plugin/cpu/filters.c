@@ -168,6 +168,11 @@ void backward_filter(filter_shape s, int f, filter_norm norm, const float *out, 
                       row(s, i, f, delta));
 }
 
+pool_shape find_pool(layer l, int n)
+{
+    return (pool_shape){n, l.h, l.w, l.out_h, l.out_w, l.size, l.stride_x, l.stride_y, l.pad};
+}
+
 /* The outputs [*first, *end) of a row whose windows have their number `offset` in the input */
 static void find_inside(int outputs, int inputs, int stride, int offset, int *first, int *end)
 {
@@ -198,13 +203,13 @@ static void pool_window(pool_shape s, const float *in, int plane, int i, float *
     for (int j = 0; j < s.out_w; ++j) out[j] = -FLT_MAX;
     for (int j = 0; j < s.out_w && indexes; ++j) indexes[j] = -1;
     for (int m = 0; m < s.size; ++m) {
-        int y = i * s.stride + m - s.pad / 2;
+        int y = i * s.stride_y + m - s.pad / 2;
         for (int k = 0; k < s.size && y >= 0 && y < s.h; ++k) {
             int first, end, x = k - s.pad / 2;
-            find_inside(s.out_w, s.w, s.stride, x, &first, &end);
-            int at = (plane * s.h + y) * s.w + x + first * s.stride;
+            find_inside(s.out_w, s.w, s.stride_x, x, &first, &end);
+            int at = (plane * s.h + y) * s.w + x + first * s.stride_x;
             if (end > first)
-                pool_row(end - first, s.stride, in + at, at, out + first,
+                pool_row(end - first, s.stride_x, in + at, at, out + first,
                          indexes ? indexes + first : 0);
         }
     }
@@ -238,7 +243,7 @@ void forward_pool_last(pool_shape s, int channels, const float *in, float *out, 
         for (int i = 0; i < s.out_h; ++i)
             for (int j = 0; j < s.out_w; ++j) {
                 size_t at = (((size_t)image * s.out_h + i) * s.out_w + j) * channels;
-                pool_pixel(s, channels, in, image, i * s.stride - s.pad / 2,
-                           j * s.stride - s.pad / 2, out + at, indexes ? indexes + at : 0);
+                pool_pixel(s, channels, in, image, i * s.stride_y - s.pad / 2,
+                           j * s.stride_x - s.pad / 2, out + at, indexes ? indexes + at : 0);
             }
 }

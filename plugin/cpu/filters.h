@@ -77,8 +77,9 @@ void backward_sum(int n, ACTIVATION activation, float alpha, float beta, const f
  * -1 where the window sees nothing, and out is then the least float. indexes may be NULL.
  */
 typedef struct {
-    int n, h, w, out_h, out_w, size, stride, pad;
+    int n, h, w, out_h, out_w, size, stride_x, stride_y, pad;
 } pool_shape;
+pool_shape find_pool(layer l, int n);
 void forward_pool(pool_shape s, const float *in, float *out, int *indexes);
 
 /* The same of n images channels last: in [n][h][w][channels], out and indexes alike. */

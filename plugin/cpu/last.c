@@ -74,12 +74,12 @@ static void backward_average(const network *part, layer l)
 void forward_last(const network *part, int i)
 {
     layer l = part->layers[i];
-    pool_shape pool = {l.batch, l.h, l.w, l.out_h, l.out_w, l.size, l.stride, l.pad};
     if (l.type == ROUTE) route(part, l, 0);
     if (l.type == UPSAMPLE) upsample(part, l, 0);
     if (l.type == AVGPOOL) forward_average(part, l);
     if (l.type == MAXPOOL)
-        forward_pool_last(pool, l.c, part->input, l.output, part->train ? l.indexes : 0);
+        forward_pool_last(find_pool(l, l.batch), l.c, part->input, l.output,
+                          part->train ? l.indexes : 0);
 }
 
 void backward_last(const network *part, int i)

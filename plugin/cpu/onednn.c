@@ -74,7 +74,7 @@ static void check(dnnl_status_t status, const char *what)
 /* A convolution without its direction and its algorithm */
 typedef struct {
     layout any[KINDS][ROLES], bias; /* oneDNN may choose some of them; NULL: no bias */
-    dnnl_dims_t strides, low, high;
+    dnnl_dims_t strides, holes, low, high;
     dnnl_prop_kind_t use;
     const_dnnl_primitive_attr_t attr;
 } description;
@@ -109,13 +109,14 @@ static dnnl_status_t describe(dnnl_primitive_desc_t *found, const description *d
     dnnl_convolution_desc_t made;
     dnnl_status_t bad =
         kind == FORWARD
-            ? dnnl_convolution_forward_desc_init(&made, d->use, algorithm, in, weights, d->bias,
-                                                 out, d->strides, d->low, d->high)
+            ? dnnl_dilated_convolution_forward_desc_init(&made, d->use, algorithm, in, weights,
+                                                         d->bias, out, d->strides, d->holes,
+                                                         d->low, d->high)
         : kind == BACK_DATA
-            ? dnnl_convolution_backward_data_desc_init(&made, algorithm, in, weights, out,
-                                                       d->strides, d->low, d->high)
-            : dnnl_convolution_backward_weights_desc_init(&made, algorithm, in, weights, 0, out,
-                                                          d->strides, d->low, d->high);
+            ? dnnl_dilated_convolution_backward_data_desc_init(
+                  &made, algorithm, in, weights, out, d->strides, d->holes, d->low, d->high)
+            : dnnl_dilated_convolution_backward_weights_desc_init(
+                  &made, algorithm, in, weights, 0, out, d->strides, d->holes, d->low, d->high);
     return bad ? bad : dnnl_primitive_desc_create(found, &made, d->attr, engine, forward);
 }
 
@@ -149,17 +150,16 @@ static dnnl_status_t describe(dnnl_primitive_desc_t *found, const description *d
                               step_kind kind, dnnl_alg_kind_t algorithm,
                               const_dnnl_primitive_desc_t forward)
 {
-    static const dnnl_dims_t dense;
     const layout *any = d->any[kind], in = any[IN], weights = any[WEIGHTS], out = any[OUT];
     return kind == FORWARD ? dnnl_convolution_forward_primitive_desc_create(
                                  found, engine, d->use, algorithm, in, weights, d->bias, out,
-                                 d->strides, dense, d->low, d->high, d->attr)
+                                 d->strides, d->holes, d->low, d->high, d->attr)
            : kind == BACK_DATA ? dnnl_convolution_backward_data_primitive_desc_create(
                                      found, engine, algorithm, in, weights, out, d->strides,
-                                     dense, d->low, d->high, forward, d->attr)
+                                     d->holes, d->low, d->high, forward, d->attr)
                                : dnnl_convolution_backward_weights_primitive_desc_create(
                                      found, engine, algorithm, in, weights, 0, out, d->strides,
-                                     dense, d->low, d->high, forward, d->attr);
+                                     d->holes, d->low, d->high, forward, d->attr);
 }
 
 #define append_sum(operations) dnnl_post_ops_append_sum(operations, 1, 0, dnnl_data_type_undef)
@@ -262,8 +262,8 @@ static int is_fast(dnnl_primitive_desc_t found)
 static int suits_winograd(convolution_shape s)
 {
     int tiles = s.n * ((s.out_h + 3) / 4) * ((s.out_w + 3) / 4);
-    return s.size == 3 && s.stride == 1 && s.c >= LEAST_CHANNELS &&
-           s.filters >= LEAST_CHANNELS && tiles >= LEAST_TILES;
+    return s.size == 3 && s.stride_x == 1 && s.stride_y == 1 && s.spacing == 1 &&
+           s.c >= LEAST_CHANNELS && s.filters >= LEAST_CHANNELS && tiles >= LEAST_TILES;
 }
 
 static layout layout_of(const dnnl_dims_t dims, image_form form)
@@ -288,11 +288,13 @@ static layout wanted(const onednn *o, convolution_shape s, step_kind kind, role 
 static dnnl_primitive_desc_t choose(const onednn *o, convolution_shape s, step_kind kind,
                                     dnnl_data_type_t type, const_dnnl_primitive_attr_t attr)
 {
+    int extent = (s.size - 1) * s.spacing + 1;
     description d = {
-        .strides = {s.stride, s.stride},
+        .strides = {s.stride_y, s.stride_x},
+        .holes = {s.spacing - 1, s.spacing - 1},
         .low = {s.pad, s.pad},
-        .high = {(s.out_h - 1) * s.stride + s.size - s.h - s.pad,
-                 (s.out_w - 1) * s.stride + s.size - s.w - s.pad},
+        .high = {(s.out_h - 1) * s.stride_y + extent - s.h - s.pad,
+                 (s.out_w - 1) * s.stride_x + extent - s.w - s.pad},
         /* in inference the weights are brought into Winograd's form beforehand, which takes
            long */
         .use = s.is_constant ? dnnl_forward_inference : dnnl_forward_training,
@@ -366,12 +368,12 @@ static dnnl_primitive_attr_t make_attributes(convolution_shape s)
 }
 
 /* 1 when some row of a filter sees nothing but padding, along one side of the images */
-static int has_blind_row(convolution_shape s, int inputs, int outputs)
+static int has_blind_row(convolution_shape s, int inputs, int outputs, int stride)
 {
     for (int q = 0; q < s.size; ++q) {
         int sees = 0;
         for (int j = 0; j < outputs; ++j) {
-            int at = j * s.stride - s.pad + q;
+            int at = j * stride - s.pad + q * s.spacing;
             sees |= at >= 0 && at < inputs;
         }
         if (!sees) return 1;
@@ -382,7 +384,8 @@ static int has_blind_row(convolution_shape s, int inputs, int outputs)
 /* oneDNN's weights' gradients in bfloat16 are wrong where rows are blind (2.6). */
 static arithmetic find_factors(convolution_shape s, step_kind kind)
 {
-    int is_blind = has_blind_row(s, s.h, s.out_h) || has_blind_row(s, s.w, s.out_w);
+    int is_blind = has_blind_row(s, s.h, s.out_h, s.stride_y) ||
+                   has_blind_row(s, s.w, s.out_w, s.stride_x);
     return kind == BACK_WEIGHTS && s.arithmetic == BFLOAT16 && is_blind ? FLOAT32
                                                                         : s.arithmetic;
 }

@@ -92,9 +92,10 @@ static void refuse(const geometry *g, const char *key, const char *format, ...)
 static void refuse_section(const geometry *g, const char *format, ...)
 {
     static const char *const keys[] = {
-        "batch",          "subdivisions",   "time_steps", "width",  "height",  "channels",
-        "inputs",         "filters",        "size",       "stride", "padding", "output",
-        "hidden_filters", "output_filters", "extra",      "layers", "from"};
+        "batch",          "subdivisions",   "time_steps", "width",   "height",
+        "channels",       "inputs",         "filters",    "size",    "dilation",
+        "stride",         "stride_x",       "stride_y",   "padding", "output",
+        "hidden_filters", "output_filters", "extra",      "layers",  "from"};
     va_list args;
     va_start(args, format);
     stop(describe(g, keys, sizeof(keys) / sizeof(*keys), format, args));
@@ -218,6 +219,9 @@ static size_t windows(const geometry *g, size_t length, size_t padding, size_t s
         refuse(g, "size",
                "expected at most %zu, for the input is %zu x %zu and the padding %zu",
                length + padding, g->in.w, g->in.h, padding);
+    if (length + padding > INT_MAX)
+        refuse_section(g, "found %zu pixels with the padding, expected at most %d",
+                       length + padding, INT_MAX);
     return (length + padding - size) / stride + 1;
 }
 
@@ -227,9 +231,32 @@ static size_t padding_of(const geometry *g, size_t size)
     return number(g, "pad", 0, INT_MIN, INT_MAX) ? size / 2 : padding;
 }
 
+/* How far a window goes at once: to the right, and down */
+typedef struct {
+    size_t x, y;
+} steps;
+
+static steps steps_of(const geometry *g, size_t most)
+{
+    size_t stride = number(g, "stride", 1, 1, most);
+    return (steps){number(g, "stride_x", stride, 1, most),
+                   number(g, "stride_y", stride, 1, most)};
+}
+
 static void check_numload(const geometry *g, size_t n)
 {
     number(g, "numload", 0, 0, n);
+}
+
+/* size= alone would say nothing of windows with holes. */
+static void check_dilation(const geometry *g, size_t spacing, size_t extent, size_t padding)
+{
+    size_t side = g->in.w < g->in.h ? g->in.w : g->in.h;
+    if (spacing > 1 && extent > side + padding)
+        refuse(g, "dilation",
+               "expected windows of at most %zu pixels, found %zu: the input is %zu x %zu and "
+               "the padding %zu",
+               side + padding, extent, g->in.w, g->in.h, padding);
 }
 
 static shape reckon_convolutional(geometry *g)
@@ -237,16 +264,18 @@ static shape reckon_convolutional(geometry *g)
     size_t c = g->in.c;
     size_t n = number(g, "filters", 1, 1, INT_MAX);
     size_t size = number(g, "size", 1, 1, INT_MAX);
-    size_t stride = number(g, "stride", 1, 1, INT_MAX);
+    steps step = steps_of(g, INT_MAX);
+    size_t spacing = size > 1 ? number(g, "dilation", 1, 1, INT_MAX / 2) : 1;
     size_t groups = number(g, "groups", 1, 1, INT_MAX);
-    size_t padding = padding_of(g, size);
+    size_t padding = padding_of(g, size) * spacing, extent = (size - 1) * spacing + 1;
     need_image(g);
     check_numload(g, n);
+    check_dilation(g, spacing, extent, 2 * padding);
     if (c % groups)
         refuse(g, "groups", "expected a divisor of %zu, the channels that come in", c);
     if (n % groups) refuse(g, "groups", "expected a divisor of filters=%zu", n);
-    shape s = image_of(g, windows(g, g->in.w, 2 * padding, size, stride),
-                       windows(g, g->in.h, 2 * padding, size, stride), n);
+    shape s = image_of(g, windows(g, g->in.w, 2 * padding, extent, step.x),
+                       windows(g, g->in.h, 2 * padding, extent, step.y), n);
     size_t weights = product(c, size, size, n / groups);
     counted(g, product(c, size, size, 1), "numbers in a window");
     take_weights(g, weights, n, s.outputs);
@@ -428,15 +457,31 @@ static shape reckon_batchnorm(geometry *g)
 
 /* No window lies in the padding alone, nor is it so large that looking at its padding never
  * ends. */
+static shape pooled(geometry *g)
+{
+    size_t side = g->in.w > g->in.h ? g->in.w : g->in.h, most = side > 500 ? 2 * side : 1000;
+    steps step = steps_of(g, most);
+    size_t size = number(g, "size", number(g, "stride", 1, 1, most), 1, most);
+    size_t padding = number(g, "padding", size - 1, 0, 2 * size - 2);
+    return image_of(g, windows(g, g->in.w, padding, size, step.x),
+                    windows(g, g->in.h, padding, size, step.y), g->in.c);
+}
+
 static shape reckon_maxpool(geometry *g)
 {
     need_image(g);
-    size_t side = g->in.w > g->in.h ? g->in.w : g->in.h, most = side > 500 ? 2 * side : 1000;
-    size_t stride = number(g, "stride", 1, 1, most), size = number(g, "size", stride, 1, most);
-    size_t padding = number(g, "padding", size - 1, 0, 2 * size - 2);
-    shape s = image_of(g, windows(g, g->in.w, padding, size, stride),
-                       windows(g, g->in.h, padding, size, stride), g->in.c);
+    int is_deep = number(g, "maxpool_depth", 0, 0, 1);
+    shape s = is_deep ? image_of(g, g->in.w, g->in.h, number(g, "out_channels", 1, 1, g->in.c))
+                      : pooled(g);
     take(g, 0, 3 * s.outputs);
+    return s;
+}
+
+static shape reckon_local_avgpool(geometry *g)
+{
+    need_image(g);
+    shape s = pooled(g);
+    take(g, 0, 2 * s.outputs);
     return s;
 }
 
@@ -462,9 +507,11 @@ static shape reckon_reorg(geometry *g)
     size_t extra = number(g, "extra", 0, 0, INT_MAX);
     int reverse = number(g, "reverse", 0, INT_MIN, INT_MAX) != 0;
     int flatten = number(g, "flatten", 0, INT_MIN, INT_MAX) != 0;
+    int is_3d = !strcmp(g->section, "[reorg3d]"); /* reads stride= alone */
     size_t w = g->in.w, h = g->in.h, c = g->in.c;
+    if (is_3d) extra = reverse = 0;
     if (!extra && !reverse) need_multiples(g, stride);
-    if (!extra && (reverse || !flatten) && c % area)
+    if (!extra && (reverse || (!flatten && !is_3d)) && c % area)
         refuse(g, "stride", "expected one whose square divides %zu, the channels that come in",
                c);
     shape s = extra     ? numbers(g, g->in.outputs + extra)
@@ -569,8 +616,39 @@ static shape reckon_route(geometry *g)
     return s;
 }
 
+/* Whether text, a list of layers, has more than one */
+static int has_several(const char *text)
+{
+    return text && text[strcspn(text, ",#")] == ',';
+}
+
+/* All of the size of what comes in; weights for each of them and for that */
+static shape reckon_multi_shortcut(geometry *g)
+{
+    char *at = value_of(g, "from"), *type = value_of(g, "weights_type");
+    size_t n = 1, most = type && !strcmp(type, "per_channel") ? g->in.c : 1;
+    need_image(g);
+    do {
+        at += *at == ',';
+        shape from = source(g, "from", &at);
+        ++n;
+        if (from.w != g->in.w || from.h != g->in.h || !from.c)
+            refuse(g, "from",
+                   "expected images of %zu x %zu, which come in, found %zu x %zu of %.40s, "
+                   "line %d",
+                   g->in.w, g->in.h, from.w, from.h, from.section, from.line);
+    } while (*at == ',');
+    if (*at && *at != '#') refuse(g, "from", "expected numbers with commas between them");
+    size_t weights = counted(g, product(n, most, 1, 1), "weights");
+    take(g, type ? 2 * weights : 0, 0);
+    take_workspace(g, weights);
+    take_activation(g, g->in.outputs);
+    return same(g, 2);
+}
+
 static shape reckon_shortcut(geometry *g)
 {
+    if (has_several(value_of(g, "from"))) return reckon_multi_shortcut(g);
     shape from = only_source(g);
     const shape *to = &g->in;
     need_image(g);
@@ -690,6 +768,7 @@ static const struct {
     {BATCHNORM, reckon_batchnorm},
     {MAXPOOL, reckon_maxpool},
     {AVGPOOL, reckon_avgpool},
+    {LOCAL_AVGPOOL, reckon_local_avgpool},
     {REORG, reckon_reorg},
     {UPSAMPLE, reckon_upsample},
     {L2NORM, reckon_l2norm},

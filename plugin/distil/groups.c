@@ -18,7 +18,8 @@
 /* Layers whose update() reads weight_updates, bias_updates and scale_updates, and no more. */
 static int is_groupable(layer l)
 {
-    return l.type == CONVOLUTIONAL || l.type == DECONVOLUTIONAL || l.type == CONNECTED;
+    return l.type == CONVOLUTIONAL || l.type == DECONVOLUTIONAL || l.type == CONNECTED ||
+           l.type == MULTI_SHORTCUT;
 }
 
 static void check_layers(network *net, const char *cfg)

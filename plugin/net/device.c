@@ -8,6 +8,7 @@
 #include "convolutional_layer.h"
 #include "cuda.h"
 #include "deconvolutional_layer.h"
+#include "multi_shortcut_layer.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -206,7 +207,8 @@ void free_updates(const network *net, layer l)
 typedef void (*layer_transfer)(layer l);
 
 static void transfer(network *net, layer_transfer convolutional, layer_transfer deconvolutional,
-                     layer_transfer connected, layer_transfer batchnorm)
+                     layer_transfer connected, layer_transfer batchnorm,
+                     layer_transfer shortcut)
 {
     for (int i = 0; on_gpu(net) && i < net->n; ++i) {
         layer l = net->layers[i];
@@ -214,6 +216,7 @@ static void transfer(network *net, layer_transfer convolutional, layer_transfer 
         if (l.type == DECONVOLUTIONAL) deconvolutional(l);
         if (l.type == CONNECTED) connected(l);
         if (l.type == BATCHNORM) batchnorm(l);
+        if (l.type == MULTI_SHORTCUT && l.nweights) shortcut(l);
     }
 }
 #endif
@@ -222,7 +225,7 @@ void pull_network(network *net)
 {
 #ifdef GPU
     transfer(net, pull_convolutional_layer, pull_deconvolutional_layer, pull_connected_layer,
-             pull_batchnorm_layer);
+             pull_batchnorm_layer, pull_multi_shortcut_layer);
 #endif
     (void)net;
 }
@@ -231,7 +234,7 @@ void push_network(network *net)
 {
 #ifdef GPU
     transfer(net, push_convolutional_layer, push_deconvolutional_layer, push_connected_layer,
-             push_batchnorm_layer);
+             push_batchnorm_layer, push_multi_shortcut_layer);
 #endif
     (void)net;
 }

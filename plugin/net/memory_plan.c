@@ -7,11 +7,10 @@
 int reads_output(const network *net, int reader, int i)
 {
     layer l = net->layers[reader];
-    if (l.type == ROUTE) {
-        for (int k = 0; k < l.n; ++k)
-            if (l.input_layers[k] == i) return 1;
-        return 0;
-    }
+    int has_list = l.type == ROUTE || l.type == MULTI_SHORTCUT;
+    for (int k = 0; has_list && k < l.n; ++k)
+        if (l.input_layers[k] == i) return 1;
+    if (l.type == ROUTE) return 0;
     int has_source = l.type == SHORTCUT || l.type == SAM || l.type == SCALE_CHANNELS;
     return i == reader - 1 || (has_source && l.index == i);
 }

@@ -38,6 +38,7 @@ void layer_sizes(layer l, size_t *weights, size_t *biases)
         *weights = (size_t)l.inputs * l.outputs;
         *biases = l.outputs;
         break;
+    case MULTI_SHORTCUT: *weights = l.nweights; break;
     case LOCAL:
         *weights = (size_t)l.size * l.size * l.c * l.n * l.out_w * l.out_h;
         *biases = l.outputs;

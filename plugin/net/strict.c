@@ -63,6 +63,8 @@ static const training_key training_keys[] = {
     {"[net]", "seen", 0},
     {"[net]", "try_fix_nan", 0},
     {"[net]", "max_chart_loss", 0},
+    {"[net]", "momentum2", 0}, /* their code reads neither this... */
+    {"[yolo]", "beta1", 0},    /* ...nor this */
     {"[net]", "optimized_memory", 0},
     {"[net]", "workspace_size_limit_MB", 0},
     {"[net]", "show_receptive_field", 0},
@@ -91,13 +93,14 @@ typedef struct {
 /* Of the cfg in hand: keys that nobody knows, that ask for what is not here, or for nothing */
 static key_list unknown, missed, idle;
 
-/* "[yolo] key=value", once, however many sections have it */
+/* "[yolo] key=value", a key once, however many sections and values it has */
 static void list_key(key_list *list, const char *section, const kvp *pair)
 {
     char one[256];
-    snprintf(one, sizeof(one), "%s %.60s=%.60s, ", section, pair->key, pair->val);
+    int length = snprintf(one, sizeof(one), "%s %.60s=", section, pair->key);
     size_t used = strlen(list->text);
     if (strstr(list->text, one)) return;
+    snprintf(one + length, sizeof(one) - length, "%.60s, ", pair->val);
     ++list->n;
     if (used + strlen(one) + sizeof(" and 1000000 more") > sizeof(list->text)) ++list->more;
     else strcpy(list->text + used, one);
@@ -117,21 +120,6 @@ static void list_unread_key(const char *section, const kvp *pair)
     const training_key *k = find_training_key(section, pair->key);
     if (!k) list_key(&unknown, section, pair);
     else if (is_for_training) list_key(k->is_missed ? &missed : &idle, section, pair);
-}
-
-/*
- * At this commit a 1x1 convolution reads its input as if its stride were 1, on the CPU alone:
- * the same weights would mean something else on a GPU or in OpenCV.
- */
-static void check_stride(char *file, char *section, list *options)
-{
-    if (strcmp(section, "[convolutional]") && strcmp(section, "[conv]")) return;
-    char *stride = option_find(options, "stride");
-    if (option_find_int_quiet(options, "size", 1) != 1 || !stride || atoi(stride) == 1) return;
-    option_place at = {file, section, "stride", stride};
-    bad_option(&at,
-               "1 where size=1, for Darknet's CPU ignores it there; a [maxpool] with size=1 "
-               "and this stride before it does the same");
 }
 
 /* Darknet's numbers; the least of those that size a buffer or divide is 1. */
@@ -166,6 +154,11 @@ static const option number_table[] = {
     {"filters", OPTION_INT, 0, 1, INT_MAX, 0},
     {"size", OPTION_INT, 0, 1, INT_MAX, 0},
     {"stride", OPTION_INT, 0, 1, INT_MAX, 0},
+    {"stride_x", OPTION_INT, 0, 1, INT_MAX, 0},
+    {"stride_y", OPTION_INT, 0, 1, INT_MAX, 0},
+    {"dilation", OPTION_INT, 0, 1, INT_MAX / 2, 0},
+    {"maxpool_depth", OPTION_INT, 0, 0, 1, 0},
+    {"out_channels", OPTION_INT, 0, 1, INT_MAX, 0},
     {"pad", OPTION_INT, 0, 0, INT_MAX, 0},
     {"padding", OPTION_INT, 0, 0, INT_MAX, 0},
     {"groups", OPTION_INT, 0, 1, INT_MAX, 0},
@@ -178,7 +171,7 @@ static const option number_table[] = {
     {"max", OPTION_INT, 0, 1, 1000000, 0},
     {"coords", OPTION_INT, 0, 1, INT_MAX, 0},
     {"jitter", OPTION_REAL, 0, 0, .9999, 0},
-    {"random", OPTION_INT, 0, 0, 1, 0},
+    {"random", OPTION_REAL, 0, 0, 4, 0},
     {"softmax", OPTION_INT, 0, 0, 1, 0},
     {"background", OPTION_INT, 0, 0, 1, 0},
     {"rescore", OPTION_INT, 0, 0, 1, 0},
@@ -272,7 +265,6 @@ static void strict_section(char *file, char *section, list *options, int layer, 
         else if (!is_known_value(section, pair->key, pair->val))
             bad_option(&at, "a value that Darknet knows");
     }
-    check_stride(file, section, options);
 }
 
 static int has_boxes(const network *net)

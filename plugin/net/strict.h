@@ -10,8 +10,7 @@
 /*
  * parse_network_cfg_batch (batch 0: as the cfg says). Before Darknet parses a section, stops at
  * a number that is none or out of range and at a layer that is not there. After, at an
- * activation, policy or cost type that Darknet does not know, and at a strided 1x1 convolution,
- * which its CPU code does not stride. At the end, at all keys that it does not know, in one
+ * activation, policy or cost type that Darknet does not know. At the end, at all keys that it does not know, in one
  * line. Of the keys that say how other Darknets train, a net that does not train (trains=0) may
  * have all; one that trains those that only tune or print, which are named.
  */

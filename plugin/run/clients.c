@@ -16,8 +16,14 @@ typedef struct {
 static const known_section known[] = {
     {"[net]", "width height channels", 0, 0},
     {"[convolutional]", "filters size", 0, 0},
+    {"[convolutional]", "", "stride_x", ""},
+    {"[convolutional]", "", "stride_y", ""},
+    {"[convolutional]", "", "dilation", "1"},
     {"[connected]", "output", 0, 0},
     {"[maxpool]", "size stride", 0, 0},
+    {"[maxpool]", "", "stride_x", ""},
+    {"[maxpool]", "", "stride_y", ""},
+    {"[maxpool]", "", "maxpool_depth", "0"},
     {"[avgpool]", "", 0, 0},
     {"[softmax]", "", "groups", "1"},
     {"[softmax]", "", "spatial", "0"},
@@ -28,6 +34,7 @@ static const known_section known[] = {
     {"[region]", "classes num anchors", 0, 0},
     {"[yolo]", "classes num anchors mask", 0, 0},
     {"[shortcut]", "", "beta", ""},
+    {"[shortcut]", "", "weights_type", "none"},
     {"[sam]", "", 0, 0},
     {"[scale_channels]", "", "scale_wh", "0"},
     {"[upsample]", "stride", 0, 0},
@@ -99,6 +106,8 @@ int opencv_reads(const char *text, const network *net, char *why, size_t size)
         layer l = net->layers[i];
         if (l.type == ROUTE && l.groups > 1 && l.n > 1)
             return snprintf(why, size, "groups= of several layers"), 0;
+        if (l.type == MULTI_SHORTCUT)
+            return snprintf(why, size, "a [shortcut] from several layers"), 0;
         if (l.type != SHORTCUT) continue;
         layer from = net->layers[l.index];
         if (from.out_w == l.out_w && from.out_h == l.out_h) continue;

@@ -52,8 +52,8 @@ static void describe_augmentation(const network *net, const deepkd *kd, char *te
         n += snprintf(text + n, size - n, "jitter %.9g, max %d%s", last.jitter, last.max_boxes,
                       net->mosaic ? ", mosaic 1" : "");
     if (!is_classifier && last.random) /* the sizes follow from these */
-        snprintf(text + n, size - n, ", random 1, %ld images a batch, max_batches %d",
-                 images_per_batch(net), net->max_batches);
+        snprintf(text + n, size - n, ", random %.9g, %ld images a batch, max_batches %d",
+                 last.random, images_per_batch(net), net->max_batches);
 }
 
 static const char *name_rows(const deepkd *kd)

@@ -10,6 +10,7 @@
 
 #include "utils.h"
 
+#include <limits.h>
 #include <unistd.h>
 
 typedef struct {
@@ -34,14 +35,23 @@ static int batches_a_step(const loop *run)
     return run->t->students->n;
 }
 
+/* From 1/most to most, as Darknet's rand_scale */
+static float draw_scale(float most, unsigned draw)
+{
+    float scale = 1 + (most - 1) * (draw >> 1) / (UINT_MAX >> 1);
+    return draw & 1 ? scale : 1 / scale;
+}
+
 void find_training_size(const network *net, int is_detector, uint64_t seed, long batch,
                         int *width, int *height)
 {
-    if (!is_detector || !net->layers[net->n - 1].random) return;
+    float random = is_detector ? net->layers[net->n - 1].random : 0;
     long first = batch - batch % 10;
-    *width = *height = first + 200 > net->max_batches
-                           ? 608
-                           : (10 + derive_seed(seed ^ 0x72657369, first) % 10) * 32;
+    int is_last = first + 200 > net->max_batches;
+    unsigned draw = derive_seed(seed ^ 0x72657369, first);
+    if (random > 1)
+        scale_network_size(width, height, is_last ? random : draw_scale(random, draw));
+    else if (random) *width = *height = is_last ? 608 : (10 + draw % 10) * 32;
 }
 
 /* Of a batch of this run */

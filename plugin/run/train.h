@@ -26,8 +26,8 @@ typedef struct {
 
 /*
  * The size at which a batch, from 0, is trained: as given, the cfg's, or, with a detector's
- * random=1, Darknet's square, which is drawn anew every ten batches, and at the end a large
- * one.
+ * random=, Darknet's, which is drawn anew every ten batches, and at the end a large one: of
+ * random=1 a square, of another number as far from the cfg's size, which *width and *height are.
  */
 void find_training_size(const network *net, int is_detector, uint64_t seed, long batch,
                         int *width, int *height);

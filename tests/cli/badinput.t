@@ -307,7 +307,8 @@ for role, text in (("student", student_cfg), ("teacher", teacher_cfg)):
     case(f"{role}: a [softmax] whose tree is not there", "none.tree", "No such file",
          **{role: changed(-1, "tree", "none.tree")})
     for index, key, values in ((0, "filters", (0, -1)), (0, "size", (0, -3)),
-                               (0, "stride", (0, -1)), (-2, "output", (0, -1))):
+                               (0, "stride", (0, -1)), (0, "stride_x", (0, "x")),
+                               (0, "stride_y", (-1, 1.5)), (0, "dilation", (0, "x")), (-2, "output", (0, -1))):
         for value in values:
             case(f"{role}: [{layers[index][0]}] {key}={value}", FILE, key,
                  **{role: changed(index, key, value)})
@@ -326,6 +327,37 @@ case("a batch that subdivisions do not divide", "student.cfg", "subdivisions", "
      student=student_cfg(batch=8, subdivisions=3))
 case("max_batches=0", "student.cfg", "[net] max_batches=0", "expected 1",
      student=student_cfg(max_batches=0))
+case("[avgpool] size=", "student.cfg", "[avgpool] size=2: expected a key that Darknet knows",
+     student=student_cfg(layers=[*STUDENT_LAYERS[:-2], ("avgpool", {"size": 2}), *STUDENT_LAYERS[-2:]]))
+for key, value in (("size", 0), ("stride", "x"), ("stride_y", 0), ("padding", -1)):
+    case(f"[local_avgpool] {key}={value}", "student.cfg", f"[local_avgpool] {key}={value}",
+         student=student_cfg(layers=[*STUDENT_LAYERS[:-2], ("local_avgpool", {key: value}),
+                                     *STUDENT_LAYERS[-2:]]))
+for options, words in (({"from": -2, "weights_type": "per_channel"},
+                        "weights_type: found one layer in from=, expected several"),
+                       ({"from": "-1,-2", "weights_type": "per_pixel"},
+                        "weights_type=per_pixel: expected none, per_feature or per_channel"),
+                       ({"from": "-1,-2", "weights_normalization": "relu"},
+                        "weights_normalization=relu: expected a weights_type="),
+                       ({"from": "-1,-2", "weights_type": "per_feature",
+                         "weights_normalization": "sum"},
+                        "weights_normalization=sum: expected none, relu or softmax"),
+                       ({"from": "-1,-2", "weights_type": "per_feature", "alpha": 1},
+                        "alpha=1: expected a key that Darknet knows")):
+    key, value = list(options.items())[-1]
+    case(f"[shortcut] from={options['from']} {key}={value}", "student.cfg", f"[shortcut] {words}",
+         student=student_cfg(layers=[tap.conv(8), tap.conv(8), ("shortcut", options),
+                                     *STUDENT_LAYERS[-2:]]))
+case("[reorg3d] reverse=1", "student.cfg", "[reorg3d] reverse=1: expected a key that Darknet knows",
+     student=student_cfg(layers=[tap.conv(8), ("reorg3d", {"stride": 2, "reverse": 1}),
+                                 *STUDENT_LAYERS[-2:]]))
+for section in ("Gaussian_yolo", "contrastive"):
+    case(f"[{section}]", "student.cfg", f"unknown section [{section}]",
+         student=student_cfg(layers=[tap.conv(8), (section, {"classes": 2}), *STUDENT_LAYERS[-2:]]))
+case("share_index= of several values", "student.cfg",
+     "student.cfg: [convolutional] share_index=0: expected a key that Darknet knows",
+     student=student_cfg(layers=[tap.conv(8, share_index=0), tap.conv(8, share_index=1),
+                                 *STUDENT_LAYERS[-2:]]))
 case("no max_batches", "student.cfg", "[net] max_batches=0", "expected 1",
      student=student_cfg(max_batches=None))
 case("max_batches=-1", "student.cfg", "[net] max_batches=-1", "expected 1",

@@ -170,12 +170,27 @@ KINDS = {  # name: (layers, words or None, replaced in the cfg)
         "from": -2, "activation": "leaky"})), None),
     "a weighted [shortcut]": (before_end(tap.conv(8), ("shortcut", {
         "from": -2, "activation": "linear", "alpha": ".5", "beta": ".5"})), "beta=.5 in [shortcut]"),
+    "a [shortcut] from several layers": (before_end(tap.conv(8), tap.conv(8), ("shortcut", {
+        "from": "-2,-3", "activation": "logistic"})), "a [shortcut] from several layers"),
+    "a [shortcut] with weights": (before_end(tap.conv(8), tap.conv(8), ("shortcut", {
+        "from": "-2,-3", "activation": "logistic", "weights_type": "per_channel"})),
+                                  "weights_type=per_channel in [shortcut]"),
     "[reorg]": (before_end(("reorg", {"stride": 2})), None),
+    "[reorg3d]": (before_end(("reorg3d", {"stride": 2})), "[reorg3d]"),
     "[reorg] reverse=1": (before_end(("reorg", {"stride": 2, "reverse": 1})),
                           "reverse=1 in [reorg]"),
     "[maxpool]": (before_end(("maxpool", {"size": 3, "stride": 2})), None),
     "[maxpool] without stride": (before_end(("maxpool", {"size": 3})),
                                  "a [maxpool] without stride="),
+    "a 1x1 [convolutional] with a stride": (before_end(tap.conv(6, 2, size=1, activation="tanh")), None),
+    "stride_x=": (before_end(tap.conv(6, stride_x=2)), "stride_x=2 in [convolutional]"),
+    "dilation=": (before_end(tap.conv(6, dilation=2)), "dilation=2 in [convolutional]"),
+    "[maxpool] stride_y=": (before_end(("maxpool", {"size": 2, "stride": 2, "stride_y": 1})),
+                            "stride_y=1 in [maxpool]"),
+    "[maxpool] maxpool_depth=": (before_end(("maxpool", {
+        "size": 1, "stride": 1, "maxpool_depth": 1, "out_channels": 2})),
+                                 "maxpool_depth=1 in [maxpool]"),
+    "[local_avgpool]": (before_end(("local_avgpool", {"size": 2, "stride": 2})), "[local_avgpool]"),
     "activation=mish": (before_end(tap.conv(6, activation="mish")), None),
     "activation=swish": (before_end(tap.conv(6, activation="swish")), None),
     "activation=relu6": (before_end(tap.conv(8, activation="relu6")), "activation=relu6"),

@@ -108,11 +108,29 @@ refused("a [maxpool] with windows that take for ever",
 refused("a [maxpool] with windows in the padding alone",
         [conv(), ("maxpool", {"size": 2, "stride": 1, "padding": 50}), *END],
         "[maxpool] padding=50: expected a whole number from 0 to 2")
+refused("a [maxpool] of more channels than come in",
+        [conv(), ("maxpool", {"maxpool_depth": 1, "out_channels": 9}), *END],
+        "[maxpool] out_channels=9: expected a whole number from 1 to 8")
+refused("a [maxpool] that steps down for ever", [conv(), ("maxpool", {"stride_y": 5555551}), *END],
+        "[maxpool] stride_y=5555551: expected a whole number from 1 to 1000")
+refused("a window that is larger than its input for its holes",
+        [conv(dilation=6, pad=None), *END],
+        "[convolutional] dilation=6: expected windows of at most 12 pixels, found 13")
+refused("dilation=2147483647", [conv(dilation=2147483647), *END],
+        "[convolutional] dilation=2147483647: expected a whole number from 1")
+refused("dilation=1073741823", [conv(dilation=1073741823), *END], "[convolutional] ",
+        "dilation=1073741823", "pixels with the padding, expected at most 2147483647")
+refused("a [local_avgpool] with windows in the padding alone",
+        [conv(), ("local_avgpool", {"size": 2, "stride": 1, "padding": 3}), *END],
+        "[local_avgpool] padding=3: expected a whole number from 0 to 2")
 refused("a [local] whose padding fits no size", [("local", {"filters": 2, "size": 1, "pad": 1}),
                                                  *END], "[local] ", "size=1", "expected size=3")
-refused("a [shortcut] from two layers",
-        [conv(), conv(), ("shortcut", {"from": "-1,-2", "activation": "linear"}), *END],
-        "[shortcut] from=-1,-2: expected one layer above this one")
+refused("a [shortcut] from several layers, one of another size",
+        [conv(), conv(stride=5), ("shortcut", {"from": "-1,-2", "activation": "linear"}), *END],
+        "[shortcut] from=-1,-2: expected images of 3 x 3, which come in, found 12 x 12")
+refused("a [shortcut] from several layers, with no number", [
+    conv(), conv(), ("shortcut", {"from": "-1,-2 -1", "activation": "linear"}), *END],
+        "[shortcut] from=-1,-2")
 refused("a [sam] from two layers", [conv(), conv(), ("sam", {"from": "-1,-2"}), *END],
         "[sam] from=-1,-2: expected one layer above this one")
 refused("a layer whose logistic is a [yolo]'s", [

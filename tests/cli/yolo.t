@@ -889,9 +889,9 @@ RANDOM = [*RANDOM_BODY, *head("yolo", "30,30, 60,60", mask="1", random=1),
 RANDOM_FLOATS = 4 * 9 + 9 * (3 * 2 + 2 * 3 + 3 * 4) + 8 + 4 * 8 + 8 + 7 * 8
 
 
-def random_folder(folder, loss=None, teacher=None, **net):
+def random_folder(folder, loss=None, teacher=None, layers=RANDOM, **net):
     teacher = {"cfg": "teacher.cfg", **(teacher or {})}
-    folder.write("student.cfg", detector_cfg(loss, RANDOM, teacher, **{**RANDOM_NET, **net}))
+    folder.write("student.cfg", detector_cfg(loss, layers, teacher, **{**RANDOM_NET, **net}))
     layers = [*RANDOM_BODY, *head("yolo", "40,40")]
     folder.write("teacher.cfg", tap.cfg(layers, width=64, height=96))
     random_weights(folder)
@@ -928,6 +928,34 @@ def last_size(folder):
     folder.distill("-start", "start.weights").check(0)
     assert [float(row["tog"]) for row in batches(folder)] == \
         [round(.25 * 2.5 * 19 * 19, 3)] * 2, folder.rows()
+
+
+@test
+def ratio_of_sizes(folder):
+    """random=1.4: from 1/1.4 to 1.4 of the cfg's width and height, at the end the largest"""
+    layers = [(name, {**options, "random": 1.4} if name == "yolo" else options)
+              for name, options in RANDOM]
+    cells = []
+    for batches_in_all in (1000, 2):
+        random_folder(folder, layers=layers, learning_rate=0, width=320, height=224,
+                      max_batches=batches_in_all)
+        folder.write("start.weights", header(0) + bytes(4 * RANDOM_FLOATS))
+        folder.write("train.list", "images/train/000000000004.png\n" * 4)
+        folder.write("valid.list", "images/train/000000000004.png\n")
+        flags = ["-clear", "-start", "start.weights"]
+        if batches_in_all == 2:
+            folder.distill(*flags).check(0)
+        else:
+            stop(folder, 42, *flags)
+        cells.append([float(row["tog"]) / .25 / 2.5 for row in batches(folder)])
+    scales = np.concatenate([np.linspace(1, 1.4, 9999), 1 / np.linspace(1, 1.4, 9999)])
+    allowed = set()
+    for scale in scales:
+        w, h = round(scale * 10 + 1), round(scale * 7 + 1)
+        allowed.add(70 if scale < 1 and (w > 10 or h > 7) else w * h)
+    assert {round(n) for n in cells[0]} <= allowed, (cells[0], allowed)
+    assert len({round(n) for n in cells[0]}) > 1, f"one size: {cells[0]}"
+    assert {round(n) for n in cells[1]} == {15 * 11}, cells[1]
 
 
 @test

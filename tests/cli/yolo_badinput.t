@@ -234,7 +234,7 @@ for role, text, layers, change in (
         ("teacher", teacher_detector_cfg, YOLO_TEACHER, first_head)):
     FILE = f"{role}.cfg"
     count = 2 if role == "student" else 4
-    for value in ("8,8", "8,8, 14", "8,8, 14,14, 9,9, 9,9, 9,9", "8,8, 14,x", "8,8,, 14,14", ",8,8",
+    for value in ("8,8", "8,8, 14", "8,8, 14,14, 9,9, 9,9, 9", "8,8, 14,x", "8,8,, 14,14", ",8,8",
                   "8,8, 14,14,", "8 8 14 14", "8,8, 14,nan", "8,8, 14,inf", "0x8,8, 14,14",
                   "8,8, 14,0", "8,8, 14,-14", "8,8, 14,1e9", "x"):
         case(f"{role}: anchors={value}", FILE, "[yolo] anchors", "expected",
@@ -261,7 +261,7 @@ for role, text, layers, change in (
     for key, values in {
             "classes": ("0", "-1", "x", "1.5"), "num": ("0", "-1", "x"), "max": ("0", "-1", "x"),
             "jitter": ("-.1", "1", "x", "nan"), "ignore_thresh": ("-.1", "1.1", "x"),
-            "truth_thresh": ("-.1", "1.1", "x"), "random": ("-1", "2", "x", ".5"),
+            "truth_thresh": ("-.1", "1.1", "x"), "random": ("-1", "4.5", "x", "nan"),
             "scale_x_y": (".9", "11", "x", "nan"), "new_coords": ("2", "-1", "x"),
             "iou_thresh": ("-.1", "1.1", "x"), "iou_normalizer": ("-1", "x", "nan"),
             "obj_normalizer": ("-1", "x"), "cls_normalizer": ("-1", "x"),
@@ -271,6 +271,8 @@ for role, text, layers, change in (
         for value in values:
             case(f"{role}: [yolo] {key}={value}", FILE, f"[yolo] {key}={value}", "expected",
                  **{role: text(layers=change(**{key: value}))})
+    case(f"{role}: [yolo] random=.5", FILE, "[yolo] random=0.5: expected 0, or 1 to 4",
+         **{role: text(layers=change(random=".5"))})
     case(f"{role}: [yolo] max=1000001", FILE, "[yolo] max=1000001", "expected",
          **{role: text(layers=change(max=1000001))})
     for key, value in (("anchor", "8,8"), ("ignore_tresh", ".5"), ("bias_match", 1), ("coords", 4)):

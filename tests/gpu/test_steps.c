@@ -48,6 +48,28 @@ static const char normed[] =
     "[connected] output=9 batch_normalize=1 activation=leaky "
     "[connected] output=6 " LINEAR "[softmax] ";
 
+/* Windows that step differently, or have holes; a [maxpool] over channels */
+static const char windows[] =
+    "[convolutional] filters=6 size=3 stride_y=2 " TANH
+    "[convolutional] filters=6 size=3 dilation=2 groups=2 stride_x=2 " TANH
+    "[convolutional] filters=6 size=1 stride=2 " LEAKY "[upsample] stride=3 "
+    "[maxpool] size=2 stride_x=1 stride_y=2 "
+    "[convolutional] filters=7 size=2 padding=1 dilation=2 " NORM
+    "[upsample] stride=2 [reorg3d] stride=2 [maxpool] maxpool_depth=1 out_channels=3 "
+    "[local_avgpool] size=3 stride_x=2 stride_y=1 "
+    "[connected] output=6 " LINEAR "[softmax] ";
+
+/* Sums of several layers */
+static const char sums[] =
+    "[convolutional] filters=6 size=3 " TANH "[convolutional] filters=6 size=3 " TANH
+    "[convolutional] filters=6 size=1 " LEAKY "[shortcut] from=-2,-3 activation=tanh "
+    "[convolutional] filters=6 size=3 " TANH
+    "[shortcut] from=-2,0 weights_type=per_channel weights_normalization=softmax "
+    "activation=mish "
+    "[convolutional] filters=4 size=3 " TANH
+    "[shortcut] from=-2,1 weights_type=per_feature weights_normalization=relu activation=leaky "
+    "[connected] output=6 " LINEAR "[softmax] ";
+
 /* It writes on its input, the images, which the other network reads */
 #define CROP "[crop] crop_width=8 crop_height=8 flip=0 saturation=1 exposure=1 "
 static const char cropped[] =
@@ -154,6 +176,10 @@ static const gradient_case cases[] = {
      "trainer=sgd logit_standardization=1 temperature=2"},
     {"classifier, trainer=dot, logistic", PLAIN, 2, SMALL "batch=4", classifier, larger_teacher,
      "trainer=dot activation=logistic"},
+    {"classifier with other windows", NORMED, 2, SMALL "batch=4", windows, larger_teacher,
+     "topk_schedule=off"},
+    {"classifier with sums of several layers", PLAIN, 3, SMALL "batch=4", sums, larger_teacher,
+     THREE "topk_schedule=off"},
     {"classifier with [avgpool] and [cost]", PLAIN, 3, SMALL "batch=3", pooled, larger_teacher,
      THREE "alpha=.7 beta=2 method=dkd"},
     {"classifier, teacher_weight=0", PLAIN, 2, SMALL "batch=4", classifier, classifying_teacher,

@@ -222,7 +222,7 @@ static inline parameters parameters_of(network *net)
     for (int i = 0; i < net->n; ++i) {
         layer l = net->layers[i];
         if (l.type != CONVOLUTIONAL && l.type != DECONVOLUTIONAL && l.type != CONNECTED &&
-            l.type != BATCHNORM)
+            l.type != BATCHNORM && l.type != MULTI_SHORTCUT)
             continue;
         size_t n = biases_of(l);
         if (l.type != BATCHNORM)
@@ -242,11 +242,12 @@ static inline void zero_gradients(network *net)
 
 /* ---- networks ---------------------------------------------------------- */
 
-/* Biases, scales and rolling statistics, which Darknet starts at 0 and 1. */
+/* Biases, scales, rolling statistics and weights of sums, which Darknet starts at 0 and 1. */
 static inline void randomise(network *net)
 {
     for (int i = 0; i < net->n; ++i) {
         layer l = net->layers[i];
+        if (l.type == MULTI_SHORTCUT) fill_uniform(l.weights, l.nweights, .3, 1.5);
         if (!l.biases || l.type == YOLO || l.type == REGION || l.type == BLANK)
             continue; /* anchors */
         size_t n = biases_of(l);

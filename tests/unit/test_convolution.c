@@ -43,6 +43,9 @@ typedef struct {
     double tolerance;
 } shape_case;
 
+/* Of all shapes, until this is changed: stride_y, or 0 where it is stride; dilation */
+static int down, spacing = 1;
+
 static const shape_case cases[] = {
     {1, 1, 7, 5, 1, 1, 1, 0, DIRECT},
     {1, 1, 1, 1, 1, 1, 1, 0, DIRECT},
@@ -96,12 +99,19 @@ static const shape_case cases[] = {
     {2, 32, 2, 2, 16, 3, 3, 1, DIRECT},
 };
 
+/* Pixels from a window's first to behind its last */
+static int extent_of(shape_case k)
+{
+    return (k.size - 1) * spacing + 1;
+}
+
 static convolution_shape complete(shape_case k)
 {
     convolution_shape s = {.n = k.n, .c = k.c, .h = k.h, .w = k.w};
-    s.filters = k.filters, s.size = k.size, s.stride = k.stride, s.pad = k.pad;
-    s.out_h = (k.h + 2 * k.pad - k.size) / k.stride + 1;
-    s.out_w = (k.w + 2 * k.pad - k.size) / k.stride + 1;
+    s.filters = k.filters, s.size = k.size, s.stride_x = k.stride, s.pad = k.pad;
+    s.stride_y = down ? down : k.stride, s.spacing = spacing;
+    s.out_h = (k.h + 2 * k.pad - extent_of(k)) / s.stride_y + 1;
+    s.out_w = (k.w + 2 * k.pad - extent_of(k)) / s.stride_x + 1;
     return s;
 }
 
@@ -164,7 +174,7 @@ static float *random_array(size_t n)
 static float *copy_of(const float *x, size_t n)
 {
     float *copy = make_array(n);
-    memcpy(copy, x, n * sizeof(float));
+    for (size_t i = 0; i < n; ++i) copy[i] = x[i];
     return copy;
 }
 
@@ -197,8 +207,8 @@ static void loop_over_pixels(convolution_shape s, const float *in, const float *
     for (int k = 0; k < s.size * s.size; ++k)
         for (int y = 0; y < s.out_h; ++y)
             for (int x = 0; x < s.out_w; ++x) {
-                int row = y * s.stride + k / s.size - s.pad;
-                int col = x * s.stride + k % s.size - s.pad;
+                int row = y * s.stride_y + k / s.size * s.spacing - s.pad;
+                int col = x * s.stride_x + k % s.size * s.spacing - s.pad;
                 if (row < 0 || row >= s.h || col < 0 || col >= s.w) continue;
                 int i = row * s.w + col, o = y * s.out_w + x;
                 out[o] += (double)weights[k] * in[i];
@@ -289,9 +299,10 @@ static void check_error(const example *e, way by, const char *what, double error
     convolution_shape s = e->shape;
     worst[by] = fmax(worst[by], error);
     if (!(error <= tolerance))
-        fail_msg("%s: %s of n=%d c=%d h=%d w=%d filters=%d size=%d stride=%d pad=%d: error %g",
-                 way_names[by], what, s.n, s.c, s.h, s.w, s.filters, s.size, s.stride, s.pad,
-                 error);
+        fail_msg("%s: %s of n=%d c=%d h=%d w=%d filters=%d size=%d stride=%d,%d dilation=%d "
+                 "pad=%d: error %g",
+                 way_names[by], what, s.n, s.c, s.h, s.w, s.filters, s.size, s.stride_x,
+                 s.stride_y, s.spacing, s.pad, error);
 }
 
 static void say_worst(void)
@@ -451,21 +462,35 @@ static shape_case draw(void)
 static int is_usable(shape_case k)
 {
     convolution_shape s = complete(k);
-    return k.h + 2 * k.pad >= k.size && k.w + 2 * k.pad >= k.size &&
+    return k.h + 2 * k.pad >= extent_of(k) && k.w + 2 * k.pad >= extent_of(k) &&
            (double)outputs_of(s) * k.c * k.size * k.size <= MOST_PRODUCTS;
 }
 
-static void test_drawn_shapes(void)
+static void check_drawn_shapes(int with_holes)
 {
-    srand(2);
     for (int found = 0; found < DRAWN;) {
         shape_case k = draw();
+        if (with_holes) down = 1 + rand() % 3, spacing = 1 + rand() % 3, k.size += k.size == 1;
         if (!is_usable(k)) continue;
         check_shape(k, GEMM, FIXED);
         if (find_bfloat16() != BFLOAT16_NONE) check_shape(k, TRAINED, TRAINED);
         ++found;
     }
+    down = 0, spacing = 1;
     say_worst();
+}
+
+static void test_drawn_shapes(void)
+{
+    srand(2);
+    check_drawn_shapes(0);
+}
+
+/* Strides that differ, and windows whose pixels lie apart */
+static void test_drawn_windows(void)
+{
+    srand(7);
+    check_drawn_shapes(1);
 }
 
 /* ---- threads ----------------------------------------------------------- */
@@ -751,7 +776,7 @@ static int check_finished(const example *e, const float *biases, image_form in, 
 static void test_finished(void)
 {
     int made = 0, most = 0;
-    srand(7);
+    srand(6);
     for (int k = 0; k < COUNT(cases); ++k) {
         example e = make_example(complete(cases[k]));
         float *biases = random_array(e.shape.filters);
@@ -894,7 +919,7 @@ int main(void)
         TEST(test_the_table),        TEST(test_all_cores),      TEST(test_drawn_shapes),
         TEST(test_threads),          TEST(test_weights_change), TEST(test_bfloat16),
         TEST(test_bfloat16_trained), TEST(test_finished),       TEST(test_int8),
-        TEST(test_who_computes),
+        TEST(test_who_computes),     TEST(test_drawn_windows),
     };
     start_nets();
     run_tests(tests, COUNT(tests));

@@ -113,8 +113,8 @@ static const net_case cases[] = {
          CONV(17, 3, 2, NORM SWISH_) "[activation]\n" MISH_ HEAD},
     {"gates", 6, 9, 7, 3, NORMED,
      GATED AVERAGE CONV(16, 1, 1, LOGISTIC_) "[scale_channels]\nfrom=-3\n" CONV(
-         1, 1, 1, LEAKY) "[scale_channels]\nfrom=-2\nscale_wh=1\n" CONV(17, 3, 2,
-                                                                            NORM LEAKY) HEAD},
+         1, 1, 1, LEAKY) "[scale_channels]\nfrom=-2\nscale_wh=1\n" CONV(17, 3, 2, NORM LEAKY)
+         HEAD},
     {"shortcuts of equal shapes", 5, 9, 9, 16, NORMED,
      CONV(17, 3, 1, NORM LEAKY) CONV(17, 3, 1, NORM LINEAR) SHORTCUT_(-2, RELU_)
          CONV(17, 1, 1, LEAKY) SHORTCUT_(-2, LEAKY) SHORTCUT_(-1, LINEAR) CONV(17, 3, 1, TANH_)
@@ -160,6 +160,26 @@ static const net_case cases[] = {
     {"layers that stay", 7, 9, 7, 3, NORMED,
      CONV(16, 3, 1, NORM LEAKY) CONV(5, 3, 1, LEAKY "stopbackward=1\n")
          CONV(17, 3, 2, NORM LEAKY) HEAD},
+    {"windows that step differently, or have holes", 6, 13, 11, 3, NORMED,
+     CONV(16, 3, 1, "stride_y=2\n" NORM LEAKY) CONV(16, 3, 2, "dilation=2\nstride_x=1\n" TANH_)
+         CONV(17, 3, 1, "dilation=3\n" LEAKY) CONV(16, 1, 2, NORM LEAKY)
+             POOL(2, 1) "stride_x=2\n" CONV(16, 3, 1, "groups=2\ndilation=2\n" LEAKY) HEAD},
+    {"means of windows", 6, 13, 11, 3, NORMED,
+     CONV(17, 3, 1, NORM LEAKY) "[local_avgpool]\nsize=3\nstride=2\n" CONV(
+         16, 3, 1, LEAKY) "[local_avgpool]\nsize=2\nstride_x=1\nstride_y=2\npadding=0\n" HEAD},
+    {"maxpools over channels", 6, 9, 7, 3, NORMED,
+     CONV(17, 3, 1, NORM LEAKY) "[maxpool]\nmaxpool_depth=1\nout_channels=5\n" CONV(
+         16, 3, 1, LEAKY) "[maxpool]\nmaxpool_depth=1\n" HEAD},
+    {"shortcuts from several layers", 6, 9, 7, 3, NORMED,
+     CONV(16, 3, 1, NORM LEAKY) CONV(16, 3, 1, LEAKY)
+         CONV(16, 1, 1, LEAKY) "[shortcut]\nfrom=-2,-3\n" MISH_ CONV(
+             16, 3, 1, LEAKY) "[shortcut]\nfrom=-2,0\nweights_type=per_channel\n"
+                              "weights_normalization=relu\n" LINEAR CONV(
+                                  16, 1, 1,
+                                  LEAKY) "[shortcut]\nfrom=-2,-4\nweights_type=per_"
+                                         "feature\nweights_normalization=softmax\n" LEAKY HEAD},
+    {"blocks of pixels", 6, 8, 6, 3, NORMED,
+     CONV(5, 3, 1, NORM LEAKY) "[reorg3d]\nstride=2\n" CONV(16, 3, 1, LEAKY) HEAD},
 };
 
 static const whole_detector detectors[] = {
@@ -376,7 +396,7 @@ static double gradient_tolerance = GRADIENTS;
 static void compare_gradients(const network *net, int i, const char *what, const float *found,
                               const float *wanted, size_t n)
 {
-    if (!wanted) return;
+    if (!wanted || !n) return;
     compare_arrays(i, what, found, wanted, n, gradient_tolerance);
     if (!stays(net, i) != (largest_of(wanted, n) > 0))
         fail_msg("%s: layer %d: %s: found %sgradient", net_name, i, what,

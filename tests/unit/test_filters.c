@@ -503,13 +503,13 @@ static void test_sums(void)
 #define PLANES 6 /* of 2 images */
 
 /* Few different numbers, so that maxima stand at several places */
-static void check_pool(int h, int w, int size, int stride, int pad)
+static void check_pool(int h, int w, int size, int stride_x, int stride_y, int pad)
 {
     silence();
-    layer l = make_maxpool_layer(2, h, w, PLANES / 2, size, stride, pad);
+    layer l = make_maxpool_layer(2, h, w, PLANES / 2, size, stride_x, stride_y, pad);
     speak();
     size_t n = (size_t)l.batch * l.outputs;
-    pool_shape s = {PLANES, h, w, l.out_h, l.out_w, size, stride, pad};
+    pool_shape s = find_pool(l, PLANES);
     float *in = kd_calloc(PLANES * h * w, sizeof(float));
     float *out = kd_calloc(n, sizeof(float)), *alone = kd_calloc(n, sizeof(float));
     int *indexes = kd_calloc(n, sizeof(int));
@@ -519,8 +519,8 @@ static void check_pool(int h, int w, int size, int stride, int pad)
     forward_pool(s, in, alone, 0);
     if (memcmp(out, l.output, n * sizeof(float)) || memcmp(out, alone, n * sizeof(float)) ||
         memcmp(indexes, l.indexes, n * sizeof(int)))
-        fail_msg("maxima of %d x %d, size=%d stride=%d pad=%d are not Darknet's", h, w, size,
-                 stride, pad);
+        fail_msg("maxima of %d x %d, size=%d stride=%d,%d pad=%d are not Darknet's", h, w, size,
+                 stride_x, stride_y, pad);
     free(in), free(out), free(alone), free(indexes), free_layer(l);
 }
 
@@ -530,9 +530,10 @@ static void test_pools(void)
     srand(5);
     for (int k = 0; k < COUNT(sides) * COUNT(sides) * COUNT(sizes); ++k) {
         int h = sides[k % 4], w = sides[k / 4 % 4], size = sizes[k / 16];
-        for (int stride = 1; stride <= 3; ++stride)
+        for (int strides = 0; strides < 9; ++strides)
             for (int pad = 0; pad <= size + 4; ++pad)
-                if (h + pad >= size && w + pad >= size) check_pool(h, w, size, stride, pad);
+                if (h + pad >= size && w + pad >= size)
+                    check_pool(h, w, size, 1 + strides % 3, 1 + strides / 3, pad);
     }
 }
 

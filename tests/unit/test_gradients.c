@@ -35,7 +35,7 @@ static uint64_t hash_maxima(void)
     uint64_t hash = KD_HASH_START;
     for (int i = 0; i < net->n; ++i) {
         layer l = net->layers[i];
-        if (l.type == MAXPOOL)
+        if (l.type == MAXPOOL || l.type == CHANNEL_POOL)
             hash = kd_hash(hash, l.indexes, (size_t)l.outputs * l.batch * sizeof(int));
     }
     return hash;
@@ -151,7 +151,30 @@ static const net_case cases[] = {
      SMOOTH},
     {"maxpool, stride 1", 4, CONV(4, 3, 1, TANH) "[maxpool]\nsize=2\nstride=1\n", HEAD, 1,
      SMOOTH},
+    {"maxpool, strides that differ", 4,
+     CONV(4, 3, 1, TANH) "[maxpool]\nsize=3\nstride_x=1\nstride_y=2\n", HEAD, 1, SMOOTH},
+    {"maxpool of channels", 4,
+     CONV(5, 3, 4, TANH) "[maxpool]\nmaxpool_depth=1\nout_channels=2\n" CONV(4, 3, 1, TANH),
+     HEAD, 1, SMOOTH},
+    {"maxpool of all channels", 4, CONV(4, 3, 4, TANH) "[maxpool]\nmaxpool_depth=1\n", HEAD, 1,
+     SMOOTH},
+    {"convolutional, strides that differ", 4,
+     CONV(4, 3, 1, "stride_y=2\n" TANH) CONV(6, 3, 2, "stride_y=1\n" TANH), HEAD, 1, SMOOTH},
+    {"convolutional 1x1, strides, padding", 4,
+     CONV(4, 1, 2, TANH) CONV(6, 1, 1, "pad=0\npadding=1\nstride_x=3\n" TANH), HEAD, 1, SMOOTH},
+    {"convolutional, dilation", 4,
+     CONV(4, 3, 1, "dilation=2\n" TANH) CONV(6, 3, 2, "dilation=3\n" TANH), HEAD, 1, SMOOTH},
+    {"convolutional, dilation, groups, no padding", 4,
+     CONV(4, 3, 1, TANH) "[convolutional]\nfilters=4\nsize=2\ngroups=2\ndilation=3\n"
+                         "stride_x=2\nstride_y=1\n" TANH,
+     HEAD, 1, SMOOTH},
     {"average pool", 4, CONV(6, 3, 1, TANH) "[avgpool]\n" CONNECTED_(6, TANH), HEAD, 1, SMOOTH},
+    {"local average pool", 4, CONV(4, 3, 1, TANH) "[local_avgpool]\nsize=3\nstride=2\n", HEAD,
+     1, SMOOTH},
+    {"local average pool, strides that differ", 4,
+     CONV(4, 3, 1, TANH) "[local_avgpool]\nsize=4\nstride_x=1\nstride_y=3\npadding=2\n" CONV(
+         4, 3, 1, TANH),
+     HEAD, 1, SMOOTH},
     {"shortcut", 4,
      CONV(4, 3, 1, TANH) CONV(4, 3, 1, TANH) CONV(4, 3, 1, LINEAR) "[shortcut]\nfrom=-3\n" TANH,
      HEAD, 1, SMOOTH},
@@ -214,6 +237,48 @@ static const net_case cases[] = {
     {"softmax and cost", 4, CONV(4, 3, 2, TANH), HEAD "[cost]\ntype=sse\n", 2, SMOOTH},
     {"softmax without loss, and cost", 4, CONV(4, 3, 2, TANH),
      CONNECTED_(5, LINEAR) "[softmax]\nnoloss=1\n[cost]\ntype=sse\n", 1, SMOOTH},
+    {"shortcut from several layers", 4,
+     CONV(4, 3, 1, TANH) CONV(4, 3, 1, TANH)
+         CONV(4, 3, 1, TANH) "[shortcut]\nfrom=-2,-3\n" TANH,
+     HEAD, 1, SMOOTH},
+    {"shortcut, per_feature, none", 4,
+     CONV(4, 3, 1, TANH) CONV(4, 3, 1, TANH)
+         CONV(4, 3, 1, TANH) "[shortcut]\nfrom=-2,-3\nweights_type=per_feature\nweights_"
+                             "normalization=none\n" TANH,
+     HEAD, 1, SMOOTH},
+    {"shortcut, per_feature, relu", 4,
+     CONV(4, 3, 1, TANH) CONV(4, 3, 1, TANH)
+         CONV(4, 3, 1, TANH) "[shortcut]\nfrom=-2,-3\nweights_type=per_feature\nweights_"
+                             "normalization=relu\n" TANH,
+     HEAD, 1, SMOOTH},
+    {"shortcut, per_feature, softmax", 4,
+     CONV(4, 3, 1, TANH) CONV(4, 3, 1, TANH)
+         CONV(4, 3, 1, TANH) "[shortcut]\nfrom=-2,-3\nweights_type=per_feature\nweights_"
+                             "normalization=softmax\n" TANH,
+     HEAD, 1, SMOOTH},
+    {"shortcut, per_channel, none", 4,
+     CONV(4, 3, 1, TANH) CONV(4, 3, 1, TANH)
+         CONV(4, 3, 1, TANH) "[shortcut]\nfrom=-2,-3\nweights_type=per_channel\nweights_"
+                             "normalization=none\n" TANH,
+     HEAD, 1, SMOOTH},
+    {"shortcut, per_channel, relu", 4,
+     CONV(4, 3, 1, TANH) CONV(4, 3, 1, TANH)
+         CONV(4, 3, 1, TANH) "[shortcut]\nfrom=-2,-3\nweights_type=per_channel\nweights_"
+                             "normalization=relu\n" TANH,
+     HEAD, 1, SMOOTH},
+    {"shortcut, per_channel, softmax", 4,
+     CONV(4, 3, 1, TANH) CONV(4, 3, 1, TANH)
+         CONV(4, 3, 1, TANH) "[shortcut]\nfrom=-2,-3\nweights_type=per_channel\nweights_"
+                             "normalization=softmax\n" TANH,
+     HEAD, 1, SMOOTH},
+    {"shortcut from several layers of other channels", 4,
+     CONV(6, 3, 1, TANH) CONV(2, 3, 1, TANH)
+         CONV(4, 3, 1, TANH) "[shortcut]\nfrom=-3,-2,-2\n"
+                             "weights_type=per_channel\n"
+                             "weights_normalization=softmax\n" MISH_,
+     HEAD, 1, SMOOTH},
+    {"reorg3d", 4, CONV(3, 3, 1, TANH) "[reorg3d]\nstride=2\n" CONV(4, 3, 1, TANH), HEAD, 1,
+     SMOOTH},
 };
 
 static void print_cfg(char *text, size_t size, int batch, const char *layers, const char *tail)
@@ -271,16 +336,24 @@ static const struct {
     {"deconvolutional", "[deconvolutional]\nfilters=4\nsize=2\nstride=2\n" TANH, SMOOTH},
     {"connected", CONNECTED_(7, TANH), SMOOTH},
     {"maxpool", "[maxpool]\nsize=2\nstride=2\n", SMOOTH},
+    {"maxpool, strides that differ", "[maxpool]\nsize=2\nstride_x=2\nstride_y=1\n", SMOOTH},
+    {"maxpool of channels", "[maxpool]\nmaxpool_depth=1\nout_channels=3\n", SMOOTH},
+    {"convolutional 1x1, stride", CONV(4, 1, 2, TANH), SMOOTH},
+    {"convolutional, dilation", CONV(4, 3, 1, "dilation=2\nstride_x=2\n" TANH), SMOOTH},
     {"avgpool", "[avgpool]\n", SMOOTH},
+    {"local_avgpool", "[local_avgpool]\nsize=3\nstride=1\n", SMOOTH},
     {"dropout", "[dropout]\nprobability=.4\n", SMOOTH},
     {"upsample", "[upsample]\nstride=2\n", SMOOTH},
     {"upsample, reverse", "[upsample]\nstride=-2\n", SMOOTH},
     {"reorg", "[reorg]\nstride=2\n", SMOOTH},
     {"reorg, reverse", "[reorg]\nstride=2\nreverse=1\n", SMOOTH},
     {"reorg, flatten", "[reorg]\nflatten=1\n", SMOOTH},
+    {"reorg3d", "[reorg3d]\nstride=2\n", SMOOTH},
     {"activation", "[activation]\n" TANH, SMOOTH},
     {"batchnorm", "[batchnorm]\n", NORMED},
     {"shortcut", "[shortcut]\nfrom=-1\n" LINEAR, SMOOTH},
+    {"shortcut from several layers", "[shortcut]\nfrom=-1,-1\nweights_type=per_feature\n" TANH,
+     SMOOTH},
     {"route", "[route]\nlayers=-1,-1\n", SMOOTH},
     {"route of a part", "[route]\nlayers=-1\ngroups=2\n", SMOOTH},
     {"sam", "[sam]\nfrom=-1\n", SMOOTH},

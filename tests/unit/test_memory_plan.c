@@ -26,6 +26,8 @@ static const net_case nets[] = {
     {"a skip over one layer", NET CONV(8) CONV(8) "[shortcut]\nfrom=-2\n" CONV(4) LAST, 3},
     {"a skip over three",
      NET CONV(8) CONV(8) CONV(8) CONV(8) "[shortcut]\nfrom=-4\n" CONV(4) LAST, 3},
+    {"a skip from two layers",
+     NET CONV(8) CONV(8) CONV(8) CONV(8) "[shortcut]\nfrom=-3,-4\n" CONV(4) LAST, 4},
     {"skips in a row",
      NET CONV(4) CONV(4) CONV(4) "[shortcut]\nfrom=-3\n" CONV(4)
          CONV(4) "[shortcut]\nfrom=-3\n" LAST,
