@@ -242,7 +242,10 @@ static image make_input(loader *l, const load *to, int index, float *truth, int 
         ready = place_detection(l, to, im, l->list.labels[index], truth);
     } else {
         ready = l->augment ? augment_image(im, net) : center_crop_image(im, net->w, net->h);
-        truth[l->list.targets[index]] = !is_unlabelled(&l->list, index);
+        int is_known = !is_unlabelled(&l->list, index);
+        truth[l->list.targets[index]] = is_known;
+        if (l->augment && net->label_smooth_eps && is_known)
+            smooth_labels(truth, net->truths, net->label_smooth_eps);
     }
     free_image(im);
     return ready;

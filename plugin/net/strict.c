@@ -52,7 +52,6 @@ static const training_key training_keys[] = {
     {"[net]", "cutmix", 1},
     {"[net]", "mixup", 1},
     {"[net]", "blur", 1},
-    {"[net]", "label_smooth_eps", 1},
     {"[net]", "contrastive", 1},
     {"[net]", "contrastive_color", 1},
     {"[net]", "contrastive_jit_flip", 1},
@@ -305,6 +304,10 @@ network *parse_strictly(char *cfg, int batch, int trains)
                 cfg, words_of(&missed));
     if (trains && net->mosaic && !has_boxes(net))
         kd_fail("%s: [net] mosaic=1: expected it in a detector's cfg alone", cfg);
+    if (trains && net->label_smooth_eps && has_boxes(net))
+        kd_fail(
+            "%s: [net] label_smooth_eps=%g: expected it in a classifier's cfg, or in [yolo]",
+            cfg, net->label_smooth_eps);
     advise_letter_box(net, cfg);
     if (idle.n) fprintf(stderr, "%s: without effect here: %s\n", cfg, words_of(&idle));
     return net;

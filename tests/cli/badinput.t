@@ -428,6 +428,9 @@ case("topk above the other classes", "student.cfg", "[deepkd_loss] topk=6", "exp
      student=loss("topk", 6))
 case("momentum and delta above 1", "student.cfg", "[deepkd_loss] momentum of tog is",
      "[net] momentum=0.95", "expected 0 to 0.9999", student=student_cfg({"delta_tog": ".075"}, momentum=".95"))
+for value in ("-.1", ".5", "2", "x"):
+    case(f"label_smooth_eps={value}", "student.cfg", f"label_smooth_eps={value}" if value != ".5" else
+         "label_smooth_eps=0.5", "expected", student=student_cfg(label_smooth_eps=value))
 case("mosaic=1 of a classifier", "student.cfg", "[net] mosaic=1", "detector's cfg",
      student=student_cfg(mosaic=1))
 case("momentum and delta below 0", "student.cfg", "momentum of tcg is -0.0", "expected 0",

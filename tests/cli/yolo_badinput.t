@@ -210,6 +210,8 @@ case("unlabelled= without a teacher", "deepkd.data", "unlabelled=valid.list: fou
      "expected", data=detector_data(unlabelled="valid.list"), student=loss(teacher_weight=0))
 case("unlabelled=: no such list", "none.list", "No such file", student=loss(rows="dense"),
      data=detector_data(unlabelled="none.list"))
+case("label_smooth_eps= of a detector's [net]", "student.cfg", "[net] label_smooth_eps=0.1",
+     "expected it in a classifier's cfg", student=detector_cfg(label_smooth_eps=".1"))
 case("a mosaic of three images", "train.list", "found 3 images", "expected 4 or more",
      edit=three_images, student=detector_cfg(mosaic=1))
 case("a teacher that sees other images", "teacher.cfg", "letter_box=0", "expected 1",

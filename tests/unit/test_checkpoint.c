@@ -283,8 +283,8 @@ static uint64_t hash_text(const char *text)
 /* Where one of them, of a damaged state, ends inside a line */
 static void test_where_cfgs_part(void)
 {
-    static const char *const texts[] = {"", "[net]", "[net]\n", "[net]\nbatch=4",
-                                        "[net]\nbatch=4\n", "\n"};
+    static const char *const texts[] = {
+        "", "[net]", "[net]\n", "[net]\nbatch=4", "[net]\nbatch=4\n", "\n"};
     for (size_t i = 0; i < COUNT(texts); ++i)
         for (size_t j = 0; j < COUNT(texts); ++j) {
             char *a = kd_copy(texts[i]), *b = kd_copy(texts[j]), one[64], other[64];
@@ -610,6 +610,29 @@ static void test_images_are_decoded_once(void)
         free_list_of(list);
     }
     free_network(net);
+}
+
+/* 1 - eps of the image's class, eps of the others together; in training alone */
+static void test_smoothed_labels(void)
+{
+    image_list list = make_images();
+    network *net = make_net(AUGMENTED, 13);
+    net->label_smooth_eps = .2;
+    list.unlabelled = 2;
+    for (int augment = 0; augment < 2; ++augment) {
+        loader *l = make_loader(&list, net, IMAGES, augment, 2, 99);
+        start_loading(l, 0, 8, 8);
+        image_batch x = finish_loading(l);
+        for (int k = 0; k < IMAGES * IMAGES; ++k) {
+            int is_known = x.indices[k / IMAGES] < IMAGES - 2;
+            int is_class = x.indices[k / IMAGES] == k % IMAGES;
+            float one = augment ? .8f : 1, others = augment ? .2f / (IMAGES - 1) : 0;
+            assert_float_equal(x.truths[k], is_known * (is_class ? one : others), 1e-7);
+        }
+        free_loader(l);
+    }
+    free_network(net);
+    free_list_of(list);
 }
 
 /* A batch has the same image ten times: several threads decode it at once. */
@@ -957,6 +980,7 @@ int main(void)
         TEST(test_each_epoch_is_a_permutation),
         TEST(test_positions_can_be_repeated),
         TEST(test_augmentation),
+        TEST(test_smoothed_labels),
         TEST(test_images_for_evaluation),
         TEST(test_buffers),
         TEST(test_wrong_lists),

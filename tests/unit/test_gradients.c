@@ -17,6 +17,9 @@
  */
 #include "nets.h"
 
+#include "data.h"
+#include "utils.h"
+
 #define SAMPLES 48
 #define CLASSES 5
 
@@ -318,6 +321,35 @@ static void test_layer_types(void)
     assert_int_equal(failures, 0);
 }
 
+/* ---- truths that are no class ------------------------------------------- */
+
+/* A [softmax]'s cost is -sum t log p, and its delta the derivative, of any truths that sum
+ * to 1. */
+static void test_soft_truths(void)
+{
+    char cfg[4096];
+    print_cfg(cfg, sizeof(cfg), 2, "", "[softmax]\n");
+    network *soft = make_net(cfg, 7);
+    layer l = soft->layers[soft->n - 1];
+    fill_uniform(soft->input, (size_t)soft->inputs * soft->batch, -2, 2);
+    soft->train = 1;
+    for (int b = 0; b < soft->batch; ++b) {
+        float *truth = soft->truth + (size_t)b * soft->truths;
+        memset(truth, 0, soft->truths * sizeof(float));
+        truth[b + 1] = 1;
+        smooth_labels(truth, soft->truths, .3);
+        assert_float_equal(sum_array(truth, soft->truths), 1, 1e-5);
+    }
+    forward_network(soft);
+    double cost = 0;
+    for (int k = 0; k < l.batch * l.inputs; ++k) {
+        cost -= soft->truth[k] * log(l.output[k]);
+        assert_float_equal(l.delta[k], soft->truth[k] - l.output[k], 1e-6);
+    }
+    assert_float_equal(*l.cost, cost, 1e-4 * cost);
+    free_network(soft);
+}
+
 /* ---- a layer beside another path --------------------------------------- */
 
 /*
@@ -425,6 +457,7 @@ int main(void)
 {
     static const test_case tests[] = {
         TEST(test_layer_types),
+        TEST(test_soft_truths),
         TEST(test_layers_beside_another_path),
         TEST(test_residual_net_needs_the_patch),
     };
