@@ -217,7 +217,8 @@ def cache_of(args, run):
     if row.options.get("teacher_weight") == "0" or "rows" in row.options or row.teacher:
         return None
     key = digest(args.student, args.batches, args.lists[run.split].digest,
-                 read(os.path.join(BUILD, args.task.teacher)), read(args.teacher, "rb"))
+                 read(os.path.join(BUILD, args.task.teacher)), read(args.teacher, "rb"),
+                 *["boxes"] * ("box_weight" in row.options))
     path = os.path.join(args.out, "caches", f"{run.split}-{run.seed}-{key}.sqlite")
     return Cache(run.split, run.seed, path, run_cfg(args, run))
 
