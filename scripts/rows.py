@@ -23,8 +23,9 @@ from imagelist import InputError, run
 Task = collections.namedtuple(
     "Task", "student teacher weights data suffix maker grid seeds flags metrics rows")
 # title: in tables; rate: [net] learning_rate, or the row whose search decides it; options: of
-# [deepkd_loss]; teacher: of [teacher]
-Row = collections.namedtuple("Row", "title rate options teacher", defaults=[{}])
+# [deepkd_loss]; teacher: of [teacher]; unlabelled: shows also images without labels (--labelled)
+Row = collections.namedtuple("Row", "title rate options teacher unlabelled",
+                             defaults=[{}, False])
 
 NO_WARMUP = {"momentum_warmup": "0"}
 SGD_KD = {"trainer": "sgd", "method": "kd", "topk_schedule": "off"}
@@ -109,6 +110,10 @@ BCCD = {name: row._replace(rate=BCCD_RATES.get(name, row.rate)) for name, row in
 # YOLOv4-tiny's: each row by a search of its own
 BCCD4 = {name: SCENES[name]._replace(rate=.01) for name in
          ("alone", "kd", "deepkd", "deepkd-objectness", "deepkd-boxes", "deepkd-bckd")}
+ALL_OF_IT = {**FIXED, **OBJECTNESS, **BOXES, **DENSE}
+BCCD4["deepkd-all"] = Row("DeepKD, dense, + objectness, boxes", .01, ALL_OF_IT)
+BCCD4["deepkd-unlabelled"] = Row("the same, + images without labels", .01, ALL_OF_IT,
+                                 unlabelled=True)
 
 DETECTOR = {"seeds": 3, "flags": ["-map"],
             "metrics": {"mAP@0.50": "valid_map50", "mAP@[.50:.95]": "valid_map"}}

@@ -62,7 +62,8 @@ DIVERGED = -1  # the scores of such a run
 # split: "search" (training images only) or "test"
 Run = collections.namedtuple("Run", "row rate seed split")
 # Files of a split and what they hold
-Lists = collections.namedtuple("Lists", "train valid train_images valid_images digest")
+# rest: of --labelled, training images that only rows with unlabelled are shown; else None
+Lists = collections.namedtuple("Lists", "train valid rest train_images valid_images digest")
 Active = collections.namedtuple("Active", "run process log began program")
 # Of the runs of one split and seed
 Cache = collections.namedtuple("Cache", "split seed path cfg")
@@ -88,6 +89,9 @@ def arguments():
     parser.add_argument("--teacher", metavar="WEIGHTS", help="default: the task's")
     parser.add_argument("--search-seeds", type=positive, metavar="N", default=1,
                         help="of which the search takes the mean (default: 1)")
+    parser.add_argument("--labelled", type=positive, metavar="N", default=1,
+                        help="only each N-th training image has labels; rows of unlabelled images "
+                        "are shown the others without, the other rows are not")
     parser.add_argument("--start", metavar="WEIGHTS", help="the students' first weights")
     parser.add_argument("--results", metavar="FILE", help="default: <DIR>/results.jsonl")
     only = parser.add_mutually_exclusive_group()
@@ -144,12 +148,16 @@ def hold_out(paths):
 
 
 def make_split(args, name, train, valid):
-    files = [os.path.join(args.out, f"{name}-{part}.list") for part in ("train", "valid")]
-    for path, lines in zip(files, (train, valid)):
-        if not lines:
+    rest = [path for i, path in enumerate(train) if i % args.labelled]
+    train = train[::args.labelled]
+    files = [os.path.join(args.out, f"{name}-{part}.list") for part in ("train", "valid", "rest")]
+    for path, lines in zip(files, (train, valid, rest)):
+        if lines:
+            write_lines(path, lines)
+        elif lines is not rest:
             raise InputError(f"{path}: would be empty, expected images")
-        write_lines(path, lines)
-    return Lists(*map(seen_from_build, files), len(train), len(valid),
+    train_file, valid_file, rest_file = map(seen_from_build, files)
+    return Lists(train_file, valid_file, rest_file if rest else None, len(train), len(valid),
                  digest("\n".join(train), "\n".join(valid)))
 
 
@@ -165,12 +173,14 @@ def make_lists(args):
             "test": make_split(args, "test", train[:args.limit], valid[:args.limit])}
 
 
-def data_file(args, split, backup):
+def data_file(args, split, backup, is_shown_rest=False):
     """The task's .data file with this split. The annotations are of the test images alone: the
     truths of others come from their label files, as in training."""
     lists = args.lists[split]
     new = {"train": lists.train, "valid": lists.valid, "backup": seen_from_build(backup),
            "eval_interval": args.batches, "save_interval": args.batches, "log_interval": 50}
+    if is_shown_rest:
+        new["unlabelled"] = lists.rest
     dropped = [*new, "annotations"] if split == "search" else [*new]
     old = [line for line in args.data.split("\n")
            if line and not line.startswith("#") and line.split("=")[0].strip() not in dropped]
@@ -184,11 +194,16 @@ def run_cfg(args, run):
                         {"learning_rate": f"{run.rate:g}", "max_batches": args.batches})
 
 
+def shows_rest(args, run):
+    return args.task.rows[run.row].unlabelled and args.lists[run.split].rest is not None
+
+
 def run_key(args, run):
     teacher = read(os.path.join(BUILD, args.task.teacher)), read(args.teacher, "rb")
     start = [read(args.start, "rb")] if args.start else []
+    rest = [read(os.path.join(BUILD, args.lists[run.split].rest))] if shows_rest(args, run) else []
     return digest(*args.task.metrics, run_cfg(args, run), args.lists[run.split].digest, *teacher,
-                  *start, run.seed)
+                  *start, run.seed, *rest)
 
 
 def read_results(path):
@@ -239,7 +254,7 @@ def start(args, run):
     os.makedirs(backup)
     stem = os.path.join(folder, run.row)
     write_text(stem + ".cfg", run_cfg(args, run))
-    write_text(stem + ".data", data_file(args, run.split, backup))
+    write_text(stem + ".data", data_file(args, run.split, backup, shows_rest(args, run)))
     return launch(run, command(args, run), stem + ".log")
 
 

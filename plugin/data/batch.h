@@ -15,7 +15,7 @@ typedef struct {
     float *truths;    /* [n][n_truths], as Darknet's output layers want it: one 1 at the class;
                          or boxes x y w h class, as shares of the input, up to an x of 0 */
     int *indices;     /* [n], into the list */
-    char *unlabelled; /* [n], 1: nobody but the teacher has said what it shows */
+    char *unlabelled; /* [n], 1: only the teacher says what it shows; NULL: of none */
     unsigned *seeds;  /* [n], of each one's augmentation */
     int *sizes;       /* [n][2], width and height in the file */
 } image_batch;
@@ -27,7 +27,7 @@ static inline image_batch part_of_batch(image_batch b, int first, int n)
     b.images += (size_t)first * b.inputs;
     b.truths += (size_t)first * b.n_truths;
     b.indices += first;
-    b.unlabelled += first;
+    if (b.unlabelled) b.unlabelled += first;
     b.seeds += first;
     b.sizes += 2 * first;
     return b;

@@ -388,11 +388,12 @@ static void distil_rows(deepkd *kd, double weight)
 static void silence_task(deepkd *kd)
 {
     network *net = kd->net;
-    for (int k = 0; kd->batch && k < net->batch * kd->outputs.n; ++k) {
+    const char *unlabelled = kd->batch ? kd->batch->unlabelled : 0;
+    for (int k = 0; unlabelled && k < net->batch * kd->outputs.n; ++k) {
         int b = k / kd->outputs.n, i = kd->outputs.layer[k % kd->outputs.n];
         layer l = net->layers[i];
         size_t first = (size_t)b * l.inputs;
-        if (!kd->batch->unlabelled[b]) continue;
+        if (!unlabelled[b]) continue;
         memset(l.delta + first, 0, l.inputs * sizeof(float));
         device_clear(net, l.inputs, layer_delta(net, i) + first);
         if (l.type != SOFTMAX) *l.cost = pow(mag_array(l.delta, l.outputs * l.batch), 2);

@@ -12,19 +12,11 @@ static float *logits_on_gpu(network *net, const net_outputs *outputs, int o)
     return net->layers[outputs->layer[o] - 1].output_gpu;
 }
 
-/* As box_share: what the kernel weighs a row's box by */
-static float box_weight(const deepkd *kd, const row *r)
-{
-    if (!r->is_first || !kd->loss_config.box_weight) return 0;
-    int as_classes = kd->options.rows == ROWS_DENSE || kd->loss_config.method->box_weight;
-    return as_classes ? r->weight : ASK_TEACHER;
-}
-
 static kd_gpu_row make_row(const deepkd *kd, const row *r)
 {
     prediction p = r->student, q = r->teacher;
     const teacher *t = kd->teacher;
-    kd_gpu_row made = {
+    return (kd_gpu_row){
         .student = logits_on_gpu(kd->net, &kd->outputs, p.output) + p.classes,
         .teacher = logits_on_gpu(t->net, &t->outputs, q.output) + q.classes,
         .tcg = kd->delta[KD_TCG][p.output] + p.classes,
@@ -36,12 +28,19 @@ static kd_gpu_row make_row(const deepkd *kd, const row *r)
         .objectness = kd->options.objectness_weight * r->is_first,
         .is_first = r->is_first,
         .next = -1,
-        .box = box_weight(kd, r),
     };
-    if (!made.box) return made;
-    made.at = box_place(kd->net, &kd->outputs, p);
-    made.teachers = box_place(t->net, &t->outputs, q);
-    return made;
+}
+
+/* As box_share: what the kernel weighs a row's box by, and where it stands */
+static kd_gpu_box make_box(const deepkd *kd, const row *r)
+{
+    int as_classes = kd->options.rows == ROWS_DENSE || kd->loss_config.method->box_weight;
+    if (!r->is_first) return (kd_gpu_box){0};
+    return (kd_gpu_box){
+        .weight = as_classes ? r->weight : ASK_TEACHER,
+        .at = box_place(kd->net, &kd->outputs, r->student),
+        .teachers = box_place(kd->teacher->net, &kd->teacher->outputs, r->teacher),
+    };
 }
 
 /*
@@ -55,6 +54,7 @@ static void stage_rows(deepkd *kd)
     for (int i = 0; i < kd->rows.n; ++i) {
         int before = i;
         staged[i] = make_row(kd, rows + i);
+        if (kd->gpu->boxes) kd->gpu->staged_boxes[i] = make_box(kd, rows + i);
         if (rows[i].is_first) continue;
         do --before;
         while (rows[before].student.classes != rows[i].student.classes ||
@@ -69,13 +69,17 @@ void distil_rows_gpu(deepkd *kd, double weight)
     struct student_gpu *gpu = kd->gpu;
     cudaStream_t stream = get_cuda_stream();
     if (!kd->rows.n) return; /* images without objects */
-    reserve_rows(gpu, kd->rows.n);
+    reserve_rows(gpu, kd->rows.n, kd->loss_config.box_weight > 0);
     stage_rows(kd);
     check_error(cudaMemcpyAsync(gpu->rows, gpu->staged, kd->rows.n * sizeof(kd_gpu_row),
                                 cudaMemcpyHostToDevice, stream));
+    if (gpu->boxes)
+        check_error(cudaMemcpyAsync(gpu->boxes, gpu->staged_boxes,
+                                    kd->rows.n * sizeof(kd_gpu_box), cudaMemcpyHostToDevice,
+                                    stream));
     check_error(kd_rows_gpu(&kd->loss_config, kd->classes, kd->keep, weight, gpu->rows,
-                            kd->rows.n, gpu->losses, gpu->state, training_batch(kd->net),
-                            stream));
+                            gpu->boxes, kd->rows.n, gpu->losses, gpu->state,
+                            training_batch(kd->net), stream));
 }
 
 #endif

@@ -21,6 +21,8 @@ static void free_rows(struct student_gpu *gpu)
     check_error(cudaFree(gpu->rows));
     check_error(cudaFree(gpu->losses));
     check_error(cudaFreeHost(gpu->staged));
+    check_error(cudaFree(gpu->boxes));
+    check_error(cudaFreeHost(gpu->staged_boxes));
 }
 
 void release_student_gpu(deepkd *kd)
@@ -32,7 +34,7 @@ void release_student_gpu(deepkd *kd)
     kd->gpu = 0;
 }
 
-void reserve_rows(struct student_gpu *gpu, int n)
+void reserve_rows(struct student_gpu *gpu, int n, int with_boxes)
 {
     if (n <= gpu->size) return;
     free_rows(gpu);
@@ -40,6 +42,9 @@ void reserve_rows(struct student_gpu *gpu, int n)
     check_error(cudaMalloc((void **)&gpu->rows, gpu->size * sizeof(kd_gpu_row)));
     check_error(cudaMalloc((void **)&gpu->losses, gpu->size * 2 * sizeof(double)));
     check_error(cudaMallocHost((void **)&gpu->staged, gpu->size * sizeof(kd_gpu_row)));
+    if (!with_boxes) return;
+    check_error(cudaMalloc((void **)&gpu->boxes, gpu->size * sizeof(kd_gpu_box)));
+    check_error(cudaMallocHost((void **)&gpu->staged_boxes, gpu->size * sizeof(kd_gpu_box)));
 }
 
 void clear_losses_gpu(deepkd *kd)

@@ -9,15 +9,17 @@
 #include "math/kd_math_kernels.h"
 
 struct student_gpu {
-    kd_gpu_state *state; /* the GPU's */
-    kd_gpu_row *rows;    /* the GPU's [size] */
-    kd_gpu_row *staged;  /* [size], memory that the GPU can read */
-    double *losses;      /* the GPU's [2 size], for kd_rows_gpu */
+    kd_gpu_state *state;              /* the GPU's */
+    kd_gpu_row *rows;                 /* the GPU's [size] */
+    kd_gpu_row *staged;               /* [size], memory that the GPU can read */
+    kd_gpu_box *boxes, *staged_boxes; /* the same of boxes; NULL where none are distilled */
+    double *losses;                   /* the GPU's [2 size], for kd_rows_gpu */
     int size;
 };
 
-/* Room for n rows; twice as much as there was when it grows, for that waits for the GPU. */
-void reserve_rows(struct student_gpu *gpu, int n);
+/* Room for n rows, and as many boxes; twice as much as there was when it grows, for that waits
+ * for the GPU. */
+void reserve_rows(struct student_gpu *gpu, int n, int with_boxes);
 #endif
 
 /* Allocates and frees kd->gpu. */

@@ -22,12 +22,13 @@ KD_FORMULA double box_centre(double t, double scale, int cell, int cells, double
 }
 
 /* A side of more than e^50 anchors counts as that, without a slope: areas stay finite. */
-#define MOST_SIDE 50
+#define MOST_EXPONENT 50.
 KD_FORMULA double box_side(double t, double anchor, int new_coords, double *slope)
 {
     double s = box_sigmoid(t);
-    double side = anchor * (new_coords ? 4 * s * s : exp(fmin(t, MOST_SIDE)));
-    *slope = new_coords ? 2 * side * box_sigmoid(-t) : t < MOST_SIDE ? side : 0;
+    double side =
+        anchor * (new_coords ? 4 * s * s : exp(t < MOST_EXPONENT ? t : MOST_EXPONENT));
+    *slope = new_coords ? 2 * side * box_sigmoid(-t) : t < MOST_EXPONENT ? side : 0;
     return side;
 }
 

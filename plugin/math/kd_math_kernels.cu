@@ -301,10 +301,9 @@ static __device__ double farthest_class(const row_view *v)
 
 /* The box of a row; its loss, which only the first thread returns */
 static __device__ double work_box(const kd_loss_config *config, const row_view *v,
-                                  const kd_gpu_row *row, double weight)
+                                  const kd_gpu_row *row, const kd_gpu_box *box, double weight)
 {
     double z[4], y[4], gradient[4];
-    if (!row->box || !config->box_weight) return 0;
     weight *= config->box_weight;
     if (v->kernel == KERNEL_BCKD) weight *= farthest_class(v);
     if (threadIdx.x) return 0;
@@ -312,7 +311,7 @@ static __device__ double work_box(const kd_loss_config *config, const row_view *
         z[k] = row->student[(k - 5) * row->student_stride];
         y[k] = row->teacher[(k - 5) * row->teacher_stride];
     }
-    double loss = kd_row_box(weight, config->overlap, &row->at, z, &row->teachers, y, gradient);
+    double loss = kd_row_box(weight, config->overlap, &box->at, z, &box->teachers, y, gradient);
     for (int k = 0; k < 4; ++k) {
         float *delta = row->tcg + (k - 5) * row->student_stride;
         *delta = *delta - gradient[k];
@@ -351,8 +350,9 @@ static __device__ void add_losses(const volatile double *losses, kd_gpu_state *s
 }
 
 static __global__ void rows_kernel(kd_loss_config config, int kernel, int classes, int keep,
-                                   double weight, const kd_gpu_row *rows, double *losses,
-                                   kd_gpu_state *state, int batch)
+                                   double weight, const kd_gpu_row *rows,
+                                   const kd_gpu_box *boxes, double *losses, kd_gpu_state *state,
+                                   int batch)
 {
     kd_losses total = {0, 0};
     int first = rows[blockIdx.x].is_first ? (int)blockIdx.x : -1;
@@ -363,7 +363,9 @@ static __global__ void rows_kernel(kd_loss_config config, int kernel, int classe
         kd_losses loss = {0, 0};
         if (row_weight) loss = work_row(&config, &v, row, row_weight);
         total.tcg += row_weight * loss.tcg + work_objectness(&config, row, weight);
-        total.tcg += work_box(&config, &v, row, weight * weight_of(row, row->box));
+        if (boxes && boxes[i].weight)
+            total.tcg +=
+                work_box(&config, &v, row, boxes + i, weight * weight_of(row, boxes[i].weight));
         total.ncg += row_weight * loss.ncg;
         FOR_CLASSES(j, classes)
         {
@@ -379,13 +381,13 @@ static __global__ void rows_kernel(kd_loss_config config, int kernel, int classe
 }
 
 cudaError_t kd_rows_gpu(const kd_loss_config *config, int classes, int keep, double weight,
-                        const kd_gpu_row *rows, int n, double *losses, kd_gpu_state *state,
-                        int batch, cudaStream_t stream)
+                        const kd_gpu_row *rows, const kd_gpu_box *boxes, int n, double *losses,
+                        kd_gpu_state *state, int batch, cudaStream_t stream)
 {
     int threads = 32;
     if (!n) return cudaSuccess;
     while (threads < MOST_THREADS && threads < classes) threads *= 2;
     rows_kernel<<<n, threads, 0, stream>>>(*config, config->method->kernel, classes, keep,
-                                           weight, rows, losses, state, batch);
+                                           weight, rows, boxes, losses, state, batch);
     return cudaGetLastError();
 }

@@ -28,9 +28,13 @@ typedef struct {
     int is_first;     /* 0: it is another's `next` */
     float weight;     /* of TCG and NCG, or -1: the teacher's objectness */
     float objectness; /* weight of the objectness' loss, which belongs to the TCG; 0: none */
-    float box;        /* weight of the box's, too; -1: the teacher's objectness; 0: none */
-    kd_box_place at, teachers; /* where the boxes stand */
 } kd_gpu_row;
+
+/* A row's box, where boxes are distilled. */
+typedef struct {
+    float weight;              /* or -1: the teacher's objectness; 0: none */
+    kd_box_place at, teachers; /* where both stand */
+} kd_gpu_box;
 
 /* What the GPU keeps of a run until the host asks; in the GPU's memory, zeros at first. */
 typedef struct {
@@ -41,15 +45,15 @@ typedef struct {
 } kd_gpu_state;
 
 /*
- * Losses and deltas of rows[n] (n may be 0), all in the GPU's memory, on `stream`: the losses,
- * times `weight` and the row's, are added to *state in an order that is always the same, the
- * deltas to the rows' arrays. losses: [2 n], overwritten. 0 <= keep <= classes - 1; classes is
- * at most 2^31. `batch` is for state->batch. What is not finite sets its bit. Returns the
- * launch's status.
+ * Losses and deltas of rows[n] (n may be 0) and their boxes[n] (or NULL), all in the GPU's
+ * memory, on `stream`: the losses, times `weight` and the row's, are added to *state in an
+ * order that is always the same, the deltas to the rows' arrays. losses: [2 n], overwritten. 0
+ * <= keep <= classes - 1; classes is at most 2^31. `batch` is for state->batch. What is not
+ * finite sets its bit. Returns the launch's status.
  */
 cudaError_t kd_rows_gpu(const kd_loss_config *config, int classes, int keep, double weight,
-                        const kd_gpu_row *rows, int n, double *losses, kd_gpu_state *state,
-                        int batch, cudaStream_t stream);
+                        const kd_gpu_row *rows, const kd_gpu_box *boxes, int n, double *losses,
+                        kd_gpu_state *state, int batch, cudaStream_t stream);
 
 #ifdef __cplusplus
 }

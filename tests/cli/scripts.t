@@ -59,6 +59,7 @@ def momenta_of(base):
             "deepkd": deepkd, "deepkd-gsnr": apart, "deepkd-dtm": deepkd,
             "deepkd-official": f"tog+tcg {base - .075:g} (weight decay), ncg {base + .075:g}",
             "kd-objectness": sgd, "kd-dense": sgd, "deepkd-objectness": deepkd,
+            "deepkd-boxes": deepkd, "deepkd-bckd": deepkd,
             **{row: sgd if row.startswith("kd") else deepkd for row in rows.IN_FEW_BITS}}
 
 
@@ -274,6 +275,30 @@ def search_seeds(_):
     tried = {rate: table.mean_score(args, found, "kd", rate) for rate in scores}
     assert abs(tried[.1] - .8) < 1e-9 and tried[.4] == table.DIVERGED, tried
     assert table.best_rate(tried) == .2
+
+
+@test
+def labelled_share(folder):
+    """--labelled: each N-th image has labels; the others come in rows of unlabelled images alone"""
+    train, valid = [f"image-{i}.png" for i in range(10)], ["valid.png"]
+    task = table.rows.TASKS["bccd4"]
+    args = argparse.Namespace(out=os.path.join(table.BUILD, "labelled-test"), labelled=4, task=task,
+                              batches=7, data="classes=3\ntrain=all.list\n")
+    os.makedirs(args.out)
+    try:
+        args.lists = {"test": table.make_split(args, "test", train, valid)}
+        for row in ("deepkd-all", "deepkd-unlabelled"):
+            run = argparse.Namespace(row=row, split="test")
+            shows = table.shows_rest(args, run)
+            data = table.data_file(args, "test", folder.path, shows)
+            assert shows == ("unlabelled=" in data) == (row == "deepkd-unlabelled"), data
+        files = [table.read(os.path.join(table.BUILD, name)).split() for name in args.lists["test"][:3]]
+        assert files[0] == train[::4] and files[1] == valid, files
+        assert sorted(files[0] + files[2]) == train, files
+        args.labelled = 1
+        assert table.make_split(args, "test", train, valid).rest is None
+    finally:
+        shutil.rmtree(args.out)
 
 
 @test

@@ -95,7 +95,10 @@ def ours(folder, files):
 
 
 def iou(a, b):
-    """Of two boxes (left, top, width, height)."""
+    """Of two boxes (left, top, width, height); 1 of those that are nowhere a hundredth of a pixel
+    apart, as a box may be less than that high."""
+    if max(abs(one - other) for one, other in zip(a, b)) < .01:
+        return 1
     w = min(a[0] + a[2], b[0] + b[2]) - max(a[0], b[0])
     h = min(a[1] + a[3], b[1] + b[3]) - max(a[1], b[1])
     both = max(w, 0) * max(h, 0)

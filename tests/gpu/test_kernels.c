@@ -161,8 +161,6 @@ static void make_rows(sheets s, kd_gpu_row *rows)
     for (int k = 0; k < KINDS; ++k) {
         rows[k] = make_row(s, k, k, k == 1 || k == 3 ? -1 : rand() % s.classes, weights[k]);
         rows[k].objectness = k % 2 ? .75 : 0;
-        rows[k].box = k % 3 == 0 ? -1 : k % 3 - 1;
-        rows[k].at = random_place(), rows[k].teachers = random_place();
     }
     rows[KINDS] = make_row(s, NOISE, CERTAIN, 0, .5);
     rows[KINDS + 1] = make_row(s, NOISE, TIES, s.classes - 1, -1);
@@ -171,12 +169,20 @@ static void make_rows(sheets s, kd_gpu_row *rows)
     for (int i = KINDS; i < ROWS; ++i) rows[i].is_first = 0;
 }
 
+/* Their boxes: a third has the teacher's objectness as its weight, a third none. */
+static void make_boxes(kd_gpu_box *boxes)
+{
+    for (int i = 0; i < ROWS; ++i)
+        boxes[i] = (kd_gpu_box){i % 3 == 0 ? -1 : i % 3 - 1, random_place(), random_place()};
+}
+
 /* ---- rows: on the CPU ---------------------------------------------------- */
 
 typedef struct {
     kd_loss_config config;
     int keep;
     double weight;
+    const kd_gpu_box *boxes; /* of the rows, or NULL */
 } row_case;
 
 /* The class of the largest logit, of equal ones the lowest */
@@ -217,12 +223,12 @@ static double work_objectness(const row_case *c, const kd_gpu_row *r)
     return loss;
 }
 
-static double work_box(const row_case *c, int n, const kd_gpu_row *r)
+static double work_box(const row_case *c, int n, const kd_gpu_row *r, const kd_gpu_box *b)
 {
-    if (!r->box) return 0;
+    if (!b->weight) return 0;
     double gradient[4], z[4], y[4],
         sure = 1 / (1 + exp(-(double)r->teacher[-r->teacher_stride]));
-    double weight = c->weight * c->config.box_weight * (r->box < 0 ? sure : r->box);
+    double weight = c->weight * c->config.box_weight * (b->weight < 0 ? sure : b->weight);
     double *zs = kd_calloc(2 * n, sizeof(double)), *ys = zs + n;
     for (int j = 0; j < n; ++j) {
         zs[j] = r->student[(size_t)j * r->student_stride];
@@ -233,7 +239,7 @@ static double work_box(const row_case *c, int n, const kd_gpu_row *r)
     free(zs);
     for (int k = 0; k < 4; ++k) z[k] = r->student[(k - 5) * r->student_stride];
     for (int k = 0; k < 4; ++k) y[k] = r->teacher[(k - 5) * r->teacher_stride];
-    double loss = kd_row_box(weight, c->config.overlap, &r->at, z, &r->teachers, y, gradient);
+    double loss = kd_row_box(weight, c->config.overlap, &b->at, z, &b->teachers, y, gradient);
     for (int k = 0; k < 4; ++k) r->tcg[(k - 5) * r->student_stride] -= gradient[k];
     return loss;
 }
@@ -248,7 +254,8 @@ static kd_losses work_chain(const row_case *c, int n, const kd_gpu_row *rows, in
         if (r->weight < 0)
             weight = c->weight / (1 + exp(-(double)r->teacher[-r->teacher_stride]));
         kd_losses loss = work_classes(c, n, r, weight);
-        sum.tcg += loss.tcg + work_objectness(c, r) + work_box(c, n, r);
+        sum.tcg += loss.tcg + work_objectness(c, r);
+        if (c->boxes) sum.tcg += work_box(c, n, r, c->boxes + i);
         sum.ncg += loss.ncg;
     }
     return sum;
@@ -287,15 +294,17 @@ static kd_gpu_state launch(const row_case *c, sheets host, const kd_gpu_row *row
     gpu.ncg = to_gpu(host.ncg, host.students * sizeof(float));
     kd_gpu_row *rows_gpu = rows_to_gpu(rows, n, host, gpu);
     kd_gpu_state *state_gpu = to_gpu(&state, sizeof(state));
+    kd_gpu_box *boxes = c->boxes ? to_gpu(c->boxes, n * sizeof(*boxes)) : 0;
     double *losses_gpu = to_gpu(losses, 2 * n * sizeof(double));
     for (int i = 0; i < times; ++i)
-        check_error(kd_rows_gpu(&c->config, host.classes, c->keep, c->weight, rows_gpu, n,
-                                losses_gpu, state_gpu, 7 + i, get_cuda_stream()));
+        check_error(kd_rows_gpu(&c->config, host.classes, c->keep, c->weight, rows_gpu, boxes,
+                                n, losses_gpu, state_gpu, 7 + i, get_cuda_stream()));
     from_gpu(&state, state_gpu, sizeof(state));
     from_gpu(losses, losses_gpu, 2 * n * sizeof(double));
     from_gpu(host.tcg, gpu.tcg, host.students * sizeof(float));
     from_gpu(host.ncg, gpu.ncg, host.students * sizeof(float));
     check_error(cudaFree(rows_gpu));
+    check_error(cudaFree(boxes));
     check_error(cudaFree(gpu.student));
     check_error(cudaFree(gpu.teacher));
     return state;
@@ -318,11 +327,14 @@ static void compare_deltas(worst_case *worst, const char *what, const float *fou
                 c->keep, kind_name[k]);
 }
 
-static void check_rows(worst_case *deltas, worst_case *losses, const row_case *c, sheets s)
+static void check_rows(worst_case *deltas, worst_case *losses, row_case *c, sheets s)
 {
     kd_gpu_row rows[ROWS];
+    kd_gpu_box boxes[ROWS];
     double found[2 * ROWS], total[2] = {0};
     make_rows(s, rows);
+    make_boxes(boxes);
+    c->boxes = boxes;
     clear_deltas(s);
     kd_gpu_state state = launch(c, s, rows, ROWS, 1, found);
     float *tcg = copy_floats(s.tcg, s.students), *ncg = copy_floats(s.ncg, s.students);
@@ -465,7 +477,7 @@ static int round_logits(row *r)
 
 static void run_on_gpu(const row *r, result *got)
 {
-    row_case c = {r->config, r->keep, 1};
+    row_case c = {.config = r->config, .keep = r->keep, .weight = 1};
     double losses[2];
     sheets s = make_plain_sheets(1, r->classes);
     kd_gpu_row *rows = make_plain_rows(s, 1);
