@@ -106,18 +106,43 @@ static int compare_texts(const void *a, const void *b)
     return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-/* Exits where two images would go to one file. */
-static void check_distinct(char **targets, int n)
+/* Exits where two results would go to one file. */
+static void check_distinct(const detect_arguments *a, const job *j)
 {
-    char **sorted = kd_calloc(n, sizeof(char *));
-    memcpy(sorted, targets, n * sizeof(char *));
+    int n = 0;
+    char **sorted = kd_calloc(2 * (size_t)j->images.n + 1, sizeof(char *));
+    for (int i = 0; i < j->images.n; ++i) {
+        if (j->pictures) sorted[n++] = j->pictures[i];
+        if (j->labels) sorted[n++] = j->labels[i];
+    }
+    if (a->json) sorted[n++] = a->json;
     qsort(sorted, n, sizeof(char *), compare_texts);
     for (int i = 1; i < n; ++i)
         if (!strcmp(sorted[i], sorted[i - 1]))
-            kd_fail("%s: found two images that would be written to it, expected images with "
-                    "other names",
+            kd_fail("%s: found two results that would be written to it, expected other names",
                     sorted[i]);
     free(sorted);
+}
+
+/* -json takes the place of no file that is read, and can be written: said before the work. */
+static void check_json(const detect_arguments *a, const data_options *d, const job *j)
+{
+    const char *read[] = {a->data, a->cfg, a->weights, d->names, d->valid};
+    struct stat info;
+    if (!a->json) return;
+    for (int i = 0; i < 5 + a->images.n + j->images.n; ++i) {
+        int k = i - 5 - a->images.n;
+        const char *file = i < 5 ? read[i] : k < 0 ? a->images.of[i - 5] : j->images.paths[k];
+        if (file && is_same_file(a->json, file))
+            kd_fail("-json %s: would take the place of %s, expected another file", a->json,
+                    file);
+    }
+    char *folder = kd_copy(a->json), *slash = strrchr(folder, '/');
+    if (slash) slash[slash == folder] = 0;
+    if (!*a->json || *a->json == '-' || (!stat(a->json, &info) && S_ISDIR(info.st_mode)))
+        kd_fail("-json %s: expected a file's name", a->json);
+    if (access(slash ? folder : ".", W_OK)) kd_fail("-json %s: %s", a->json, strerror(errno));
+    free(folder);
 }
 
 static void make_folder(const char *folder)
@@ -141,7 +166,6 @@ static char **plan_pictures(const detect_arguments *a, const image_list *images)
             kd_fail("-out %s: the picture would take the place of %s, expected another folder",
                     a->out, path);
     }
-    check_distinct(files, images->n);
     return files;
 }
 
@@ -161,20 +185,20 @@ static char *find_label_file(char *image)
     return file;
 }
 
-/* Where Darknet looks for them, or -out. What somebody has labelled is not written over. */
+/* Where Darknet looks for them, or -out. What is there, which somebody may have made by hand,
+ * is not written over. */
 static char **plan_labels(const detect_arguments *a, const image_list *images)
 {
     char **files = kd_calloc(images->n, sizeof(char *));
     for (int i = 0; i < images->n; ++i) {
         char *known = find_label_file(images->paths[i]);
         files[i] = a->out ? path_in(a->out, images->paths[i], ".txt") : kd_copy(known);
-        if (a->out ? is_same_file(files[i], known) : !access(known, F_OK))
+        if (!access(files[i], F_OK))
             kd_fail("%s: found labels, and -save_labels writes over none: expected %s -out "
                     "FOLDER",
                     files[i], a->out ? "another" : "an");
         free(known);
     }
-    check_distinct(files, images->n);
     return files;
 }
 
@@ -237,6 +261,8 @@ int run_detect(int argc, char **argv)
     char **names = read_class_names(&d, outputs.classes);
     if (a.out) j.pictures = plan_pictures(&a, &j.images);
     if (a.save_labels) j.labels = plan_labels(&a, &j.images);
+    check_distinct(&a, &j);
+    check_json(&a, &d, &j);
     if (a.out) make_folder(a.out);
     detect_all(&a, net, &j, names);
     if (j.pictures) free_ptrs((void **)j.pictures, j.images.n);

@@ -32,7 +32,8 @@ static void check_image_file(const char *file, const char *path)
     if (!file) file = "";
     if (stat(path, &info)) kd_fail("%s%s%s: %s", file, colon, path, strerror(errno));
     if (!S_ISREG(info.st_mode) || !info.st_size)
-        kd_fail("%s%s%s: found an empty file, expected an image", file, colon, path);
+        kd_fail("%s%s%s: found %s, expected an image", file, colon, path,
+                S_ISREG(info.st_mode) ? "an empty file" : "no file");
 }
 
 char **read_names(char *file, int classes)

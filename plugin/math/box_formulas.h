@@ -111,7 +111,7 @@ KD_FORMULA dual aspect_cost(const double s[4], const double t[4], double iou)
     double turn = 2 / M_PI * (atan2(t[2], t[3]) - atan2(s[2], s[3]));
     double alpha = turn * turn / (1 - iou + turn * turn + 1e-6);
     double square = s[2] * s[2] + s[3] * s[3];
-    double slope = square ? alpha * 2 * turn * 2 / M_PI / square : 0;
+    double slope = square > 1e-200 ? alpha * 2 * turn * 2 / M_PI / square : 0;
     dual cost = {alpha * turn * turn, {0, 0, -slope * s[3], slope * s[2]}};
     return cost;
 }

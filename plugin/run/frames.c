@@ -77,12 +77,25 @@ void write_frame_labels(const frame *f, char *file)
     close_atomic(fp, file);
 }
 
+/* The bytes of the character that begins here; 0 when this is not UTF-8 */
+static int utf8_length(const unsigned char *c)
+{
+    int n = *c < 0x80 ? 1 : *c < 0xc2 ? 0 : *c < 0xe0 ? 2 : *c < 0xf0 ? 3 : *c < 0xf5 ? 4 : 0;
+    for (int i = 1; i < n; ++i)
+        if ((c[i] & 0xc0) != 0x80) return 0;
+    return n;
+}
+
+/* In quotes; a byte that is no UTF-8 is taken for Latin-1. */
 static void write_text(FILE *fp, const char *text)
 {
     fputc('"', fp);
-    for (const unsigned char *c = (const unsigned char *)text; *c; ++c)
-        if (*c < ' ') fprintf(fp, "\\u%04x", *c);
-        else fprintf(fp, *c == '"' || *c == '\\' ? "\\%c" : "%c", *c);
+    for (const unsigned char *c = (const unsigned char *)text; *c;) {
+        int n = utf8_length(c);
+        if (!n || *c < ' ') fprintf(fp, "\\u%04x", *c);
+        else fprintf(fp, *c == '"' || *c == '\\' ? "\\%.*s" : "%.*s", n, (const char *)c);
+        c += n ? n : 1;
+    }
     fputc('"', fp);
 }
 

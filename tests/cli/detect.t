@@ -194,6 +194,17 @@ def labels_in_place(folder):
 
 
 @test
+def odd_names(folder):
+    """class names that are no UTF-8, or have quotes, leave JSON that others can read"""
+    folder.remove("names.txt")
+    folder.write("names.txt", b"caf\xe9\n\"q\\\xc3\xa9\ngr\xc3\n")
+    frames(folder, *VALID, *LOW)
+    names = {thing["name"] for frame in json.loads(folder.read("found.json"))
+             for thing in frame["objects"]}
+    assert names == {"caf\u00e9", "\"q\\\u00e9", "gr\u00c3"}, names
+
+
+@test
 def several_lists(folder):
     """images and lists (.txt, .list) in any number, in their order; an image twice"""
     folder.write("a.list", f"{VALID[4]}\n{VALID[3]}\n")
@@ -265,7 +276,7 @@ bad("a list that is not there", "no.list: No such file", flags="no.list")
 bad("a list with an image that is not there", "a.list: no.png: No such file", flags="a.list",
     a_list="no.png\n")
 bad("an empty list", "a.list", "empty", flags="a.list", a_list="")
-bad("a folder for an image", "images: found an empty file, expected an image", flags="images")
+bad("a folder for an image", "images: found no file, expected an image", flags="images")
 bad("an image that can't be decoded", "names.png", "expected JPEG, PNG", flags="names.png",
     names_png="red\n")
 bad("no list at all", "deepkd.data: found no valid=", data=detector_data(valid=None))
@@ -279,9 +290,16 @@ bad("-out of JSON", "-out result.json: expected a folder", "-json FILE", flags="
 bad("-out in no folder", "-out no/drawn: No such file", flags="-out no/drawn")
 bad("-out where the images are", "-out images/val: the picture would take the place of "
     f"{VALID[0]}", flags="-out images/val")
-bad("two images of one name", "drawn/000000000101.png: found two images", "other names",
+bad("two images of one name", "drawn/000000000101.png: found two results", "other names",
     flags=f"{VALID[0]} {VALID[0]} -out drawn")
 bad("-json in no folder", "no/found.json: No such file", flags=f"{VALID[0]} -json no/found.json")
+for name in ("teacher.weights", "teacher.cfg", "deepkd.data", "names.txt", VALID[0], "valid.list"):
+    bad(f"-json over {name}", f"-json {name}: would take the place of {name}",
+        flags=f"{VALID[0]} -json {name}")
+for name in ("-", "images"):
+    bad(f"-json {name}", f"-json {name}: expected a file's name", flags=f"{VALID[0]} -json {name}")
+bad("-json over a picture", "drawn/000000000101.png: found two results",
+    flags=f"{VALID[0]} -out drawn -json drawn/000000000101.png")
 bad("labels beside labels", "labels/val/000000000101.txt: found labels", "another -out FOLDER",
     flags=f"{VALID[0]} -out labels/val -save_labels",
     edit=lambda f: f.own("labels"))
