@@ -65,11 +65,13 @@ KD_FORMULA dual dual_product(dual a, dual b)
     return p;
 }
 
-/* 0 where b is */
+/* b >= 0; 0 where it is next to nothing, so that what is divided stays finite */
+#define LEAST_DIVISOR 1e-200
 KD_FORMULA dual dual_ratio(dual a, dual b)
 {
-    dual r = {b.v ? a.v / b.v : 0, {0}};
-    for (int k = 0; k < 4 && b.v; ++k) r.d[k] = a.d[k] / b.v - r.v * (b.d[k] / b.v);
+    double inverse = b.v > LEAST_DIVISOR ? 1 / b.v : 0;
+    dual r = {a.v * inverse, {0}};
+    for (int k = 0; k < 4; ++k) r.d[k] = (a.d[k] - r.v * b.d[k]) * inverse;
     return r;
 }
 
@@ -111,7 +113,7 @@ KD_FORMULA dual aspect_cost(const double s[4], const double t[4], double iou)
     double turn = 2 / M_PI * (atan2(t[2], t[3]) - atan2(s[2], s[3]));
     double alpha = turn * turn / (1 - iou + turn * turn + 1e-6);
     double square = s[2] * s[2] + s[3] * s[3];
-    double slope = square > 1e-200 ? alpha * 2 * turn * 2 / M_PI / square : 0;
+    double slope = square > LEAST_DIVISOR ? alpha * 2 * turn * 2 / M_PI / square : 0;
     dual cost = {alpha * turn * turn, {0, 0, -slope * s[3], slope * s[2]}};
     return cost;
 }
