@@ -95,12 +95,11 @@ typedef struct kd_method {
     double delta[KD_COMPONENTS]; /* momentum minus [net] momentum, when nothing is given */
     kd_row_loss *row;
     double temperature; /* when none is given */
-    int is_logistic;    /* 1: of classes with a yes or no each alone, KD_LOGISTIC */
-    double
-        box_weight; /* of a detector's boxes, when none is given; not 0: each box counts by
-                       how  far the classes are apart, in place of the teacher's objectness */
-    int kernel;     /* its case on the GPU (kd_formulas.h); 0: CPU alone */
-    int views;      /* augmentations of each image that a batch must hold */
+    int is_logistic;    /* 1: of classes with a yes or no each alone */
+    double box_weight;  /* of a detector's boxes, when none is given; if it is not 0,
+                           they count by kd_farthest_class, not by the objectness */
+    int kernel;         /* its case on the GPU (kd_formulas.h); 0: CPU alone */
+    int views;          /* augmentations of each image that a batch must hold */
     kd_view_pair pair[KD_VIEW_PAIRS]; /* the rows of an image */
     kd_batch_loss *batch;             /* or NULL; on the CPU alone */
 } kd_method;
