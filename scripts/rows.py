@@ -87,8 +87,8 @@ SCENES = {
     "deepkd-official": Row("DeepKD as the official code runs", .01, OFFICIAL),
     "kd-objectness": Row("KD + objectness", "kd", {**SGD_KD, **OBJECTNESS}),
     "kd-dense": Row("KD on dense rows", "kd", {**SGD_KD, **DENSE}),
-    "deepkd-objectness": Row("DeepKD + objectness", "deepkd", {**FIXED, **OBJECTNESS}),
-    "deepkd-boxes": Row("DeepKD + boxes", "deepkd", {**FIXED, **BOXES}),
+    "deepkd-objectness": Row("DeepKD + objectness", .02, {**FIXED, **OBJECTNESS}),
+    "deepkd-boxes": Row("DeepKD + boxes", .02, {**FIXED, **BOXES}),
     "deepkd-bckd": Row("DeepKD of BCKD, dense", .02, {**FIXED, **BCKD}),
     **IN_FEW_BITS,
 }

@@ -4,6 +4,8 @@
 #include "cpu/filters.h"
 #include "support.h"
 
+#include "activations.h"
+
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -100,10 +102,12 @@ static float *repeat(const float *x, int n, int copies)
 static void finish_channels(layer l, const float *mean, const float *variance, const float *x)
 {
     wide_shape wide = find_channels(l);
-    float *a = kd_vectors(wide.shape.channels), *b = kd_vectors(wide.shape.channels);
+    float slope, *a = kd_vectors(wide.shape.channels), *b = kd_vectors(wide.shape.channels);
     for (int k = 0; k < wide.shape.channels; ++k)
         find_line(l, k % l.n, mean, variance, a + k, b + k);
     forward_channels(wide.shape, a, b, x, l.output);
+    if (!has_slope(l.activation, &slope))
+        activate_row(l.batch * l.outputs, l.activation, l.activation_input, l.output);
     free(a), free(b);
 }
 
@@ -172,6 +176,9 @@ static void backward_channels(layer l, const network *parts, int count, int i)
 #pragma omp parallel for schedule(dynamic)
     for (int p = 0; p < count; ++p) {
         layer part = parts[p].layers[i];
+        if (part.activation_input)
+            gradient_array(part.activation_input, part.batch * part.outputs, part.activation,
+                           part.delta);
         start_channels_back(wide.shape, part.output, mean ? part.x : 0, mean, part.delta,
                             sums + p * size, products + p * size);
     }

@@ -2,6 +2,8 @@
 #ifndef KD_CONVOLUTION_CODE_H
 #define KD_CONVOLUTION_CODE_H
 
+#include "darknet.h"
+
 #include <stddef.h>
 
 /* How images lie in memory */
@@ -28,8 +30,8 @@ typedef struct {
     int is_first;    /* 1: nobody asks for the gradient of its images */
     int is_alone;    /* 1: one thread calls at a time, so oneDNN may use all cores itself */
     arithmetic arithmetic; /* BFLOAT16: float32 where oneDNN has no fast code for it */
-    int is_finished;       /* 1, of a constant one of oneDNN's: it adds biases, then bends */
-    float slope;           /* of a finished one, of what is below 0 */
+    int is_finished; /* 1, of a constant one of oneDNN's: it adds biases, then activates */
+    ACTIVATION activation; /* of a finished one: one that has_last() */
     image_form in, out; /* of images and deltas; other than FORM_PLAIN: of oneDNN's; FORM_NARROW
                            and FORM_BYTE: of a constant one */
     float in_scale, out_scale; /* of INT8: what 1 of a byte stands for */

@@ -118,7 +118,8 @@ static convolution_shape find_shape(const network *part, int i, int is_alone)
     s.is_constant = c->outputs != 0, s.is_alone = is_alone;
     s.arithmetic = find_arithmetic(part, i);
     if (!c->forms) return s;
-    s.is_finished = c->outputs && has_slope(l.activation, &s.slope);
+    s.is_finished = c->outputs && has_last(l.activation);
+    if (s.is_finished) s.activation = l.activation;
     s.in = i ? c->forms[i - 1] : FORM_PLAIN, s.out = c->forms[i];
     if (s.arithmetic == INT8) s.in_scale = c->scales[i - 1], s.out_scale = c->scales[i];
     return s;

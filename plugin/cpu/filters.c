@@ -18,6 +18,12 @@ int has_slope(ACTIVATION a, float *slope)
     return a == LINEAR || a == RELU || a == LEAKY;
 }
 
+int has_last(ACTIVATION a)
+{
+    float slope;
+    return has_slope(a, &slope) || a == MISH || a == SWISH;
+}
+
 VECTORIZED static double sum_row(int n, const float *x)
 {
     double sum = 0;
@@ -89,8 +95,7 @@ static void activation_back(int n, ACTIVATION activation, const float *out, floa
     else if (slope != 1) slope_row(n, slope, out, delta);
 }
 
-/* What has no slope, in place; keep, unless NULL: what it is given */
-static void activate_row(int n, ACTIVATION activation, float *keep, float *out)
+void activate_row(int n, ACTIVATION activation, float *keep, float *out)
 {
     if (keep) memcpy(keep, out, n * sizeof(float));
     activate_array(out, n, activation);

@@ -28,6 +28,12 @@ typedef struct {
  */
 int has_slope(ACTIVATION a, float *slope);
 
+/* 1 for those, and for mish and swish: of convolutions that may hand on images channels last */
+int has_last(ACTIVATION a);
+
+/* Of n numbers in place, what has no slope; keep, unless NULL: what it is given */
+void activate_row(int n, ACTIVATION activation, float *keep, float *out);
+
 /* Mean, and variance with n-1, of filter f over all images. */
 void filter_statistics(filter_shape s, int f, const float *x, float *mean, float *variance);
 

@@ -24,8 +24,7 @@ static int passes(layer l)
 
 static int can_be_last(layer l)
 {
-    float slope;
-    return passes(l) || (is_convolution(l) && has_slope(l.activation, &slope));
+    return passes(l) || (is_convolution(l) && has_last(l.activation));
 }
 
 /* 1 when layer i may hand on its images channels last, as the others' forms are now */

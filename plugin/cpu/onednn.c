@@ -1,5 +1,6 @@
 /* See onednn.h. oneDNN's C interface, versions 2 and 3. */
 #include "cpu/onednn.h"
+#include "cpu/filters.h"
 #include "cpu/scratch.h"
 #include "support.h"
 
@@ -121,8 +122,8 @@ static dnnl_status_t describe(dnnl_primitive_desc_t *found, const description *d
 }
 
 #define append_sum(operations) dnnl_post_ops_append_sum(operations, 1)
-#define append_relu(operations, slope)                                                         \
-    dnnl_post_ops_append_eltwise(operations, 1, dnnl_eltwise_relu, slope, 0)
+#define append_eltwise(operations, kind, alpha)                                                \
+    dnnl_post_ops_append_eltwise(operations, 1, kind, alpha, 0)
 
 #else
 
@@ -163,8 +164,8 @@ static dnnl_status_t describe(dnnl_primitive_desc_t *found, const description *d
 }
 
 #define append_sum(operations) dnnl_post_ops_append_sum(operations, 1, 0, dnnl_data_type_undef)
-#define append_relu(operations, slope)                                                         \
-    dnnl_post_ops_append_eltwise(operations, dnnl_eltwise_relu, slope, 0)
+#define append_eltwise(operations, kind, alpha)                                                \
+    dnnl_post_ops_append_eltwise(operations, kind, alpha, 0)
 
 #endif
 
@@ -352,6 +353,14 @@ static void make_reorders(onednn *o, step_kind kind)
     }
 }
 
+static dnnl_status_t append_activation(dnnl_post_ops_t behind, ACTIVATION a)
+{
+    float slope;
+    if (has_slope(a, &slope))
+        return append_eltwise(behind, dnnl_eltwise_relu, slope ? slope : NEARLY_FLAT);
+    return append_eltwise(behind, a == MISH ? dnnl_eltwise_mish : dnnl_eltwise_swish, 1);
+}
+
 static dnnl_primitive_attr_t make_attributes(convolution_shape s)
 {
     dnnl_primitive_attr_t attr;
@@ -359,9 +368,9 @@ static dnnl_primitive_attr_t make_attributes(convolution_shape s)
     check(dnnl_primitive_attr_create(&attr), "dnnl_primitive_attr_create");
     check(dnnl_primitive_attr_set_scratchpad_mode(attr, dnnl_scratchpad_mode_user),
           "dnnl_primitive_attr_set_scratchpad_mode");
-    if (!s.is_finished || s.slope == 1) return attr;
+    if (!s.is_finished || s.activation == LINEAR) return attr;
     check(dnnl_post_ops_create(&behind), "dnnl_post_ops_create");
-    check(append_relu(behind, s.slope ? s.slope : NEARLY_FLAT), "dnnl_post_ops_append_eltwise");
+    check(append_activation(behind, s.activation), "dnnl_post_ops_append_eltwise");
     check(dnnl_primitive_attr_set_post_ops(attr, behind), "dnnl_primitive_attr_set_post_ops");
     dnnl_post_ops_destroy(behind);
     return attr;

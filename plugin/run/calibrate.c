@@ -45,8 +45,8 @@ void calibrate_teacher(deepkd *kd, const image_list *list, int threads, uint64_t
                     t->cfg, i);
     if (is_done) use_int8(t->net, largest);
     if (is_done && !has_int8_layer(t->net))
-        kd_fail("%s: precision=int8: found no linear, leaky or relu convolution of 16 channels "
-                "between others, expected another precision",
+        kd_fail("%s: precision=int8: found no linear, leaky, relu, mish or swish convolution "
+                "of 16 channels between others, expected another precision",
                 t->cfg);
     free(largest);
 }

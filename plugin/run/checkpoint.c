@@ -184,7 +184,7 @@ static void check_same_run(char *file, const run_state *found, const run_state *
 {
     const char *what = 0;
     if (found->train_hash != expected->train_hash)
-        what = "list of training images (paths, order, labels)";
+        what = "list of training images (train= and unlabelled=: paths, order, labels)";
     if (found->teacher_hash != expected->teacher_hash) what = "teacher's weights";
     if (found->teacher_cfg_hash != expected->teacher_cfg_hash) what = "teacher's cfg";
     if (what)

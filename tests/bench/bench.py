@@ -209,7 +209,7 @@ def photos(args):
 
 def make_scenes(args, part):
     """Random pictures of the networks' size with random boxes; their paths."""
-    folder = bench_file(args, "scenes")
+    folder = bench_file(args, f"{part.name}-pictures")
     os.makedirs(folder, exist_ok=True)
     generator = np.random.default_rng(1)
     pair = PAIRS[part.pair]
@@ -281,8 +281,9 @@ def network_file(args, part, suffix):
 
 
 def sized(args, part, cfg):
-    """The cfg's text with the part's input size and classes."""
-    text, pair = read(os.path.join(args.build, cfg)), PAIRS[part.pair]
+    """The text of the cfg's network, with the part's input size and classes."""
+    pair = PAIRS[part.pair]
+    text = read(os.path.join(args.build, cfg)).split("\n[teacher]")[0]
     net = {**(dict(zip(("width", "height"), pair.size)) if pair.size else {}),
            **({"tf32": args.tf32} if args.gpu else {})}
     for key, value in net.items():
@@ -575,8 +576,8 @@ def arguments():
     parser.add_argument("stock", metavar="STOCK_BUILD", type=os.path.abspath, nargs="?")
     parser.add_argument("--repeat", type=positive, default=5, help="rounds (default: 5)")
     parser.add_argument("--only", metavar="PART,...", type=lambda text: text.split(","),
-                        help="gemm, fmnist, resnet, scenes, photos, decode, evaluate, growth, yolo "
-                        "(default: all but yolo; on a GPU fmnist, resnet, yolo)")
+                        help="gemm, fmnist, resnet, scenes, photos, decode, evaluate, growth, "
+                        "yolov4-tiny, yolo (default: all but yolo; on a GPU fmnist, resnet, yolo)")
     parser.add_argument("--batches", type=positive, metavar="N",
                         help="timed batches of a run (default: as many as a part needs)")
     parser.add_argument("--cores", type=positive, default=min(2, len(os.sched_getaffinity(0))),

@@ -41,8 +41,10 @@ def layer_costs(text):
         elif name == "connected":
             weights = before[0] * after[0]
             operations = 2 * weights
-        elif name == "route":
-            outputs[-1] = sum(outputs[i] for i in before)
+        elif name == "route":  # its sources; of each a part, with groups=
+            sources, _, parts = left.partition(" part ")
+            outputs[-1] = sum(outputs[int(i)] for i in sources.split()) // \
+                int((parts or "1").split()[-1])
         yield operations, outputs[-1], weights
 
 

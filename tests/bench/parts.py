@@ -28,8 +28,9 @@ PEER_STEPS = {"task": ("task only", [ALONE_AUTO, ALONE]), "kd": ("KD", [KD_INT8,
 MODES = {"eager": [], "amp": ["--amp"], "compiled": ["--compile"],
          "compiled amp": ["--amp", "--compile"]}
 
-# student, teacher: cfg files, as seen from BUILD; data: a folder of BUILD/data, None: random
-# scenes; size: of both networks' input, None: their own; boxes: of an image, 0: a classifier
+# student, teacher: cfg files, as seen from BUILD, without their [teacher] and what follows; data: a
+# folder of BUILD/data, None: random scenes; size: width and height of both networks' input, None:
+# their own; boxes: of an image, 0: a classifier
 Pair = collections.namedtuple("Pair", "student teacher data size boxes")
 PAIRS = {
     "gemm": Pair("bench/gemm.cfg", "bench/gemm.cfg", "fashion-mnist", None, 0),
@@ -39,6 +40,7 @@ PAIRS = {
     "scenes": Pair("cfg/scenes-student-plain.cfg", "cfg/scenes-teacher.cfg", "scenes", None, 4),
     "photos": Pair("cfg/fmnist-student-plain.cfg", "cfg/fmnist-teacher.cfg", None, None, 0),
     "yolo": Pair("cfg/yolov3-tiny.cfg", "cfg/yolov3.cfg", None, (416, 416), 8),
+    "yolov4-tiny": Pair("cfg/bccd4-student.cfg", "cfg/bccd4-teacher.cfg", None, (224, 160), 12),
 }
 
 # pair: of PAIRS; batches: those timed, after the first `skip`
@@ -52,9 +54,10 @@ PARTS = {
     "scenes": ("Scenes' pair", 10, (16, 30, 5), None),
     "photos": ("Fashion-MNIST pair on photographs", 7, (16, 20, 4), None),
     "yolo": ("YOLOv3 teaches YOLOv3-tiny at 416x416", 80, (1, 3, 1), (16, 100, 20)),
+    "yolov4-tiny": ("YOLOv4-tiny's kind at 224x160", 3, (16, 30, 5), None),
 }
 ON_REQUEST = ("yolo",)  # of the CPU
-WITH_GOALS = ("fmnist", "resnet", "scenes")
+WITH_GOALS = ("fmnist", "resnet", "scenes", "yolov4-tiny")
 
 # The part `growth`: the Fashion-MNIST pair with each of these batches and classes
 GROWTH = [(batch, 10) for batch in (16, 32, 64, 128, 256)] + [(64, 100), (64, 1000)]

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """One training step in PyTorch: the peer that `make bench` sets beside `darknet distill`.
 
-    peer_pytorch.py --pair fmnist|resnet|scenes|yolo --method task|kd|deepkd [--device cuda] ...
+    peer_pytorch.py --pair fmnist|resnet|scenes|yolo|yolov4-tiny --method task|kd|deepkd [--device cuda] ...
         measures steps and prints one line of JSON
     peer_pytorch.py --check BATCH.npz STUDENT.cfg STUDENT.weights [TEACHER.cfg TEACHER.weights]
         computes Darknet's losses in double precision, or with --amp, and prints them; for
@@ -68,7 +68,8 @@ class Detector:
     """
     The predictions of all [yolo] layers as one array, [batch, n, 5 + classes], ordered by layer,
     anchor and cell. Of each: cell [n, 2], its column and row; grid [n, 2], the layer's columns
-    and rows; anchor [n, 2], in pixels. Of each anchor of the cfg: where its predictions begin.
+    and rows; stretch [n, 1], its scale_x_y; anchor [n, 2], in pixels. Of each anchor of the cfg:
+    where its predictions begin.
     """
 
     def __init__(self, network, device, dtype=torch.float32):
@@ -76,12 +77,15 @@ class Detector:
         options = list(network.heads.values())
         self.classes = whole(options[0], "classes", 20)
         self.ignore = float(options[0].get("ignore_thresh", .5))
+        self.by_overlap = options[0].get("iou_loss") == "ciou"
+        self.box_weight = float(options[0].get("iou_normalizer", 1))
         anchors = torch.tensor(numbers(options[0]["anchors"]), dtype=dtype).view(-1, 2)
-        first, grids, cells, owners = {}, {}, [], []
+        first, grids, stretches, cells, owners = {}, {}, {}, [], []
         for i, head in network.heads.items():
             height, width = network.shapes[i + 1][1:]
             for k in map(int, numbers(head.get("mask", ",".join(map(str, range(len(anchors))))))):
                 first[k], grids[k] = len(cells), [width, height]
+                stretches[k] = [float(head.get("scale_x_y", 1))]
                 cells += [[column, row] for row in range(height) for column in range(width)]
                 owners += [k] * (width * height)
         if sorted(first) != list(range(len(anchors))) or \
@@ -89,10 +93,12 @@ class Detector:
             raise SystemExit("[yolo] mask=: expected each anchor in one of the layers")
         self.size = torch.tensor(network.size[::-1], dtype=dtype, device=device)
         self.anchors = anchors.to(device)
-        self.first, self.grids = (torch.tensor([of[k] for k in sorted(of)], device=device)
-                                  for of in (first, grids))
+        self.first, self.grids, stretches = (
+            torch.tensor([of[k] for k in sorted(of)], device=device)
+            for of in (first, grids, stretches))
         self.cell = torch.tensor(cells, dtype=dtype, device=device)
         self.grid, self.anchor = self.grids[owners].to(dtype), self.anchors[owners]
+        self.stretch = stretches[owners].to(dtype)
 
     def predictions(self, outputs):
         return torch.cat([x.flatten(2).unflatten(1, (-1, 5 + self.classes)).transpose(2, 3)
@@ -110,33 +116,55 @@ class Detector:
     def rows(self, outputs, truth):
         return self.predictions(outputs)[truth.image, self.assigned(truth), 5:]
 
+    def boxes(self, p, at=slice(None)):
+        """Centres and sizes, in parts of the image, of predictions p at these places."""
+        stretch = self.stretch[at]
+        centre = p[..., :2].sigmoid() * stretch - (stretch - 1) / 2
+        return (centre + self.cell[at]) / self.grid[at], \
+            p[..., 2:4].exp() * self.anchor[at] / self.size
+
     @torch.no_grad()
     def best_iou(self, p, boxes):
         """[batch, n] of each predicted box with the truths of its image."""
-        centre = ((p[..., :2].sigmoid() + self.cell) / self.grid)[:, :, None]
-        size = (p[..., 2:4].exp() * self.anchor / self.size)[:, :, None]
+        centre, size = (x[:, :, None] for x in self.boxes(p))
         truth_centre, truth_size = boxes[:, None].split(2, -1)
         low = torch.maximum(centre - size / 2, truth_centre - truth_size / 2)
         high = torch.minimum(centre + size / 2, truth_centre + truth_size / 2)
         both = (high - low).clamp(min=0).prod(-1)
         return (both / (size.prod(-1) + truth_size.prod(-1) - both)).amax(-1)
 
+    def box_loss(self, own, at, box):
+        """
+        By squares, or a cross-entropy with the same gradient, as YOLOv3; by iou_loss=ciou as
+        torchvision has it: Darknet's max_delta= and its own idea of the gradient are left out.
+        """
+        if self.by_overlap:
+            centre, size = self.boxes(own, at)
+            found, truth = (torch.cat((c - s / 2, c + s / 2), 1)
+                            for c, s in ((centre, size), box.split(2, 1)))
+            ciou = importlib.import_module("torchvision.ops").complete_box_iou_loss
+            return self.box_weight * ciou(found, truth, reduction="sum")
+        scale = (2 - box[:, 2:].prod(1))[:, None]
+        place = box[:, :2] * self.grid[at] - self.cell[at]
+        shape = (box[:, 2:] * self.size / self.anchor[at]).log()
+        return cross_entropy(own[:, :2], place, scale) + \
+            (scale * (own[:, 2:4] - shape) ** 2).sum() / 2
+
     def task(self, outputs, truth):
         """
         The loss whose gradient is the delta of Darknet's [yolo], a mean over the images: for x, y,
         the objectness and the classes it is that of a cross-entropy. No two boxes of an image may
-        have the same prediction: Darknet then keeps one, this adds both.
+        have the same prediction: Darknet then keeps one, this adds both. YOLOv4's heads ignore
+        no prediction that is not sure of any class.
         """
         p, at = self.predictions(outputs), self.assigned(truth)
-        own, box = p[truth.image, at], truth.box
-        scale = (2 - box[:, 2:].prod(1))[:, None]
-        place = box[:, :2] * self.grid[at] - self.cell[at]
-        shape = (box[:, 2:] * self.size / self.anchor[at]).log()
+        own = p[truth.image, at]
         objectness = torch.zeros_like(p[..., 4])
         objectness[truth.image, at] = 1
         counts = (self.best_iou(p, truth.boxes) <= self.ignore) | (objectness > 0)
-        total = cross_entropy(own[:, :2], place, scale) + \
-            (scale * (own[:, 2:4] - shape) ** 2).sum() / 2 + \
+        if self.by_overlap:
+            counts |= p[..., 5:].amax(-1).sigmoid() <= .25
+        total = self.box_loss(own, at, truth.box) + \
             cross_entropy(own[:, 5:], F.one_hot(truth.classes, self.classes).to(p.dtype)) + \
             cross_entropy(p[..., 4], objectness, counts.to(p.dtype))
         return total / len(p)
@@ -366,7 +394,8 @@ def measure(args):
     """What is printed."""
     pair = PAIRS[args.pair]
     set_up(args)
-    student, teacher = (open_network(os.path.join(args.build, cfg), args.device, pair.size)
+    size = pair.size and pair.size[::-1]
+    student, teacher = (open_network(os.path.join(args.build, cfg), args.device, size)
                         for cfg in (pair.student, pair.teacher))
     memory_format = torch.channels_last if args.amp else torch.contiguous_format
     batches = [random_batch(student, args.batch, pair.boxes, args.device == "cuda", memory_format)

@@ -39,6 +39,7 @@ def activation(options, default="logistic"):
     """A list of no or one module."""
     return {"linear": lambda: [], "leaky": lambda: [nn.LeakyReLU(.1, inplace=True)],
             "relu": lambda: [nn.ReLU(inplace=True)], "logistic": lambda: [nn.Sigmoid()],
+            "mish": lambda: [nn.Mish()], "swish": lambda: [nn.SiLU()],
             }[options.get("activation", default)]()
 
 
@@ -104,12 +105,15 @@ class Shortcut(nn.Module):
 
 
 class Route(nn.Module):
-    def __init__(self, sources):
+    """Of each source the channels that groups= and group_id= say."""
+
+    def __init__(self, sources, options):
         super().__init__()
         self.sources = sources
+        self.groups, self.group = whole(options, "groups", 1), whole(options, "group_id", 0)
 
     def forward(self, _, outputs):
-        found = [outputs[i] for i in self.sources]
+        found = [outputs[i].chunk(self.groups, 1)[self.group] for i in self.sources]
         return torch.cat(found, 1) if len(found) > 1 else found[0]
 
 
@@ -128,7 +132,8 @@ def make_layer(name, options, shapes):
         return Shortcut(sources[0], options), shapes[-1]
     if name == "route":
         found = [shapes[i + 1] for i in sources]
-        return Route(sources), (sum(shape[0] for shape in found), *found[0][1:])
+        route = Route(sources, options)
+        return route, (sum(shape[0] // route.groups for shape in found), *found[0][1:])
     if name not in MAKERS:
         raise SystemExit(f"[{name}]: expected one of {', '.join(MAKERS)}, shortcut, route")
     return MAKERS[name](options, shapes[-1])

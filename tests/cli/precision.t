@@ -232,10 +232,10 @@ def no_int8(folder):
     """a teacher without a layer that can be in int8: one line"""
     write_wide_teacher(folder)
     need(folder, "int8", "avx512_vnni")
-    write_teacher(folder, [tap.conv(16, stride, activation="swish") for stride in (1, 1, 2)])
+    write_teacher(folder, [tap.conv(16, stride, activation="hard_mish") for stride in (1, 1, 2)])
     write_cfg(folder, "int8")
     check_error(folder.distill().check(1), [
-        "teacher.cfg: precision=int8: found no linear, leaky or relu", "expected another"])
+        "teacher.cfg: precision=int8: found no linear, leaky, relu, mish or swish", "expected another"])
 
 
 @test

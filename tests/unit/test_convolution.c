@@ -711,7 +711,7 @@ static void test_bfloat16(void)
 
 /* ---- finished ones, and forms ------------------------------------------ */
 
-#define SLOPE .25f
+static const ACTIVATION finishing[] = {LEAKY, MISH, SWISH}; /* shapes take turns */
 
 /* Number i of n images of c x pixels, as Darknet has it, stands here. */
 static size_t place(size_t i, int c, int pixels, image_form form)
@@ -743,14 +743,21 @@ static float *from_form(const float *x, size_t n, int c, int pixels, image_form 
     return made;
 }
 
+/* As they are defined */
+static double activated(double x, ACTIVATION a)
+{
+    if (a == MISH) return x * tanh(log1p(exp(x)));
+    if (a == SWISH) return x / (1 + exp(-x));
+    return x > 0 ? x : .1 * x;
+}
+
 static void expect_finished(example *e, const float *biases)
 {
     int pixels = e->shape.out_h * e->shape.out_w;
     expect(e, 0);
-    for (size_t i = 0; i < outputs_of(e->shape); ++i) {
-        double x = e->out[i] + biases[i / pixels % e->shape.filters];
-        e->out[i] = x > 0 ? x : SLOPE * x;
-    }
+    for (size_t i = 0; i < outputs_of(e->shape); ++i)
+        e->out[i] =
+            activated(e->out[i] + biases[i / pixels % e->shape.filters], e->shape.activation);
 }
 
 /* 0 when oneDNN has none of this form */
@@ -758,8 +765,7 @@ static int check_finished(const example *e, const float *biases, image_form in, 
 {
     convolution_shape s = e->shape;
     size_t n = outputs_of(s);
-    s.is_constant = s.is_finished = 1, s.arithmetic = BFLOAT16, s.slope = SLOPE, s.in = in,
-    s.out = out;
+    s.is_constant = s.is_finished = 1, s.arithmetic = BFLOAT16, s.in = in, s.out = out;
     convolution *c = make_convolution(s, 1);
     if (!c) return 0;
     float *images = to_form(e->in, images_of(s), s.c, s.h * s.w, in), *found = make_array(n);
@@ -781,6 +787,7 @@ static void test_finished(void)
         example e = make_example(complete(cases[k]));
         float *biases = random_array(e.shape.filters);
         cut_off(e.in, images_of(e.shape)), cut_off(e.weights, filters_of(e.shape));
+        e.shape.activation = finishing[k % COUNT(finishing)];
         expect_finished(&e, biases);
         for (int form = 0; form < 9; ++form, ++most)
             made += check_finished(&e, biases, form / 3, form % 3);
@@ -846,7 +853,7 @@ static int check_bytes(const example *e, const float *images, const float *weigh
 {
     convolution_shape s = e->shape;
     size_t n = outputs_of(s);
-    s.is_constant = s.is_finished = 1, s.arithmetic = INT8, s.slope = SLOPE;
+    s.is_constant = s.is_finished = 1, s.arithmetic = INT8;
     s.in = in, s.out = out, s.in_scale = IN_SCALE, s.out_scale = .02f;
     convolution *c = make_convolution(s, 1);
     if (!c) return 0;
@@ -879,6 +886,7 @@ static void test_int8(void)
         float *images = copy_of(e.in, images_of(e.shape));
         float *weights = copy_of(e.weights, filters_of(e.shape));
         round_example(&e);
+        e.shape.activation = finishing[k % COUNT(finishing)];
         expect_finished(&e, biases);
         for (int form = 0; form < 4; ++form, ++most)
             made += check_bytes(&e, images, weights, biases, forms[form / 2], forms[form % 2]);

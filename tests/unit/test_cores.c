@@ -627,6 +627,9 @@ static const net_case predictors[] = {
          AVERAGE CONNECTED_(17, NORM LEAKY) HEAD},
     {"one image", 1, 13, 9, 3, NORMED,
      CONV(16, 3, 1, NORM LEAKY) POOL(2, 2) CONV(32, 3, 1, LEAKY) HEAD},
+    {"smooth activations", 6, 13, 9, 3, NORMED,
+     CONV(16, 3, 1, NORM MISH_) POOL(2, 2) CONV(17, 3, 1, NORM SWISH_) CONV(32, 1, 1, MISH_)
+         AVERAGE HEAD},
     {"residuals", 12, 9, 9, 3, NORMED,
      CONV(16, 3, 1, NORM RELU_) CONV(17, 3, 1, NORM RELU_) CONV(17, 3, 1, NORM LINEAR) ROUTE_(
          "-3") CONV(17, 1, 1, NORM LINEAR) SHORTCUT_(-3, RELU_) CONV(32, 3, 2, NORM RELU_)
@@ -789,6 +792,8 @@ static void test_forms(void)
         {CONV(8, 3, 1, LEAKY) CONV(8, 1, 1, LINEAR) CONV(8, 3, 1, RELU_) HEAD, "NNPP",
          BFLOAT16},
         {CONV(8, 3, 1, LEAKY) CONV(8, 3, 1, TANH_) CONV(8, 3, 1, LEAKY) HEAD, "NPPP", BFLOAT16},
+        {CONV(8, 3, 1, MISH_) CONV(8, 3, 1, SWISH_) CONV(8, 3, 1, LEAKY) HEAD, "NNPP",
+         BFLOAT16},
         {CONV(8, 3, 1, LEAKY) POOL(2, 2) CONV(8, 3, 1, LEAKY) CONV(8, 3, 1, LEAKY) HEAD,
          "LLNPP", BFLOAT16},
         {POOL(2, 2) CONV(8, 3, 1, LEAKY) UPSAMPLE_(2, "") CONV(8, 3, 1, LEAKY) POOL(2, 2)
