@@ -82,6 +82,8 @@ static void gemm_convolve_back(const convolution *c, const float *in, int groups
         float *col = columns(c->shape, in + i * z.image);
         for (int g = 0; g < groups; ++g) {
             float *delta = deltas[g] + i * z.out;
+            if (in_deltas && c->shape.is_alone_in_delta)
+                cleared(in_deltas[g] + i * z.image, z.image);
             gemm(0, 1, z.m, z.k, z.pixels, 1, delta, z.pixels, col, z.pixels, 1, sums[g], z.k);
             if (in_deltas) gemm_in_delta(c, delta, in_deltas[g] + i * z.image);
         }

@@ -32,8 +32,8 @@ size_t gradient_size(const convolution *c);
  * The gradients of `groups` losses of the same images, from deltas[g], laid out as convolve's
  * out. sums[g][gradient_size] (from kd_vectors, or as aligned) is set to the weights' gradient,
  * in an order of its own (see add_gradient); in_deltas[g], laid out as in, grows by the images'
- * gradient, unless in_deltas is NULL (of a first one it has to be). What needs `in` alone is
- * done once. Many threads may at once.
+ * gradient, or becomes it (is_alone_in_delta), unless in_deltas is NULL (of a first one it has
+ * to be). What needs `in` alone is done once. Many threads may at once.
  */
 void convolve_back(const convolution *c, const float *in, int groups, float *const *deltas,
                    float *const *sums, float *const *in_deltas);

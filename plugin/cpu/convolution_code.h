@@ -25,10 +25,11 @@ typedef enum { FLOAT32, BFLOAT16, INT8 } arithmetic;
  */
 typedef struct {
     int n, c, h, w, filters, size, stride_x, stride_y, pad, out_h, out_w;
-    int spacing;     /* of a window's pixels: 1 where it has no holes */
-    int is_constant; /* 1: for convolve alone, with weights that are set once */
-    int is_first;    /* 1: nobody asks for the gradient of its images */
-    int is_alone;    /* 1: one thread calls at a time, so oneDNN may use all cores itself */
+    int spacing;           /* of a window's pixels: 1 where it has no holes */
+    int is_constant;       /* 1: for convolve alone, with weights that are set once */
+    int is_first;          /* 1: nobody asks for the gradient of its images */
+    int is_alone_in_delta; /* 1: nobody else adds to that gradient, so it is set */
+    int is_alone; /* 1: one thread calls at a time, so oneDNN may use all cores itself */
     arithmetic arithmetic; /* BFLOAT16: float32 where oneDNN has no fast code for it */
     int is_finished; /* 1, of a constant one of oneDNN's: it adds biases, then activates */
     ACTIVATION activation; /* of a finished one: one that has_last() */

@@ -107,6 +107,16 @@ arithmetic find_arithmetic(const network *net, int i)
     return find_bfloat16() == BFLOAT16_FAST ? BFLOAT16 : FLOAT32;
 }
 
+int sets_delta(const network *net, int i)
+{
+    layer l = net->layers[i];
+    if (i + 1 == net->n || !is_convolution(net->layers[i + 1])) return 0;
+    if (!l.delta || l.cost || l.type == DROPOUT) return 0; /* a [dropout]'s is another's too */
+    for (int reader = i + 2; reader < net->n; ++reader)
+        if (reads_output(net, reader, i)) return 0;
+    return 1;
+}
+
 static convolution_shape find_shape(const network *part, int i, int is_alone)
 {
     const cores *c = part->plugin;
@@ -115,6 +125,7 @@ static convolution_shape find_shape(const network *part, int i, int is_alone)
     s.stride_x = l.stride_x, s.stride_y = l.stride_y, s.spacing = l.dilation;
     s.size = l.size, s.pad = l.pad, s.out_h = l.out_h, s.out_w = l.out_w;
     s.is_first = !i || !part->layers[i - 1].delta;
+    s.is_alone_in_delta = i && sets_delta(part, i - 1);
     s.is_constant = c->outputs != 0, s.is_alone = is_alone;
     s.arithmetic = find_arithmetic(part, i);
     if (!c->forms) return s;

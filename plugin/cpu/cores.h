@@ -59,6 +59,9 @@ int count_parts(const network *net);
 /* 1 after attach_cores. */
 int has_cores(const network *net);
 
+/* 1 when backward_on_cores sets layer i's delta, so that nobody has to clear it before. */
+int sets_delta(const network *net, int i);
+
 /*
  * backward_network of several losses of one forward pass at once. views[g] is a copy of the
  * network whose layers have the deltas and the buffers of gradients of loss g; what all of them

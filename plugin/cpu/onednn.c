@@ -340,12 +340,14 @@ static dnnl_primitive_t make_reorder(const_layout from, const_layout to, int add
     return made;
 }
 
-/* The gradients are added to what Darknet has; the output takes its place. */
-static void make_reorders(onednn *o, step_kind kind)
+/* The gradients are added to what Darknet has, but for what is alone there; the output takes
+ * its place. */
+static void make_reorders(onednn *o, convolution_shape shape, step_kind kind)
 {
     step *s = o->steps + kind;
+    int grows = kind == BACK_WEIGHTS || (kind == BACK_DATA && !shape.is_alone_in_delta);
     for (int r = 0; r < ROLES; ++r) {
-        int is_result = r == (int)result_of[kind], adds = is_result && kind != FORWARD;
+        int is_result = r == (int)result_of[kind], adds = is_result && grows;
         const_layout own = s->own[r], plain = o->plain[r];
         if (!adds && dnnl_memory_desc_equal(own, plain)) continue;
         s->reorder[r] =
@@ -420,7 +422,7 @@ static int make_step(onednn *o, convolution_shape shape, step_kind kind)
     s->work = copy_layout(dnnl_primitive_desc_query_md(found, dnnl_query_scratchpad_md, 0));
     check(dnnl_primitive_create(&s->run, found), "dnnl_primitive_create");
     dnnl_primitive_desc_destroy(found);
-    make_reorders(o, kind);
+    make_reorders(o, shape, kind);
     return 1;
 }
 
@@ -498,12 +500,14 @@ static void back(const convolution *c, const float *in, int groups, float *const
                                         scratch_for(SCRATCH_OUT, weights->own[OUT]));
         run(o, BACK_WEIGHTS, in, sums[g], delta, 0);
         if (!in_deltas) continue;
-        float *result = scratch_for(SCRATCH_RESULT, data->own[IN]);
+        int is_direct = !data->reorder[IN];
+        float *result = is_direct ? in_deltas[g] : scratch_for(SCRATCH_RESULT, data->own[IN]);
         if (!is_same)
             delta = own_layout(o, BACK_DATA, OUT, deltas[g],
                                scratch_for(SCRATCH_OUT, data->own[OUT]));
         run(o, BACK_DATA, result, o->weights[BACK_DATA], delta, 0);
-        reorder(data->reorder[IN], data->own[IN], result, o->plain[IN], in_deltas[g]);
+        if (!is_direct)
+            reorder(data->reorder[IN], data->own[IN], result, o->plain[IN], in_deltas[g]);
     }
 }
 

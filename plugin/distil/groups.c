@@ -191,6 +191,7 @@ static void clear_deltas(network *net)
     for (int i = 0; i < net->n; ++i) {
         layer l = net->layers[i];
         float *delta = layer_delta(net, i);
+        if (has_cores(net) && sets_delta(net, i)) continue;
         if (delta) device_clear(net, (size_t)l.outputs * l.batch, delta);
     }
 }

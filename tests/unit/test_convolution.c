@@ -383,14 +383,14 @@ static void check_back(const convolution *c, const example *e, way by, double to
 {
     size_t n = filters_of(e->shape);
     gradients all = go_back(c, e, 0, GROUPS, 1);
+    const float *before = e->shape.is_alone_in_delta ? 0 : e->in_delta;
     for (int g = 0; g < GROUPS; ++g) {
         float *gradient = added(c, e, all.sums[g]);
         check_error(e, by, "gradient of weights",
                     error_of(gradient, e->sums[g], e->gradient, n), tolerance);
-        check_error(
-            e, by, "gradient of images",
-            error_of(all.in_deltas[g], e->in_deltas[g], e->in_delta, images_of(e->shape)),
-            tolerance);
+        check_error(e, by, "gradient of images",
+                    error_of(all.in_deltas[g], e->in_deltas[g], before, images_of(e->shape)),
+                    tolerance);
         free_array(gradient, n);
         check_bits(c, e, g, 1, 1, all);
     }
@@ -421,8 +421,11 @@ static void check_shape(shape_case k, way first, way last)
 {
     example e = make_example(complete(k));
     for (int g = 0; g < GROUPS; ++g) expect(&e, g);
-    for (way by = first; by <= last; ++by)
-        check_example(&e, by, by == GEMM ? DIRECT : by == TRAINED ? ROUNDING : k.tolerance);
+    for (int alone = 0; alone < 2; ++alone) {
+        e.shape.is_alone_in_delta = alone;
+        for (way by = first; by <= last; ++by)
+            check_example(&e, by, by == GEMM ? DIRECT : by == TRAINED ? ROUNDING : k.tolerance);
+    }
     free_example(e);
 }
 
