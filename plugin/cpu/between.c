@@ -25,6 +25,13 @@ static filter_shape find_filters(layer l)
     return (filter_shape){l.batch, l.n, l.out_h * l.out_w, l.activation};
 }
 
+/* A [batchnorm] as a convolution with batch norm has it */
+static layer with_filters(layer l)
+{
+    if (l.type == BATCHNORM) l.n = l.c, l.batch_normalize = 1, l.activation = LINEAR;
+    return l;
+}
+
 static void finish_filter(layer l, int f, const float *mean, const float *variance,
                           const float *x)
 {
@@ -49,18 +56,24 @@ static void normalize_filters(layer l)
     }
 }
 
+void normalize_images(layer l, const float *x)
+{
+    l.x = (float *)x;
+    normalize_filters(with_filters(l));
+}
+
 const float *gradient_source(layer l)
 {
     return l.activation_input ? l.activation_input : l.output;
 }
 
-static void backward_filters(const network *views, int groups, int i)
+void backward_filters(const network *views, int groups, int i, const float *x)
 {
-    layer l = views->layers[i];
+    layer l = with_filters(views->layers[i]);
 #pragma omp parallel for schedule(dynamic)
     for (int f = 0; f < l.n; ++f) {
         filter_norm norm = {0};
-        if (l.batch_normalize) norm = (filter_norm){l.x, l.mean[f], l.variance[f], l.scales[f]};
+        if (l.batch_normalize) norm = (filter_norm){x, l.mean[f], l.variance[f], l.scales[f]};
         for (int g = 0; g < groups; ++g) {
             layer own = views[g].layers[i];
             backward_filter(find_filters(l), f, norm, gradient_source(l), own.delta,
@@ -192,6 +205,7 @@ static void backward_channels(layer l, const network *parts, int count, int i)
 void finish_part(layer l, image_form form, const float *mean, const float *variance,
                  const float *x)
 {
+    l = with_filters(l);
     if (form != FORM_PLAIN) finish_channels(l, mean, variance, x);
     else
         for (int f = 0; f < l.n; ++f) finish_filter(l, f, mean, variance, x);
@@ -207,7 +221,7 @@ void normalize_parts(const network *net, const network *parts, int count, int i,
 void backward_between(const network *views, network *const *parts, int groups, int count, int i,
                       image_form form)
 {
-    if (form == FORM_PLAIN) backward_filters(views, groups, i);
+    if (form == FORM_PLAIN) backward_filters(views, groups, i, views->layers[i].x);
     else
         for (int g = 0; g < groups; ++g)
             backward_channels(views[g].layers[i], parts[g], count, i);

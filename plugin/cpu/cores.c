@@ -45,9 +45,9 @@ typedef struct {
 /* Layers whose forward and backward take each image for itself, and change nothing else */
 static int is_by_image(layer l)
 {
-    static const LAYER_TYPE types[] = {MAXPOOL, CHANNEL_POOL, AVGPOOL,       LOCAL_AVGPOOL,
-                                       ROUTE,   SHORTCUT,     UPSAMPLE,      REORG,
-                                       ACTIVE,  SAM,          SCALE_CHANNELS};
+    static const LAYER_TYPE types[] = {MAXPOOL, CHANNEL_POOL, AVGPOOL,        LOCAL_AVGPOOL,
+                                       ROUTE,   SHORTCUT,     UPSAMPLE,       REORG,
+                                       ACTIVE,  SAM,          SCALE_CHANNELS, SHUFFLE};
     for (size_t i = 0; i < sizeof(types) / sizeof(*types); ++i)
         if (l.type == types[i]) return 1;
     return 0;
@@ -58,7 +58,8 @@ static int is_by_image(layer l)
 static int is_forward_by_image(layer l, int train)
 {
     if (is_convolution(l) || l.type == CONNECTED) return !(train && l.batch_normalize);
-    return is_by_image(l) || l.type == MULTI_SHORTCUT || (!train && l.type == DROPOUT);
+    return is_by_image(l) || l.type == MULTI_SHORTCUT ||
+           (!train && (l.type == DROPOUT || l.type == BATCHNORM));
 }
 
 /* Parts */
@@ -199,6 +200,8 @@ static void forward_part(network part, int i)
             finish_part(l, own->shape.out, l.rolling_mean, l.rolling_variance, l.output);
     } else if (is_last(&part, i)) {
         forward_last(&part, i);
+    } else if (l.type == BATCHNORM) {
+        finish_part(l, FORM_PLAIN, l.rolling_mean, l.rolling_variance, part.input);
     } else if (l.type == MAXPOOL) {
         forward_pool(find_pool(l, l.batch * l.c), part.input, l.output,
                      part.train ? l.indexes : 0);
@@ -313,7 +316,9 @@ static void forward_layers(const network *net, const network *parts, const place
             forward_parts(net, parts, i, end, at);
             continue;
         }
-        if (is_convolution(net->layers[i])) forward_normalized(net, parts, i);
+        layer l = net->layers[i];
+        if (is_convolution(l)) forward_normalized(net, parts, i);
+        else if (l.type == BATCHNORM) normalize_images(l, input_of(net, i));
         else forward_whole(net, i);
         ++end;
     }
@@ -406,6 +411,19 @@ static void backward_convolution(const network *views, network *const *parts, in
     }
 }
 
+static void backward_normalized(const network *views, network *const *parts, int groups, int i)
+{
+    int count = count_parts(views);
+    backward_filters(views, groups, i, input_of(views, i));
+    if (!i || !views->layers[i - 1].delta) return;
+#pragma omp parallel for schedule(dynamic)
+    for (int p = 0; p < count; ++p)
+        for (int g = 0; g < groups; ++g) {
+            layer l = parts[g][p].layers[i];
+            add_row(l.batch * l.outputs, 1, l.delta, parts[g][p].layers[i - 1].delta);
+        }
+}
+
 static void backward_by_image(network *const *parts, int count, int groups, int i)
 {
 #pragma omp parallel for schedule(dynamic)
@@ -421,6 +439,7 @@ void backward_on_cores(const network *views, int groups)
     for (int i = views->n - 1; i >= 0 && !views->layers[i].stopbackward; --i) {
         layer l = views->layers[i];
         if (is_convolution(l)) backward_convolution(views, parts, groups, i);
+        else if (l.type == BATCHNORM) backward_normalized(views, parts, groups, i);
         else if (is_by_image(l)) backward_by_image(parts, count, groups, i);
         else
             for (int g = 0; g < groups; ++g) backward_layer(views[g], i);

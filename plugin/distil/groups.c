@@ -19,7 +19,7 @@
 static int is_groupable(layer l)
 {
     return l.type == CONVOLUTIONAL || l.type == DECONVOLUTIONAL || l.type == CONNECTED ||
-           l.type == MULTI_SHORTCUT;
+           l.type == MULTI_SHORTCUT || l.type == BATCHNORM;
 }
 
 static void check_layers(network *net, const char *cfg)
@@ -32,9 +32,9 @@ static void check_layers(network *net, const char *cfg)
             kd_fail("%s: layer %d: its type can't be trained by distill: expected "
                     "[convolutional], [deconvolutional] or [connected] where there are weights",
                     cfg, i);
-        if (l.type == BATCHNORM)
-            kd_fail("%s: layer %d: Darknet never trains a [batchnorm] of its own: expected "
-                    "batch_normalize=1 in the layer before it",
+        if (l.type == BATCHNORM && !l.affine)
+            kd_fail("%s: layer %d: a [batchnorm] without affine=1 is never trained: expected "
+                    "affine=1, or batch_normalize=1 in the layer before it",
                     cfg, i);
     }
 }

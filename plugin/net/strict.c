@@ -161,6 +161,8 @@ static const option number_table[] = {
     {"pad", OPTION_INT, 0, 0, INT_MAX, 0},
     {"padding", OPTION_INT, 0, 0, INT_MAX, 0},
     {"groups", OPTION_INT, 0, 1, INT_MAX, 0},
+    {"affine", OPTION_INT, 0, 0, 1, 0},
+    {"count_padding", OPTION_INT, 0, 0, 1, 0},
     {"output", OPTION_INT, 0, 1, INT_MAX, 0},
     {"batch_normalize", OPTION_INT, 0, 0, 1, 0},
     {"tf32", OPTION_INT, 0, 0, 1, 0},
