@@ -9,16 +9,13 @@ names of its tensors are mdistiller's, of ImageNet's ResNets torchvision's, with
 network's, of pixels of 0 to 1. The first section takes the data set's mean and deviation out, as
 PyTorch's loaders do.
 
-Batch norm divides by sqrt(variance + 1e-5) there and by sqrt(variance) + 1e-6 here, so the variance
-becomes another one. The bias of a convolution before it goes into the mean.
+scripts/torch_weights.py says how batch norm is converted.
 
 Every tensor must have its place, and every place its tensor, or nothing is written. Only these
 networks are known (scripts/networks.py), and nothing is downloaded.
 """
 import argparse
-import os
 import pickle
-import struct
 import sys
 
 import numpy as np
@@ -26,11 +23,10 @@ import numpy as np
 import imagelist
 import make_pair
 import networks
+import torch_weights
 from imagelist import InputError
 from networks import INPUT, NETWORKS
 
-TORCH_EPSILON, EPSILON = 1e-5, 1e-6
-HEADER = struct.pack("<iiiq", 0, 2, 0, 0)  # Darknet's version, and no image seen
 COUNTED = ".num_batches_tracked"  # of no use in inference
 
 
@@ -98,48 +94,6 @@ def check(path, name, wanted, tensors):
                              "below 0")
 
 
-# Arrays of a weights file
-
-def statistics(mean, divisor):
-    """Darknet's mean and variance, of what is divided by divisor."""
-    return [mean, (divisor - EPSILON) ** 2]
-
-
-def norm_arrays(tensors, norm, bias=0):
-    """bias: of the convolution before it"""
-    scale, shift, mean, variance = (tensors[f"{norm}.{which}"] for which in (
-        "weight", "bias", "running_mean", "running_var"))
-    return [shift, scale, *statistics(mean - bias, np.sqrt(variance + TORCH_EPSILON))]
-
-
-def layer_arrays(layer, data, tensors):
-    """Of one layer, in the order of a weights file."""
-    if layer.norm == INPUT:
-        mean, deviation = np.array(data.mean), np.array(data.deviation)
-        return [np.ones(3), *statistics(mean, deviation)]
-    if not layer.module:
-        return norm_arrays(tensors, layer.norm) if layer.norm else []
-    bias = tensors[f"{layer.module}.bias"] if layer.has_bias else np.zeros(layer.channels)
-    first = norm_arrays(tensors, layer.norm, bias) if layer.norm else [bias]
-    return [*first, tensors[f"{layer.module}.weight"]]
-
-
-def weights_file(layers, data, tensors):
-    """Its bytes, and how many numbers they are."""
-    arrays = [array for layer in layers for array in layer_arrays(layer, data, tensors)]
-    numbers = np.concatenate([array.ravel() for array in arrays]).astype("<f4")
-    return HEADER + numbers.tobytes(), len(numbers)
-
-
-def write_bytes(path, content):
-    def write(temporary):
-        with open(temporary, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-    imagelist.replace_file(path, write)
-
-
 def arguments():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -157,13 +111,13 @@ def main():
     args = arguments()
     if args.network not in NETWORKS:
         raise InputError(f"{args.network}: no such network, expected one of {', '.join(NETWORKS)}")
-    data, _ = NETWORKS[args.network]
+    data = NETWORKS[args.network][0]
     layers = networks.build(args.network, args.classes, not args.raw_pixels)
     tensors = state_dict(args.file, load(args.file))
     check(args.file, args.network, wanted_tensors(layers), tensors)
-    content, numbers = weights_file(layers, data, tensors)
+    content, numbers = torch_weights.weights_file(layers, data, tensors)
     text = make_pair.network_cfg(args.network, args.classes, normalized=not args.raw_pixels)
-    write_bytes(args.out + ".weights", content)
+    torch_weights.write_bytes(args.out + ".weights", content)
     imagelist.write_lines(args.out + ".cfg", text.rstrip("\n").split("\n"))
     print(f"wrote {args.out}.weights, {numbers} numbers, and {args.out}.cfg")
 

@@ -17,6 +17,7 @@ import os
 
 import imagelist
 import networks
+import torch_weights
 from imagelist import InputError
 from networks import CIFAR, IMAGENET, NETWORKS, section
 
@@ -139,17 +140,18 @@ def crop_keys(data):
 
 
 def net_section(data, row):
+    extra = {key: row[key] for key in ("batch_norm_momentum",) if key in row}
     return section("net", {
         "batch": row["batch"],
         "subdivisions": row["batch"] // SUBDIVISION if data == IMAGENET else 1,
         "width": data.side, "height": data.side, "channels": 3, **crop_keys(data),
-        "momentum": MOMENTUM, "decay": row["decay"], **rate_keys(data, row),
+        "momentum": MOMENTUM, "decay": row["decay"], **extra, **rate_keys(data, row),
         "max_batches": batches(data, row, row["epochs"])})
 
 
 # The two files
 
-SCHEDULE_KEYS = (*STEPS, "warmup_epochs")
+SCHEDULE_KEYS = (*STEPS, "warmup_epochs", "batch_norm_momentum")
 
 
 def loss_section(data, method, row):
@@ -161,17 +163,25 @@ def loss_section(data, method, row):
 
 def network_cfg(name, classes=None, head="", normalized=False, **row):
     """A cfg's text without our sections. row: what is not as in the data's own schedule"""
-    data, _ = NETWORKS[name]
+    data = NETWORKS[name][0]
     layers = networks.build(name, classes, normalized)
     head = f"# {name}, as scripts/make_pair.py writes it.\n{head}"
     return "\n".join([head, net_section(data, {**SCHEDULES[data], **row}),
                       networks.cfg_sections(layers)])
 
 
-def student_cfg(pair, method, prefix, classes=None):
+def as_official(row):
+    """TOG's momentum is TCG's there, whatever its delta says."""
+    others = {key: value for key, value in row.items() if key != "delta_tog"}
+    return {**others, "momentum_tog": round(MOMENTUM + row["delta_tcg"], 4), "decay_component": "tcg",
+            "decay_all": 1, "momentum_warmup": 0, "batch_norm_momentum": .1}
+
+
+def student_cfg(pair, method, prefix, classes=None, official=False):
     row = find_row(pair, method)
+    row = as_official(row) if official else row
     teacher, student = split_pair(pair)
-    data, _ = NETWORKS[student]
+    data = NETWORKS[student][0]
     head = f"# Taught by {teacher}: DeepKD's official configs/ for {method}.\n"
     return "\n".join([network_cfg(student, classes, head, **row),
                       section("teacher", {"cfg": os.path.join(prefix, teacher + ".cfg")}),
@@ -185,6 +195,11 @@ def arguments():
     parser.add_argument("name", metavar="NAME", help="the pair, TEACHER_STUDENT")
     parser.add_argument("out", metavar="OUT", help="folder to write, such as build/pairs")
     parser.add_argument("--method", choices=METHODS, default="kd")
+    parser.add_argument("--official", action="store_true", help="momenta, weight decay and batch "
+                        "norm's rolling statistics as the official code has them in effect "
+                        "(docs/official-code.md)")
+    parser.add_argument("--start", type=int, metavar="SEED", help="also draws PyTorch's initial "
+                        "weights, OUT/NAME.weights, for -start")
     parser.add_argument("--classes", type=imagelist.positive, metavar="N", help="of other data than "
                         "CIFAR-100 or ImageNet, with images and a schedule like theirs")
     parser.add_argument("--prefix", help="what OUT is called in the student's cfg, as seen from "
@@ -198,8 +213,8 @@ def main():
     if prefix is None:
         prefix = os.path.basename(os.path.abspath(args.out))
     imagelist.check_prefix(prefix)
-    text = student_cfg(args.name, args.method, prefix, args.classes)
-    teacher, _ = split_pair(args.name)
+    text = student_cfg(args.name, args.method, prefix, args.classes, args.official)
+    teacher, student_network = split_pair(args.name)
     student = f"{args.name}-{args.method}"
     os.makedirs(args.out, exist_ok=True)
     for name, content in (
@@ -207,9 +222,15 @@ def main():
         path = os.path.join(args.out, name + ".cfg")
         imagelist.write_lines(path, content.rstrip("\n").split("\n"))
         print(f"wrote {path}")
+    start = ""
+    if args.start is not None:
+        path = os.path.join(args.out, args.name + ".weights")
+        torch_weights.write_start(path, student_network, args.classes, args.start)
+        start = f" -start {os.path.join(prefix, args.name)}.weights"
+        print(f"wrote {path}")
     data = "cifar100" if NETWORKS[teacher][0] == CIFAR else "imagenet"
     print(f"./darknet distill cfg/{data}.data {os.path.join(prefix, student)}.cfg "
-          f"{os.path.join(prefix, teacher)}.weights")
+          f"{os.path.join(prefix, teacher)}.weights{start}")
 
 
 if __name__ == "__main__":

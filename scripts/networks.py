@@ -282,35 +282,41 @@ def shuffle_v2(net, classes):
     net.end("linear", classes)
 
 
+# How mdistiller's networks begin. by_output: convolutions' weights are drawn by the numbers that a
+# pixel goes to, else by those that it comes from, as PyTorch's are; linear: see torch_weights.py
+Start = collections.namedtuple("Start", "by_output linear")
+HE, HE_NO_BIAS, HE_SMALL = Start(True, "own"), Start(True, "no bias"), Start(True, "small")
+OWN = Start(False, "own")
+
 THIN, WIDE = (16, 16, 32, 64), (32, 64, 128, 256)
 
-NETWORKS = {  # name: (Data, function)
-    "resnet20": (CIFAR, small_resnet(20, THIN)),
-    "resnet32": (CIFAR, small_resnet(32, THIN)),
-    "resnet56": (CIFAR, small_resnet(56, THIN)),
-    "resnet110": (CIFAR, small_resnet(110, THIN)),
-    "resnet8x4": (CIFAR, small_resnet(8, WIDE)),
-    "resnet32x4": (CIFAR, small_resnet(32, WIDE)),
-    "wrn_16_2": (CIFAR, wide_resnet(16, 2)),
-    "wrn_40_1": (CIFAR, wide_resnet(40, 1)),
-    "wrn_40_2": (CIFAR, wide_resnet(40, 2)),
-    "vgg8": (CIFAR, vgg((64,), (128,), (256,), (512,), (512,))),
-    "vgg13": (CIFAR, vgg((64, 64), (128, 128), (256, 256), (512, 512), (512, 512))),
-    "ResNet50": (CIFAR, cifar_resnet50),
-    "MobileNetV2": (CIFAR, half_mobilenet_v2),
-    "ShuffleV1": (CIFAR, shuffle_v1),
-    "ShuffleV2": (CIFAR, shuffle_v2),
-    "imagenet-resnet18": (IMAGENET, large_resnet(basic, (2, 2, 2, 2))),
-    "imagenet-resnet34": (IMAGENET, large_resnet(basic, (3, 4, 6, 3))),
-    "imagenet-resnet50": (IMAGENET, large_resnet(bottleneck, (3, 4, 6, 3))),
-    "imagenet-mobilenetv1": (IMAGENET, mobilenet_v1),
+NETWORKS = {  # name: (Data, function, Start)
+    "resnet20": (CIFAR, small_resnet(20, THIN), HE),
+    "resnet32": (CIFAR, small_resnet(32, THIN), HE),
+    "resnet56": (CIFAR, small_resnet(56, THIN), HE),
+    "resnet110": (CIFAR, small_resnet(110, THIN), HE),
+    "resnet8x4": (CIFAR, small_resnet(8, WIDE), HE),
+    "resnet32x4": (CIFAR, small_resnet(32, WIDE), HE),
+    "wrn_16_2": (CIFAR, wide_resnet(16, 2), HE_NO_BIAS),
+    "wrn_40_1": (CIFAR, wide_resnet(40, 1), HE_NO_BIAS),
+    "wrn_40_2": (CIFAR, wide_resnet(40, 2), HE_NO_BIAS),
+    "vgg8": (CIFAR, vgg((64,), (128,), (256,), (512,), (512,)), HE_SMALL),
+    "vgg13": (CIFAR, vgg((64, 64), (128, 128), (256, 256), (512, 512), (512, 512)), HE_SMALL),
+    "ResNet50": (CIFAR, cifar_resnet50, HE),
+    "MobileNetV2": (CIFAR, half_mobilenet_v2, HE_SMALL),
+    "ShuffleV1": (CIFAR, shuffle_v1, OWN),
+    "ShuffleV2": (CIFAR, shuffle_v2, OWN),
+    "imagenet-resnet18": (IMAGENET, large_resnet(basic, (2, 2, 2, 2)), HE),
+    "imagenet-resnet34": (IMAGENET, large_resnet(basic, (3, 4, 6, 3)), HE),
+    "imagenet-resnet50": (IMAGENET, large_resnet(bottleneck, (3, 4, 6, 3)), HE),
+    "imagenet-mobilenetv1": (IMAGENET, mobilenet_v1, OWN),
 }
 
 
 def build(name, classes=None, normalized=False):
     """The network's [Layer]. normalized: a [batchnorm] in front takes out Data's mean and
     deviation, as PyTorch's loaders do."""
-    data, grow = NETWORKS[name]
+    data, grow, _ = NETWORKS[name]
     net = Net()
     if normalized:
         net.add("batchnorm", {}, norm=INPUT)

@@ -4,6 +4,8 @@
 #include "cpu/filters.h"
 #include "support.h"
 
+#include "batchnorm_layer.h"
+
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -40,26 +42,29 @@ static void finish_filter(layer l, int f, const float *mean, const float *varian
     forward_filter(find_filters(l), f, a, b, x, l.activation_input, l.output);
 }
 
-static void roll(layer l, int f)
+/* share: of the batch in the rolling statistics */
+static void roll(layer l, int f, double share)
 {
-    l.rolling_mean[f] = .99f * l.rolling_mean[f] + .01f * l.mean[f];
-    l.rolling_variance[f] = .99f * l.rolling_variance[f] + .01f * l.variance[f];
+    float kept = 1 - share, added = share;
+    l.rolling_mean[f] = kept * l.rolling_mean[f] + added * l.mean[f];
+    l.rolling_variance[f] = kept * l.rolling_variance[f] + added * l.variance[f];
 }
 
-static void normalize_filters(layer l)
+static void normalize_filters(layer l, double share)
 {
 #pragma omp parallel for schedule(dynamic)
     for (int f = 0; f < l.n; ++f) {
         filter_statistics(find_filters(l), f, l.x, l.mean + f, l.variance + f);
-        roll(l, f);
+        roll(l, f, share);
         finish_filter(l, f, l.mean, l.variance, l.x);
     }
 }
 
-void normalize_images(layer l, const float *x)
+void normalize_images(const network *net, int i, const float *x)
 {
+    layer l = with_filters(net->layers[i]);
     l.x = (float *)x;
-    normalize_filters(with_filters(l));
+    normalize_filters(l, rolling_share(*net));
 }
 
 const float *gradient_source(layer l)
@@ -152,7 +157,7 @@ static void channel_statistics(layer l, const network *parts, int count, int i)
 static void normalize_channels(layer l, const network *parts, int count, int i)
 {
     channel_statistics(l, parts, count, i);
-    for (int f = 0; f < l.n; ++f) roll(l, f);
+    for (int f = 0; f < l.n; ++f) roll(l, f, rolling_share(*parts));
 #pragma omp parallel for schedule(dynamic)
     for (int p = 0; p < count; ++p)
         finish_channels(parts[p].layers[i], l.mean, l.variance, parts[p].layers[i].x);
@@ -214,7 +219,7 @@ void finish_part(layer l, image_form form, const float *mean, const float *varia
 void normalize_parts(const network *net, const network *parts, int count, int i,
                      image_form form)
 {
-    if (form == FORM_PLAIN) normalize_filters(net->layers[i]);
+    if (form == FORM_PLAIN) normalize_filters(net->layers[i], rolling_share(*net));
     else normalize_channels(net->layers[i], parts, count, i);
 }
 

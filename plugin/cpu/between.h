@@ -27,7 +27,7 @@ void normalize_parts(const network *net, const network *parts, int count, int i,
                      image_form form);
 
 /* The same of a [batchnorm], from x, its input. */
-void normalize_images(layer l, const float *x);
+void normalize_images(const network *net, int i, const float *x);
 
 /* backward_between of plain images, x: what the batch norm was given; of a [batchnorm] too. */
 void backward_filters(const network *views, int groups, int i, const float *x);

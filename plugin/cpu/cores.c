@@ -318,7 +318,7 @@ static void forward_layers(const network *net, const network *parts, const place
         }
         layer l = net->layers[i];
         if (is_convolution(l)) forward_normalized(net, parts, i);
-        else if (l.type == BATCHNORM) normalize_images(l, input_of(net, i));
+        else if (l.type == BATCHNORM) normalize_images(net, i, input_of(net, i));
         else forward_whole(net, i);
         ++end;
     }

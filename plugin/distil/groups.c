@@ -272,6 +272,15 @@ void backward_groups(network *net)
     backward_images(kd, kd->groups, 0, net->batch);
 }
 
+/* Of what Darknet's own updates take no decay from: biases and batch norm's scales */
+static void decay_others(const network *net, layer l, float decay)
+{
+    size_t weights, biases;
+    layer_sizes(l, &weights, &biases);
+    device_add(net, biases, -decay, l.biases, l.bias_updates);
+    if (l.scale_updates) device_add(net, biases, -decay, l.scales, l.scale_updates);
+}
+
 static void update_group(const deepkd *kd, const momentum_group *group, update_args a,
                          int is_last)
 {
@@ -282,7 +291,9 @@ static void update_group(const deepkd *kd, const momentum_group *group, update_a
     for (int i = 0; i < net->n; ++i) {
         layer l = net->layers[i];
         if (!is_last) l.clip = 0; /* what clip= bounds are the weights after the whole step */
-        if (l.update) l.update(l, a);
+        if (!l.update) continue;
+        if (kd->options.decay_all) decay_others(net, l, a.decay * a.batch);
+        l.update(l, a);
     }
 }
 

@@ -162,6 +162,7 @@ static const option number_table[] = {
     {"padding", OPTION_INT, 0, 0, INT_MAX, 0},
     {"groups", OPTION_INT, 0, 1, INT_MAX, 0},
     {"affine", OPTION_INT, 0, 0, 1, 0},
+    {"batch_norm_momentum", OPTION_REAL, 0, 1e-6, 1, 0},
     {"count_padding", OPTION_INT, 0, 0, 1, 0},
     {"output", OPTION_INT, 0, 1, INT_MAX, 0},
     {"batch_normalize", OPTION_INT, 0, 0, 1, 0},

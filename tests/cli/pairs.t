@@ -28,6 +28,7 @@ sys.path.append(os.path.join(ROOT, "scripts"))
 import from_torch  # noqa: E402
 import make_pair  # noqa: E402
 import networks  # noqa: E402
+import torch_weights  # noqa: E402
 
 MAKE_PAIR = os.path.join(ROOT, "scripts", "make_pair.py")
 FROM_TORCH = os.path.join(ROOT, "scripts", "from_torch.py")
@@ -156,6 +157,40 @@ def schedules(folder):
 
 
 @test
+def official(folder):
+    """--official is what the official code has in effect"""
+    text = written(folder, "resnet56_resnet20", "dkd", "--official")
+    loss = options(text, "deepkd_loss")
+    expected = {"momentum_tog": "0.825", "delta_tcg": "-0.075", "delta_ncg": "0.075",
+                "decay_component": "tcg", "decay_all": "1", "momentum_warmup": "0"}
+    assert {key: loss[key] for key in expected} == expected and "delta_tog" not in loss, loss
+    assert options(text, "net")["batch_norm_momentum"] == "0.1", text
+
+
+def starts(pair):
+    """The student begins with PyTorch's weights: in what they are drawn by, and in the format."""
+    def check(folder):
+        text = written(folder, pair, "kd", "--start", "5")
+        name = make_pair.split_pair(pair)[1]
+        content = folder.read(f"pairs/{pair}.weights")
+        tap.check_weights(content, 20 + 4 * (darknets_parameters(name) + statistics(name)))
+        layers, (_, _, start) = networks.build(name), networks.NETWORKS[name]
+        last = layers[-2].shape
+        found = tap.floats(content)[-int(np.prod(last)):]
+        deviation = .01 if start.linear == "small" else 1 / np.sqrt(3 * last[1])
+        assert abs(found.std() / deviation - 1) < .03 and abs(found.mean()) < .1 * deviation
+        folder.write("again.cfg", text.split("[teacher]")[0])
+        folder.darknet("partial", "again.cfg", f"pairs/{pair}.weights", "again.weights",
+                       "999").check(0)
+        assert folder.read("again.weights")[20:] == content[20:]
+    test(check, f"{pair}: PyTorch's initial weights")
+
+
+for one in ("resnet32x4_resnet8x4", "wrn_40_2_wrn_16_2", "wrn_40_2_ShuffleV1", "vgg13_vgg8"):
+    starts(one)
+
+
+@test
 def refused(folder):
     """an unknown pair, and one that a method has not, are one line; nothing is written"""
     check_refused(run(MAKE_PAIR, folder, "resnet32_resnet8", "pairs"), "make_pair.py",
@@ -181,7 +216,7 @@ def random_weights(name):
                random.uniform(.8, 1.2, shape)
                for key, shape in from_torch.wanted_tensors(layers).items()}
     tensors[layers[-2].module + ".weight"] *= .1
-    return from_torch.weights_file(layers, networks.NETWORKS[name][0], tensors)[0]
+    return torch_weights.weights_file(layers, networks.NETWORKS[name][0], tensors)[0]
 
 
 def learns(pair):
@@ -205,8 +240,20 @@ for one in LEARNING:
     learns(one)
 
 
-# From PyTorch
+@test
+def shares(folder):
+    """batch_norm_momentum= is a batch's share in the statistics; without it Darknet's .01"""
+    found = {}
+    for share in (None, ".01", ".5", "1"):
+        folder.write("student.cfg", student_cfg(max_batches=1, batch_norm_momentum=share))
+        folder.distill().check(0)
+        found[share] = tap.floats(folder.read("backup/student_final.weights"))[16:32]
+    assert (found[None] == found[".01"]).all() and found["1"].any(), found
+    for share in (".01", ".5"):
+        assert np.allclose(found[share], float(share) * found["1"], rtol=1e-6), found
 
+
+# From PyTorch
 def make_images(folder, side):
     """Whose mirror images they are themselves, so that augmentation leaves them alone."""
     random = np.random.RandomState(3)
@@ -224,7 +271,7 @@ def make_images(folder, side):
 def make_twin(folder, name):
     """twin.pth, and its logits and number of parameters."""
     need_torch()
-    data, _ = networks.NETWORKS[name]
+    data = networks.NETWORKS[name][0]
     make_images(folder, data.side)
     out = check_ran(run(TWINS, folder, name, "images.npy", "twin.pth", "logits.npy"))
     return np.load(folder.at("logits.npy")), int(out)
@@ -232,7 +279,7 @@ def make_twin(folder, name):
 
 def teachers_logits(folder, name):
     """What `deepkd cache` keeps of the teacher, of one batch of the images, in any order."""
-    data, _ = networks.NETWORKS[name]
+    data = networks.NETWORKS[name][0]
     folder.write("labels.txt", "".join(f"label-{i}.\n" for i in range(data.classes)))
     folder.write("deepkd.data", tap.data_file(classes=data.classes))
     layers = [("avgpool", {}), ("connected", {"output": data.classes, "activation": "linear"}),

@@ -187,9 +187,9 @@ static const net_case cases[] = {
          SHUFFLE_POOL CONV(16, 1, 1, LEAKY) "[shuffle]\ngroups=2\n" HEAD},
     /* a bias right before batch norm has a gradient of 0, but for its rounding */
     {"batch norm before convolutions", 6, 9, 7, 3, NORMED,
-     NORM_ CONV(16, 3, 1, LEAKY) NORM_ "[activation]\n" RELU_ CONV(16, 3, 1, NORM RELU_)
-         CONV(16, 3, 1, TANH_) SHORTCUT_(-5, LEAKY) NORM_
-     "[activation]\n" LEAKY CONV(5, 1, 2, TANH_) NORM_ HEAD},
+     "batch_norm_momentum=.3\n" NORM_ CONV(16, 3, 1, LEAKY) NORM_
+     "[activation]\n" RELU_ CONV(16, 3, 1, NORM RELU_) CONV(16, 3, 1, TANH_)
+         SHORTCUT_(-5, LEAKY) NORM_ "[activation]\n" LEAKY CONV(5, 1, 2, TANH_) NORM_ HEAD},
 };
 
 static const whole_detector detectors[] = {
