@@ -103,6 +103,7 @@ static convolution *convolution_of(const network *net, int i)
 arithmetic find_arithmetic(const network *net, int i)
 {
     const cores *c = net->plugin;
+    if (net->layers[i].groups > 1) return FLOAT32;
     if (c->arithmetic != INT8) return c->arithmetic;
     if (c->forms && takes_bytes(net, c->forms, i)) return INT8;
     return find_bfloat16() == BFLOAT16_FAST ? BFLOAT16 : FLOAT32;
@@ -114,12 +115,12 @@ static convolution_shape find_shape(const network *part, int i, int is_alone)
     layer l = part->layers[i];
     convolution_shape s = {.n = l.batch, .c = l.c, .h = l.h, .w = l.w, .filters = l.n};
     s.stride_x = l.stride_x, s.stride_y = l.stride_y, s.spacing = l.dilation;
-    s.size = l.size, s.pad = l.pad, s.out_h = l.out_h, s.out_w = l.out_w;
+    s.size = l.size, s.pad = l.pad, s.out_h = l.out_h, s.out_w = l.out_w, s.split = l.groups;
     s.is_first = !i || !part->layers[i - 1].delta;
     s.is_constant = c->outputs != 0, s.is_alone = is_alone;
     s.arithmetic = find_arithmetic(part, i);
     if (!c->forms) return s;
-    s.is_finished = c->outputs && has_slope(l.activation, &s.slope);
+    s.is_finished = c->outputs && l.groups == 1 && has_slope(l.activation, &s.slope);
     s.in = i ? c->forms[i - 1] : FORM_PLAIN, s.out = c->forms[i];
     if (s.arithmetic == INT8) s.in_scale = c->scales[i - 1], s.out_scale = c->scales[i];
     return s;
