@@ -15,7 +15,6 @@ Every tensor must have its place, and every place its tensor, or nothing is writ
 networks are known (scripts/networks.py), and nothing is downloaded.
 """
 import argparse
-import pickle
 import sys
 
 import numpy as np
@@ -39,8 +38,9 @@ def load(path):
                          "PYTHONPATH=") from error
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, KeyError, ValueError,
-            AttributeError) as error:
+    except OSError:
+        raise
+    except Exception as error:  # pylint: disable=broad-except  # a damaged pickle fails in any way
         reason = " ".join(str(error).split())[:120]
         raise InputError(f"{path}: not read, expected a state dict by torch.save ({reason})"
                          ) from error

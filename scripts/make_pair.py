@@ -31,7 +31,7 @@ LEAST_RATE = .00005
 SUBDIVISION = 64  # images of ImageNet; the official code too shares a batch among GPUs
 
 # What all of a method's pairs have in [deepkd_loss] unless their row says otherwise, by data.
-# warmup_epochs is our warmup=, in epochs. rows: {pair: what else it has}; keys of STEPS are [net]'s.
+# warmup_epochs is our warmup=, in epochs. rows: {pair: what else it has}; STEPS' keys are [net]'s.
 Method = collections.namedtuple("Method", "shared rows")
 
 
@@ -173,8 +173,9 @@ def network_cfg(name, classes=None, head="", normalized=False, **row):
 def as_official(row):
     """TOG's momentum is TCG's there, whatever its delta says."""
     others = {key: value for key, value in row.items() if key != "delta_tog"}
-    return {**others, "momentum_tog": round(MOMENTUM + row["delta_tcg"], 4), "decay_component": "tcg",
-            "decay_all": 1, "momentum_warmup": 0, "batch_norm_momentum": .1}
+    return {**others, "momentum_tog": round(MOMENTUM + row["delta_tcg"], 4),
+            "decay_component": "tcg", "decay_all": 1, "momentum_warmup": 0,
+            "batch_norm_momentum": .1}
 
 
 def student_cfg(pair, method, prefix, classes=None, official=False):
@@ -188,6 +189,14 @@ def student_cfg(pair, method, prefix, classes=None, official=False):
                       loss_section(data, method, row)])
 
 
+def seed(text):
+    """An argparse type: what NumPy takes for one."""
+    value = int(text)
+    if not 0 <= value < 1 << 32:
+        raise ValueError
+    return value
+
+
 def arguments():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -198,13 +207,34 @@ def arguments():
     parser.add_argument("--official", action="store_true", help="momenta, weight decay and batch "
                         "norm's rolling statistics as the official code has them in effect "
                         "(docs/official-code.md)")
-    parser.add_argument("--start", type=int, metavar="SEED", help="also draws PyTorch's initial "
+    parser.add_argument("--start", type=seed, metavar="SEED", help="also draws PyTorch's initial "
                         "weights, OUT/NAME.weights, for -start")
-    parser.add_argument("--classes", type=imagelist.positive, metavar="N", help="of other data than "
-                        "CIFAR-100 or ImageNet, with images and a schedule like theirs")
+    parser.add_argument("--classes", type=imagelist.positive, metavar="N", help="of other data "
+                        "than CIFAR-100 or ImageNet, with images and a schedule like theirs")
     parser.add_argument("--prefix", help="what OUT is called in the student's cfg, as seen from "
                         "the folder in which Darknet runs (default: the last part of OUT)")
     return parser.parse_args()
+
+
+def write_cfg(path, text):
+    imagelist.write_lines(path, text.rstrip("\n").split("\n"))
+    print(f"wrote {path}")
+
+
+def write_start(args, network):
+    path = os.path.join(args.out, args.name + ".weights")
+    torch_weights.write_start(path, network, args.classes, args.start)
+    print(f"wrote {path}")
+
+
+def command(args, prefix, teacher, student):
+    """What is run next, in the folder in which Darknet runs."""
+    data = "cifar100" if NETWORKS[teacher][0] == CIFAR else "imagenet"
+    words = ["./darknet distill", f"cfg/{data}.data", os.path.join(prefix, student + ".cfg"),
+             os.path.join(prefix, teacher + ".weights")]
+    if args.start is not None:
+        words += ["-start", os.path.join(prefix, args.name + ".weights")]
+    return " ".join(words)
 
 
 def main():
@@ -214,23 +244,15 @@ def main():
         prefix = os.path.basename(os.path.abspath(args.out))
     imagelist.check_prefix(prefix)
     text = student_cfg(args.name, args.method, prefix, args.classes, args.official)
-    teacher, student_network = split_pair(args.name)
+    teacher, network = split_pair(args.name)
     student = f"{args.name}-{args.method}"
     os.makedirs(args.out, exist_ok=True)
-    for name, content in (
-            (teacher, network_cfg(teacher, args.classes, normalized=True)), (student, text)):
-        path = os.path.join(args.out, name + ".cfg")
-        imagelist.write_lines(path, content.rstrip("\n").split("\n"))
-        print(f"wrote {path}")
-    start = ""
+    write_cfg(os.path.join(args.out, teacher + ".cfg"),
+              network_cfg(teacher, args.classes, normalized=True))
+    write_cfg(os.path.join(args.out, student + ".cfg"), text)
     if args.start is not None:
-        path = os.path.join(args.out, args.name + ".weights")
-        torch_weights.write_start(path, student_network, args.classes, args.start)
-        start = f" -start {os.path.join(prefix, args.name)}.weights"
-        print(f"wrote {path}")
-    data = "cifar100" if NETWORKS[teacher][0] == CIFAR else "imagenet"
-    print(f"./darknet distill cfg/{data}.data {os.path.join(prefix, student)}.cfg "
-          f"{os.path.join(prefix, teacher)}.weights{start}")
+        write_start(args, network)
+    print(command(args, prefix, teacher, student))
 
 
 if __name__ == "__main__":

@@ -48,10 +48,12 @@ class Net:
     def conv(self, module, norm, filters, size=1, stride=1, activation="relu", groups=1,
              has_bias=False):
         shape = (filters, self.channels // groups, size, size)
-        self.add("convolutional", {
-            **({"batch_normalize": 1} if norm else {}), "filters": filters, "size": size,
-            "stride": stride, "pad": 1, **({"groups": groups} if groups > 1 else {}),
-            "activation": activation}, filters, module=module, norm=norm, shape=shape,
+        options = {"batch_normalize": 1 if norm else 0, "filters": filters, "size": size,
+                   "stride": stride, "pad": 1, "groups": groups, "activation": activation}
+        for key, default in (("batch_normalize", 0), ("groups", 1)):
+            if options[key] == default:
+                del options[key]
+        self.add("convolutional", options, filters, module=module, norm=norm, shape=shape,
                  has_bias=has_bias)
 
     def depthwise(self, module, norm, stride, activation="relu"):
@@ -90,10 +92,9 @@ class Net:
 # ResNets: of CIFAR, and torchvision's
 
 def add_block(net, name, shapes, stride, skip):
-    """A residual block: a convolution for each (filters, size) of shapes, the widest of which steps.
-
-    skip: PyTorch's name of the 1x1 convolution beside it, which is there where the shape changes.
-    """
+    """A residual block: a convolution for each (filters, size) of shapes, of which the first of 3x3
+    steps. skip: PyTorch's name of the 1x1 convolution beside it, which is there where the shape
+    changes."""
     start, end_width = net.last(), shapes[-1][0]
     is_same = stride == 1 and net.channels == end_width
     sizes = [size for _, size in shapes]
@@ -345,7 +346,6 @@ def section(name, options):
 def cfg_sections(layers):
     """The cfg's text below [net]; above each section with weights PyTorch's names of them."""
     def one(layer):
-        names = [name for name in (layer.module, layer.norm) if name]
-        return "".join(f"# {', '.join(names)}\n" for _ in names[:1]) + \
-            section(layer.section, layer.options)
+        names = ", ".join(filter(None, (layer.module, layer.norm)))
+        return (f"# {names}\n" if names else "") + section(layer.section, layer.options)
     return "\n".join(map(one, layers))

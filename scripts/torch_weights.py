@@ -65,7 +65,7 @@ def write_bytes(path, content):
 # Initial weights
 
 def draw_convolution(random, shape, by_output):
-    """He's: normal by the numbers that a pixel goes to, or PyTorch's own, by those it comes from."""
+    """He's: normal, by the numbers that a pixel goes to; or PyTorch's, by those it comes from."""
     if by_output:
         return random.normal(0, np.sqrt(2 / (shape[0] * shape[2] * shape[3])), shape)
     bound = 1 / np.sqrt(np.prod(shape[1:]))

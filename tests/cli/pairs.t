@@ -376,15 +376,18 @@ def wrapped(folder):
 def bad_files(folder):
     """no file, no PyTorch file, an unknown network, a folder that is not there: one line each"""
     need_torch()
+    make_twin(folder, "resnet20")
     folder.write("noise.pth", b"\x80\x02noise" * 9)
     folder.write("empty.pth", b"")
+    folder.write("half.pth", folder.read("twin.pth")[:300000])
     for file, words in (("none.pth", ["none.pth", "No such file"]),
                         ("noise.pth", ["noise.pth: not read", "expected a state dict"]),
-                        ("empty.pth", ["empty.pth: not read"])):
+                        ("empty.pth", ["empty.pth: not read"]),
+                        ("half.pth", ["half.pth: not read"])):
         check_refused(run(FROM_TORCH, folder, "resnet20", file, "out"), *words)
     check_refused(run(FROM_TORCH, folder, "resnet21", "none.pth", "out"), "resnet21",
                   "expected one of", *PARAMETERS)
-    make_twin(folder, "resnet20")
+    assert not glob.glob(folder.at("out*"))
     check_refused(run(FROM_TORCH, folder, "resnet20", "twin.pth", "nowhere/out"), "nowhere/out")
 
 
