@@ -36,6 +36,7 @@ static const option shared[] = {
     {"momentum_tcg", OPTION_REAL, TO(momentum[KD_TCG]), 0, KD_MOST_MOMENTUM, 0},
     {"momentum_ncg", OPTION_REAL, TO(momentum[KD_NCG]), 0, KD_MOST_MOMENTUM, 0},
     {"decay_component", OPTION_CHOICE, TO(decay_component), 0, 0, "tog|tcg|ncg"},
+    {"decay_all", OPTION_INT, TO(decay_all), 0, 1, 0},
     {"momentum_warmup", OPTION_REAL, TO(momentum_warmup), 0, 100, 0},
     {"momentum_rule", OPTION_CHOICE, TO(momentum_rule), 0, 0, "fixed|gsnr"},
     {"gsnr_interval", OPTION_INT, TO(gsnr_interval), 0, INT_MAX, 0},

@@ -29,6 +29,7 @@ typedef struct {
     double delta[KD_COMPONENTS];    /* momentum minus [net] momentum; NAN: not given */
     double momentum[KD_COMPONENTS]; /* NAN: not given; else wins over delta */
     int decay_component;            /* kd_component */
+    int decay_all;                  /* 1: biases and scales decay too */
     double momentum_warmup;         /* c of kd_warm_momentum */
     int momentum_rule;              /* kd_momentum_rule */
     int gsnr_interval, gsnr_layers; /* batches, 0: off, -1: not given; 1: of each layer too */

@@ -333,6 +333,13 @@ for key, value in (("size", 0), ("stride", "x"), ("stride_y", 0), ("padding", -1
     case(f"[local_avgpool] {key}={value}", "student.cfg", f"[local_avgpool] {key}={value}",
          student=student_cfg(layers=[*STUDENT_LAYERS[:-2], ("local_avgpool", {key: value}),
                                      *STUDENT_LAYERS[-2:]]))
+for layer, words in ((("shuffle", {"groups": 3}), "[shuffle] groups=3: expected a divisor of 8"),
+                     (("shuffle", {"groups": 0}), "[shuffle] groups=0"),
+                     (("local_avgpool", {"count_padding": 2}), "[local_avgpool] count_padding=2"),
+                     (("batchnorm", {"affine": "yes"}), "[batchnorm] affine=yes"),
+                     (("batchnorm", {}), "layer 2: a [batchnorm] without affine=1")):
+    case(f"student: {layer}", "student.cfg", words,
+         student=student_cfg(layers=[*STUDENT_LAYERS[:2], layer, *STUDENT_LAYERS[-3:]]))
 for options, words in (({"from": -2, "weights_type": "per_channel"},
                         "weights_type: found one layer in from=, expected several"),
                        ({"from": "-1,-2", "weights_type": "per_pixel"},
