@@ -82,6 +82,7 @@
  *     labels.c             Darknet's label files
  *     annotations.c        COCO's JSON of truth boxes
  *     logit_cache.c        a file of a teacher's logits
+ *     strong.c             an image's strong view: RandAugment and a cutout
  *     loader.c             images and truths of a batch, in threads, repeatable by seed
  *   distil/   one training step: how the student learns from the teacher
  *     precision.c          what precision= comes to here
