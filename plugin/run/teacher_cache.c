@@ -43,7 +43,8 @@ static void describe_augmentation(const network *net, const deepkd *kd, char *te
     int is_classifier = !is_detector(&kd->outputs);
     int n = snprintf(text, size, "saturation %.9g, exposure %.9g, hue %.9g, ", net->saturation,
                      net->exposure, net->hue);
-    if (is_classifier)
+    if (training_augmentation(kd) & AUGMENT_CIFAR) snprintf(text + n, size - n, "cifar");
+    else if (is_classifier)
         snprintf(text + n, size - n,
                  "min_crop %.9g, max_crop %.9g, center %d, angle %.9g, aspect %.9g",
                  net->min_ratio * net->w, net->max_ratio * net->w, net->center, net->angle,
@@ -92,6 +93,11 @@ void agree_on_cache(logit_cache *cache, const deepkd *kd, run_state *state, cach
                     int has_weights)
 {
     char text[NOTE];
+    if (kd->views > 1)
+        kd_fail(
+            "%s: [deepkd_loss] method=%s: found two views of an image, of which a cache has "
+            "one: expected views=1, or no cache",
+            kd->teacher->file, kd->loss_config.method->name);
     char *known = has_weights ? 0 : read_note(cache, weights_key);
     if (known) state->teacher_hash = strtoull(known, 0, 16);
     free(known);
@@ -167,7 +173,8 @@ int fill_cache(const cache_job *job)
     uint64_t step = images_per_batch(net), first = cached_images(job->cache), position = first;
     double began = what_time_is_it_now();
     job->kd->teacher->idle = 0; /* also that of a student with teacher_weight=0 */
-    loader *l = make_loader(job->list, net, step, 1, job->threads, job->seed);
+    loader *l = make_loader(job->list, net, step, training_augmentation(job->kd), job->threads,
+                            job->seed);
     for (int i = 0; i < LOADER_AHEAD; ++i) load_at(job, l, first + i * step, width, height);
     while (position < job->images && wait_for_images(l, &stop_signal)) {
         image_batch batch = finish_loading(l);
