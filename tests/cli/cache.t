@@ -251,6 +251,26 @@ for note, edit in OTHERS.items():
 
 
 @test
+def cifar(folder):
+    """augment=cifar has a cache of its own, from which a classifier learns the same"""
+    folder.write("student.cfg", student_cfg({"augment": "cifar"}))
+    check_same(folder)
+    folder.write("student.cfg", student_cfg())
+    check_error(folder.distill(*CACHE).check(1), ["augmentation: found", "cifar, expected"])
+
+
+@test
+def views(folder):
+    """two views of an image are refused; MLKD of one learns the same"""
+    folder.write("student.cfg", student_cfg({"method": "mlkd", "views": 1}))
+    check_same(folder)
+    for method in ("mlkd", "crld"):
+        folder.write("student.cfg", student_cfg({"method": method}))
+        for result in (folder.distill(*CACHE), make_cache(folder)):
+            check_error(result.check(1), ["student.cfg", f"method={method}", "expected", "no cache"])
+
+
+@test
 def another_seed(folder):
     """a cache of another run: seed"""
     make_cache(folder).check(0)
