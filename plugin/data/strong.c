@@ -22,13 +22,20 @@ static const struct {
     const char *name;
     double least, most;
 } ranges[OPERATIONS] = {
-    [AUTOCONTRAST] = {"autocontrast", 0, 1}, [BRIGHTNESS] = {"brightness", .05, .95},
-    [COLOR] = {"color", .05, .95},           [CONTRAST] = {"contrast", .05, .95},
-    [EQUALIZE] = {"equalize", 0, 1},           [IDENTITY] = {"identity", 0, 1},
-    [POSTERIZE] = {"posterize", 4, 8},         [ROTATE] = {"rotate", -30, 30},
-    [SHARPNESS] = {"sharpness", .05, .95},     [SHEAR_X] = {"shear_x", -.3, .3},
-    [SHEAR_Y] = {"shear_y", -.3, .3},          [SOLARIZE] = {"solarize", 0, 256},
-    [TRANSLATE_X] = {"translate_x", -.3, .3},  [TRANSLATE_Y] = {"translate_y", -.3, .3},
+    [AUTOCONTRAST] = {"autocontrast", 0, 1},
+    [BRIGHTNESS] = {"brightness", .05, .95},
+    [COLOR] = {"color", .05, .95},
+    [CONTRAST] = {"contrast", .05, .95},
+    [EQUALIZE] = {"equalize", 0, 1},
+    [IDENTITY] = {"identity", 0, 1},
+    [POSTERIZE] = {"posterize", 4, 8},
+    [ROTATE] = {"rotate", -30, 30},
+    [SHARPNESS] = {"sharpness", .05, .95},
+    [SHEAR_X] = {"shear_x", -.3, .3},
+    [SHEAR_Y] = {"shear_y", -.3, .3},
+    [SOLARIZE] = {"solarize", 0, 256},
+    [TRANSLATE_X] = {"translate_x", -.3, .3},
+    [TRANSLATE_Y] = {"translate_y", -.3, .3},
 };
 
 static size_t size_of(byte_image im)
@@ -245,7 +252,7 @@ unsigned find_operations(const char *names, const char **unknown)
 {
     unsigned found = 0;
     *unknown = 0;
-    if (!names) return (1u << OPERATIONS) - 1;
+    if (!names) return ALL_OPERATIONS;
     for (;; ++names) {
         size_t n = strcspn(names, ",");
         int k = 0;
@@ -259,10 +266,11 @@ unsigned find_operations(const char *names, const char **unknown)
     }
 }
 
-void list_operations(char *text, size_t size)
+void list_operations(unsigned allowed, char *text, size_t size)
 {
     text[0] = 0;
     for (int k = 0; k < OPERATIONS; ++k)
-        snprintf(text + strlen(text), size - strlen(text), "%s%s", k ? ", " : "",
-                 ranges[k].name);
+        if (allowed >> k & 1)
+            snprintf(text + strlen(text), size - strlen(text), "%s%s", *text ? ", " : "",
+                     ranges[k].name);
 }

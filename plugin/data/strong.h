@@ -17,10 +17,10 @@ typedef struct {
 
 typedef enum {
     AUTOCONTRAST, /* each channel's darkest to 0, its brightest to 255 */
-    BRIGHTNESS,    /* v: to black 0, as it is 1 */
+    BRIGHTNESS,   /* v: to black 0, as it is 1 */
     COLOR,        /* v: to grey 0 */
-    CONTRAST,      /* v: to its mean grey 0 */
-    EQUALIZE,      /* each channel's histogram */
+    CONTRAST,     /* v: to its mean grey 0 */
+    EQUALIZE,     /* each channel's histogram */
     IDENTITY,
     POSTERIZE,   /* v: bits of each number that stay, rounded down, 1 at least */
     ROTATE,      /* v: degrees, against the clock */
@@ -48,7 +48,8 @@ void strengthen(byte_image im, unsigned allowed);
  */
 unsigned find_operations(const char *names, const char **unknown);
 
-/* "autocontrast, brightness, ..." into text[size] */
-void list_operations(char *text, size_t size);
+/* The names of those that are allowed, "autocontrast, brightness, ...", into text[size] */
+void list_operations(unsigned allowed, char *text, size_t size);
+#define ALL_OPERATIONS ((1u << OPERATIONS) - 1)
 
 #endif

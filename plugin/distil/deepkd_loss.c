@@ -443,7 +443,7 @@ void forward_deepkd_loss_layer(layer l, network net)
     if (kd->options.task_weight) kd->loss[KD_TOG] += kd->options.task_weight * *kd->net->cost;
     kd->images += net.batch;
     kd->keep = kd_topk_schedule(&kd->topk_config, kd->classes, training_progress(kd->net));
-    if (kd->cache && !kd->teacher->idle) recall_logits(kd);
+    if (kd->cache && !kd->teacher->idle && !kd->teacher->has_run) recall_logits(kd);
     if (!kd->broken) kd->broken = find_broken(kd);
     if (kd->broken || !kd->options.teacher_weight) return;
 

@@ -176,7 +176,7 @@ static void read_operations(deepkd_options *o, const char *cfg)
     char known[256];
     o->operations = find_operations(o->operation_names, &unknown);
     if (!unknown) return;
-    list_operations(known, sizeof(known));
+    list_operations(ALL_OPERATIONS, known, sizeof(known));
     kd_fail("%s: [deepkd_loss] operations=%s: found %.*s, expected some of %s", cfg,
             o->operation_names, (int)strcspn(unknown, ","), unknown, known);
 }

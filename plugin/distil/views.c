@@ -1,5 +1,6 @@
 /* See views.h. */
 #include "distil/views.h"
+#include "distil/cached_logits.h"
 #include "math/confidence.h"
 #include "support.h"
 
@@ -32,7 +33,9 @@ static float *images_of(const deepkd *kd, int v)
 
 void look_at_views(deepkd *kd)
 {
-    for (int v = 0; v < kd->views && kd->views > 1 && !kd->teacher->idle; ++v) {
+    if (kd->views == 1 || kd->teacher->idle) return;
+    if (kd->cache) recall_views(kd, *kd->net->seen);
+    for (int v = 0; v < kd->views && !kd->cache; ++v) {
         run_teacher(kd->teacher, images_of(kd, v));
         memcpy(kd->view_logits[v], own_logits(kd), logits_size(kd) * sizeof(float));
     }

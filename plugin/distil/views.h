@@ -11,7 +11,8 @@
 /* kd->view_logits, when there are several views; they are freed with the student. */
 void allocate_views(deepkd *kd);
 
-/* Runs the teacher on all views of kd->batch. */
+/* Runs the teacher on all views of kd->batch, which the student is about to see; or reads what
+ * it has said from kd->cache. */
 void look_at_views(deepkd *kd);
 
 /* The next forward pass is of view v of kd->batch, and the teacher's output is what it says to

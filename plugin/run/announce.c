@@ -3,6 +3,7 @@
 #include "cpu/cores.h"
 #include "cpu/forms.h"
 #include "cpu/onednn.h"
+#include "data/strong.h"
 #include "distil/gsnr.h"
 #include "net/parameters.h"
 #include "run/log.h"
@@ -53,9 +54,11 @@ static void print_temperatures(const kd_loss_config *loss)
     printf(", ");
 }
 
-static const char *operations_of(const deepkd_options *o)
+static void print_views(unsigned operations)
 {
-    return o->operation_names ? o->operation_names : "all operations";
+    char names[256] = "all operations";
+    if (operations != ALL_OPERATIONS) list_operations(operations, names, sizeof(names));
+    printf("views 2: weak, and strong by %s\n", names);
 }
 
 static void print_loss(const deepkd *kd)
@@ -73,7 +76,7 @@ static void print_loss(const deepkd *kd)
         else printf("%s %g, ", p[i].name, loss->parameter[i]);
     printf("standardization %s, warmup %d %s\n", o->standardize ? "on" : "off", o->warmup,
            o->warmup_shape == WARMUP_EPOCHS ? "epochs" : "batches");
-    if (kd->views > 1) printf("views 2: weak, and strong by %s\n", operations_of(o));
+    if (kd->views > 1) print_views(o->operations);
 }
 
 static void print_rows(const deepkd *kd)

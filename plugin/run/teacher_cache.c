@@ -1,6 +1,8 @@
 /* See teacher_cache.h. */
 #include "run/teacher_cache.h"
 #include "data/loader.h"
+#include "data/strong.h"
+#include "distil/views.h"
 #include "run/stop.h"
 #include "run/train.h"
 #include "support.h"
@@ -10,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { NOTE = 256, BATCHES_A_SAVE = 100 };
+enum { NOTE = 512, BATCHES_A_SAVE = 100 };
 
 typedef unsigned long long number;
 
@@ -43,15 +45,19 @@ static void describe_augmentation(const network *net, const deepkd *kd, char *te
     int is_classifier = !is_detector(&kd->outputs);
     int n = snprintf(text, size, "saturation %.9g, exposure %.9g, hue %.9g, ", net->saturation,
                      net->exposure, net->hue);
-    if (training_augmentation(kd) & AUGMENT_CIFAR) snprintf(text + n, size - n, "cifar");
+    if (training_augmentation(kd) & AUGMENT_CIFAR) n += snprintf(text + n, size - n, "cifar");
     else if (is_classifier)
-        snprintf(text + n, size - n,
-                 "min_crop %.9g, max_crop %.9g, center %d, angle %.9g, aspect %.9g",
-                 net->min_ratio * net->w, net->max_ratio * net->w, net->center, net->angle,
-                 net->aspect);
+        n += snprintf(text + n, size - n,
+                      "min_crop %.9g, max_crop %.9g, center %d, angle %.9g, aspect %.9g",
+                      net->min_ratio * net->w, net->max_ratio * net->w, net->center, net->angle,
+                      net->aspect);
     else
         n += snprintf(text + n, size - n, "jitter %.9g, max %d%s", last.jitter, last.max_boxes,
                       net->mosaic ? ", mosaic 1" : "");
+    if (kd->views > 1) {
+        n += snprintf(text + n, size - n, ", strong: ");
+        list_operations(kd->options.operations, text + n, size - n);
+    }
     if (!is_classifier && last.random) /* the sizes follow from these */
         snprintf(text + n, size - n, ", random %.9g, %ld images a batch, max_batches %d",
                  last.random, images_per_batch(net), net->max_batches);
@@ -59,7 +65,7 @@ static void describe_augmentation(const network *net, const deepkd *kd, char *te
 
 static const char *name_rows(const deepkd *kd)
 {
-    if (!is_detector(&kd->outputs)) return "images";
+    if (!is_detector(&kd->outputs)) return kd->views > 1 ? "images, two views" : "images";
     if (kd->loss_config.box_weight)
         return kd->options.rows == ROWS_DENSE ? "dense, boxes" : "truth, boxes";
     return kd->options.rows == ROWS_DENSE ? "dense" : "truth";
@@ -93,11 +99,6 @@ void agree_on_cache(logit_cache *cache, const deepkd *kd, run_state *state, cach
                     int has_weights)
 {
     char text[NOTE];
-    if (kd->views > 1)
-        kd_fail(
-            "%s: [deepkd_loss] method=%s: found two views of an image, of which a cache has "
-            "one: expected views=1, or no cache",
-            kd->teacher->file, kd->loss_config.method->name);
     char *known = has_weights ? 0 : read_note(cache, weights_key);
     if (known) state->teacher_hash = strtoull(known, 0, 16);
     free(known);
@@ -142,10 +143,13 @@ static void cache_batch(const cache_job *job, image_batch batch, uint64_t positi
     for (int i = 0; i < net->subdivisions; ++i) {
         image_batch part = part_of_batch(batch, i * net->batch, net->batch);
         net->truth = part.truths;
-        run_teacher(job->kd->teacher, part.images);
+        job->kd->batch = &part;
+        if (job->kd->views > 1) look_at_views(job->kd);
+        else run_teacher(job->kd->teacher, part.images);
         cache_logits(job->kd, job->cache, position + i * net->batch);
     }
     net->truth = own_truth;
+    job->kd->batch = 0;
 }
 
 /* Begins to load the images at a position, as large as their batch; none behind the end. */

@@ -261,13 +261,19 @@ def cifar(folder):
 
 @test
 def views(folder):
-    """two views of an image are refused; MLKD of one learns the same"""
-    folder.write("student.cfg", student_cfg({"method": "mlkd", "views": 1}))
-    check_same(folder)
-    for method in ("mlkd", "crld"):
-        folder.write("student.cfg", student_cfg({"method": method}))
-        for result in (folder.distill(*CACHE), make_cache(folder)):
-            check_error(result.check(1), ["student.cfg", f"method={method}", "expected", "no cache"])
+    """two views of each image: MLKD and CRLD learn the same, a row has both, and operations count"""
+    for options in ({"method": "mlkd", "views": 1}, {"method": "mlkd"},
+                    {"method": "crld", "operations": "rotate,solarize"}):
+        two = options.get("views") != 1
+        folder.write("student.cfg", student_cfg(options, subdivisions=2))
+        check_same(folder)
+        for _, numbers in logits(folder):
+            values = np.frombuffer(numbers, np.float32)
+            assert len(values) == CLASSES * (1 + two) and values.std() > 0, values
+        if options.get("operations"):
+            folder.write("student.cfg", student_cfg({"method": "crld"}, subdivisions=2))
+            check_error(folder.distill(*CACHE, "-clear").check(1), ["augmentation: found", "rotate"])
+        folder.remove("logits.sqlite")
 
 
 @test

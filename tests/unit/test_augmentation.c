@@ -18,7 +18,6 @@ enum { PAD = 4, SHIFTS = 2 * PAD + 1 };
 #define NET "[net]\nbatch=5\nheight=12\nwidth=12\nchannels=3\n"
 #define LAYERS "[avgpool]\n[connected]\noutput=5\nactivation=linear\n[softmax]\n"
 #define STRONG_OF(operations) ((int)(operations)*AUGMENT_OPERATIONS)
-#define ALL ((1u << OPERATIONS) - 1)
 
 /* No number is 0, so that what is black came in from outside. */
 static image_list make_images(int side)
@@ -158,7 +157,7 @@ static void test_strong(void)
 {
     int same = 0;
     load_all(NET LAYERS, SIDE, AUGMENT_CIFAR, 2, &a);
-    load_all(NET LAYERS, SIDE, AUGMENT_CIFAR + STRONG_OF(ALL), 2, &b);
+    load_all(NET LAYERS, SIDE, AUGMENT_CIFAR + STRONG_OF(ALL_OPERATIONS), 2, &b);
     assert_memory_equal(a.images, b.images, sizeof(a.images));
     for (int i = 0; i < LOADED; ++i) {
         same += !memcmp(b.images[i], b.strong[i], sizeof(b.images[i]));
@@ -199,8 +198,8 @@ static void check_repeats(int augment)
 static void test_repeats(void)
 {
     check_repeats(AUGMENT_CIFAR);
-    check_repeats(AUGMENT_CIFAR + STRONG_OF(ALL));
-    check_repeats(AUGMENT_DARKNET + STRONG_OF(ALL));
+    check_repeats(AUGMENT_CIFAR + STRONG_OF(ALL_OPERATIONS));
+    check_repeats(AUGMENT_DARKNET + STRONG_OF(ALL_OPERATIONS));
 }
 
 int main(void)
