@@ -21,7 +21,8 @@
 
 #define NET                                                                                    \
     "[net]\nbatch=4\nheight=8\nwidth=8\nchannels=3\nmax_batches=100\nlearning_rate=.05\n"
-#define CONV "[convolutional]\nsize=3\npad=1\nfilters=4\nactivation=tanh\n"
+#define CONV_OPTIONS "size=3\npad=1\nfilters=4\nactivation=tanh\n"
+#define CONV "[convolutional]\n" CONV_OPTIONS
 #define HEAD "[connected]\noutput=6\nactivation=linear\n[softmax]\n"
 #define LOSS "[teacher]\n[deepkd_loss]\ntopk_schedule=off\n"
 #define SEPARATE "momentum_tog=.3\nmomentum_tcg=.2\nmomentum_ncg=.1\n"
@@ -240,11 +241,13 @@ static void test_views(void)
     end_views(b);
 }
 
+#define NORMALIZED NET "[convolutional]\nbatch_normalize=1\n" CONV_OPTIONS HEAD LOSS SEPARATE
+
 /* MLKD and CRLD: each view's losses have the gradients that go back through the network. */
-static void check_method_of_views(const char *options, int views)
+static void check_method_of_views(const char *student, const char *options, int views)
 {
     image_batch b;
-    start_views(join(STUDENT SEPARATE, options, ""), 0, &b);
+    start_views(join(student, options, ""), 0, &b);
     assert_int_equal(kd->views, views);
     for (int v = 0; v < views; ++v) {
         enter_view(kd, v);
@@ -257,11 +260,16 @@ static void check_method_of_views(const char *options, int views)
 
 static void test_methods_of_views(void)
 {
-    check_method_of_views("method=mlkd\n", 2);
-    check_method_of_views("method=mlkd\nviews=1\nbatch_weight=9\nclass_weight=9\n", 1);
-    check_method_of_views("method=mlkd\nofficial=1\nbatch_weight=5\ntemperatures=1,2\n", 2);
-    check_method_of_views("method=crld\nconfidence_weak=.2\nconfidence_strong=.2\n", 2);
-    check_method_of_views("method=crld\nofficial=1\nconfidence_weak=.3\n", 2);
+    check_method_of_views(STUDENT SEPARATE, "method=mlkd\n", 2);
+    check_method_of_views(STUDENT SEPARATE,
+                          "method=mlkd\nviews=1\nbatch_weight=9\nclass_weight=9\n", 1);
+    check_method_of_views(STUDENT SEPARATE,
+                          "method=mlkd\nofficial=1\nbatch_weight=5\ntemperatures=1,2\n", 2);
+    check_method_of_views(STUDENT SEPARATE,
+                          "method=crld\nconfidence_weak=.2\nconfidence_strong=.2\n", 2);
+    check_method_of_views(STUDENT SEPARATE, "method=crld\nofficial=1\nconfidence_weak=.3\n", 2);
+    check_method_of_views(NORMALIZED, "method=crld\nconfidence_weak=.2\n", 2);
+    check_method_of_views(NORMALIZED, "method=mlkd\n", 2);
 }
 
 /* A step's gradient is the sum of its views', each in a pass of its own. */
@@ -291,6 +299,31 @@ static void test_step_of_views(void)
     for (int i = 0; i < COUNT(sum); ++i)
         check(fabs(sum[i] - gradient[i]) < 1e-5, "gradient %d: %g, expected %g", i, gradient[i],
               sum[i]);
+    end_views(b);
+}
+
+/* In a step each view has the batch norm of its own images alone. */
+static void test_batch_norm_of_views(void)
+{
+    static float of_view[2][4];
+    image_batch b;
+    start_views(NORMALIZED "method=mlkd\n", 0, &b);
+    layer first = kd->net->layers[0];
+    for (int v = 0; v < 2; ++v) {
+        enter_view(kd, v);
+        forward();
+        memcpy(of_view[v], first.mean, sizeof(of_view[v]));
+    }
+    for (int k = 0; k < 4; ++k) first.rolling_mean[k] = 0;
+    kd->net->update = ignore;
+    replicas r = {{kd}, 1, 0};
+    train_replicas(&r, b, 1);
+    for (int k = 0; k < 4; ++k) {
+        float rolling = .99f * (.01f * of_view[0][k]) + .01f * of_view[1][k];
+        check(of_view[0][k] != of_view[1][k], "filter %d: one mean of both views", k);
+        check(fabs(first.rolling_mean[k] - rolling) < 1e-6, "filter %d: %g, expected %g", k,
+              first.rolling_mean[k], rolling);
+    }
     end_views(b);
 }
 
@@ -506,6 +539,7 @@ int main(void)
         TEST(test_views),
         TEST(test_methods_of_views),
         TEST(test_step_of_views),
+        TEST(test_batch_norm_of_views),
         TEST(test_warmup_by_epochs),
         TEST(test_batch_loss),
         TEST(test_batch_loss_not_finite),
