@@ -348,7 +348,7 @@ SAME_SHAPE = ("softmax", "dropout", "activation", "logistic", "l2norm", "normali
 # Heads of detectors: one, in float32
 
 def decoded(g, net, layer, x):
-    """x y w h in pixels of the network's input, objectness, classes: [batch, anchors, ..., cells]"""
+    """x y, w h in pixels of the network's input, objectness, classes: [batch, anchors, n, cells]"""
     c, h, w = layer.given
     count = layer.n
     x = g.reshape(x, count, c // count, h * w)
@@ -493,7 +493,7 @@ def metadata(net, form, names):
         found["heads"] = json.dumps([
             {"layer": layer.number, "type": layer.type, "grid": [layer.w, layer.h],
              "anchors": layer.anchors,
-             "scale_x_y": layer.scale_x_y if layer.type == "yolo" else 1,
+             "scale_x_y": round(layer.scale_x_y, 6) if layer.type == "yolo" else 1,
              "new_coords": layer.new_coords,
              "softmax": layer.softmax if layer.type == "region" else 0}
             for layer in (net.layers[i] for i in net.outputs)])

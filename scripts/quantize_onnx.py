@@ -5,11 +5,12 @@
 
 LIST names images of the kind that the network will see, one path a line, as Darknet's lists do; the
 ranges of what comes out of each layer are those of its first --images. Static quantisation:
-convolutions, and the pools, sums and joins between them, in 8 bits, weights by channel; what
-decodes boxes stays float32. OUT has MODEL's inputs, outputs and metadata, and a new key,
-"precision". Measure what it costs: scripts/detect_onnx.py.
+convolutions, and the pools, sums and joins between them, in 8 bits, weights by channel; a
+detector's last convolutions and what decodes boxes stay float32. OUT has MODEL's inputs, outputs
+and metadata, and a new key, "precision". What it costs: scripts/detect_onnx.py measures.
 """
 import argparse
+import logging
 import os
 import tempfile
 
@@ -46,6 +47,13 @@ def read_list(path, most):
     return paths[:most]
 
 
+def left_alone(graph):
+    """What decodes boxes, and the convolutions right before, whose logits it wants exact"""
+    decoding = [node for node in graph.node if node.name.startswith(("boxes", "logits"))]
+    read = {name for node in decoding for name in node.input}
+    return [node.name for node in graph.node if node in decoding or read & set(node.output)]
+
+
 def quantize(args, paths, out):
     model = open_model(args.model)
     images = iter([{"images": place_image(read_image(path), model)[0][None]} for path in paths])
@@ -54,10 +62,10 @@ def quantize(args, paths, out):
         def get_next(self):
             return next(images, None)
     plain = onnx.load(args.model)
-    decoding = [node.name for node in plain.graph.node if node.name.startswith("boxes")]
+    logging.getLogger().setLevel(logging.ERROR)  # or it advises to fold batch norm, which is done
     quantize_static(args.model, out, Reader(), quant_format=QuantFormat.QDQ, per_channel=True,
                     activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
-                    op_types_to_quantize=QUANTIZED, nodes_to_exclude=decoding)
+                    op_types_to_quantize=QUANTIZED, nodes_to_exclude=left_alone(plain.graph))
     done = onnx.load(out)
     texts = {entry.key: entry.value for entry in plain.metadata_props}
     onnx.helper.set_model_props(done, {**texts, "precision": "int8"})
@@ -77,8 +85,8 @@ def main():
         made = os.path.join(folder, "int8.onnx")
         quantize(args, paths, made)
         os.replace(made, args.out)
-    sizes = [os.path.getsize(path) / 1e6 for path in (args.model, args.out)]
-    print(f"{args.out}: {len(paths)} images looked at, {sizes[0]:.1f} MB before, {sizes[1]:.1f} after")
+    before, now = (os.path.getsize(path) / 1e6 for path in (args.model, args.out))
+    print(f"{args.out}: {len(paths)} images looked at, {before:.1f} MB before, {now:.1f} now")
 
 
 if __name__ == "__main__":

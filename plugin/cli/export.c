@@ -81,7 +81,6 @@ __attribute__((noreturn)) static void become_script(const export_arguments *a, F
     char *python = getenv("PYTHON");
     if (!python || !*python) python = "/usr/bin/python3";
     char *words[] = {python,
-                     "-B",
                      find_script("export_onnx.py"),
                      pair("cfg", a->cfg),
                      pair("weights", a->weights),
@@ -91,6 +90,7 @@ __attribute__((noreturn)) static void become_script(const export_arguments *a, F
                      pair("half", a->half ? "1" : 0),
                      pair("batchnorm", a->batchnorm ? "1" : 0),
                      0};
+    setenv("PYTHONDONTWRITEBYTECODE", "1", 1); /* what is installed stays as it is */
     if (dup2(fileno(input), STDIN_FILENO) < 0) kd_fail("-onnx: %s", strerror(errno));
     execvp(python, words);
     kd_fail("-onnx: %s: %s: expected Python 3, or PYTHON= another", python, strerror(errno));

@@ -17,6 +17,7 @@ import json
 import multiprocessing
 import os
 import re
+import shutil
 import subprocess
 import sys
 
@@ -61,8 +62,9 @@ def each_activation(names):
 
 
 CLASSIFIERS = {
-    "activations": [conv(8, stride=2), *each_activation(SMOOTH), section("activation", activation="relu"),
-                    MAX, *END[:2], section("softmax", temperature=5)],
+    "activations": [conv(8, stride=2), *each_activation(SMOOTH),
+                    section("activation", activation="relu"), MAX, *END[:2],
+                    section("softmax", temperature=5)],
     "bent activations": [conv(8, stride=2), *each_activation(BENT), *END],
     "windows": [
         conv(8, stride_y=2), conv(8, dilation=2, stride_x=2), section("maxpool", size=3, stride=2),
@@ -91,7 +93,7 @@ CLASSIFIERS = {
         section("route", layers="-1,-2", groups=2, group_id=1), conv(12), *END, END[1],
         section("softmax", temperature=.2)],
 }
-REGION = ("region", {"anchors": "1,1, 1.75,3", "classes": 3, "num": 2, "bias_match": 1, "softmax": 1})
+REGION = ("region", {"anchors": "1,1, 1.75,3", "classes": 3, "num": 2, "softmax": 1})
 DETECTORS = {
     **FAMILIES,
     "YOLOv2": [conv(8, stride=2), conv(8, stride=2), conv(16, stride=2), section("reorg", stride=2),
@@ -185,7 +187,7 @@ def noise(width, height, seed, count=2):
 
 def boxes_of(network, images, heads, classes):
     """What the library finds, in the order of an ONNX file: [image][box][x y w h objectness,
-    probabilities], in pixels; of a [yolo] Darknet has all anchors of a cell, then the next cell's."""
+    probabilities], in pixels. Of a [yolo] it has all anchors of a cell, then the next cell's."""
     sides = np.array([images.shape[3], images.shape[2]] * 2)
     found = []
     for image in images:
@@ -372,4 +374,258 @@ class Bare(tap.Folder):
         pass
 
 
-tap.main(Bare)
+NAMES = ["rëd", "green", "blue"]
+TEACHER = [os.path.join(ROOT, "cfg", f"scenes-teacher.{end}") for end in ("cfg", "weights")]
+
+
+def write_detector(folder, layers=None, **net):
+    layers = layers or FAMILIES["YOLOv4-tiny"]
+    small_nets.write_cfg(folder, layers, **{"width": 96, "height": 64, "letter_box": 1, **net})
+    small_nets.write_weights(folder, layers, np.random.default_rng(1))
+    folder.write("names.txt", "\n".join(NAMES) + "\n")
+
+
+@test
+def metadata(folder):
+    """the metadata has names, sizes, classes, how images are placed, and the heads"""
+    need_runtime()
+    write_detector(folder, letter_box=0)
+    model = Runtime(export(folder, "net.cfg", "net.weights", "-names", "names.txt"))
+    heads = json.loads(model.metadata.pop("heads"))
+    assert model.metadata == {
+        "task": "detect", "width": "96", "height": "64", "channels": "3", "classes": "3",
+        "names": json.dumps(NAMES, ensure_ascii=False), "resize": "stretch", "colours": "RGB",
+        "scale": str(1 / 255), "form": "yolov5"}, model.metadata
+    assert heads[1] == {"layer": 17, "type": "yolo", "grid": [24, 16], "new_coords": 0,
+                        "softmax": 0, "scale_x_y": 1.05,
+                        "anchors": [[4, 6], [8, 5], [7, 12]]}, heads
+    shapes = [(value.name, value.shape) for value in
+              (*model.session.get_inputs(), *model.session.get_outputs())]
+    assert shapes == [("images", ["batch", 3, 64, 96]),
+                      ("boxes", ["batch", 3 * (12 * 8 + 24 * 16), 8])], shapes
+    folder.write("student.cfg", tap.student_cfg())
+    folder.darknet("partial", "student.cfg", "", "student.weights", "99").check(0)
+    found = Runtime(export(folder, "student.cfg", "student.weights")).metadata
+    assert found["task"] == "classify" and found["resize"] == "crop", found
+    assert json.loads(found["names"]) == [f"class {i}" for i in range(tap.CLASSES)], found
+
+
+@test
+def nodes(folder):
+    """float16 and -batchnorm are what they say; a classifier's raw heads are its logits"""
+    need_runtime()
+    import onnx  # pylint: disable=import-outside-toplevel
+    sizes, kinds = [], []
+    for flags in ((), ("-half",), ("-batchnorm",)):
+        path = export(folder, *TEACHER, *flags)
+        sizes.append(os.path.getsize(path))
+        kinds.append({node.op_type for node in onnx.load(path).graph.node})
+    assert sizes[1] < .53 * sizes[0] < sizes[2], sizes
+    assert kinds[1] - kinds[0] == {"Cast"} and kinds[2] - kinds[0] == {"BatchNormalization"}, kinds
+    files = [file.replace("scenes", "fmnist") for file in TEACHER]
+    images = photographs(28, 28)
+    logits, = Runtime(export(folder, *files, "-heads", "raw")).find(images)
+    found, = Runtime(export(folder, *files)).find(images)
+    e = np.exp(logits - logits.max(1, keepdims=True))
+    check_close(found, e / e.sum(1, keepdims=True), 1e-6, "logits")
+
+
+def scenes(folder):
+    """A folder with scenes and a teacher that finds something in them, made once"""
+    path = os.path.join(os.path.dirname(folder.path), "scenes")
+    shared = tap.DetectorFolder.__new__(tap.DetectorFolder)
+    shared.path = path
+    if not os.path.exists(path):
+        shared = tap.DetectorFolder(path)
+        shared.fill()
+    return shared
+
+
+def found_by_darknet(folder, image):
+    """[(name, score)] of `deepkd detect`, the surest first"""
+    out = folder.darknet("deepkd", "detect", "deepkd.data", "teacher.cfg", "teacher.weights",
+                         image).check(0).out
+    return [(name, int(percent) / 100) for name, percent in re.findall(r"(\w+): (\d+)%", out)]
+
+
+@test
+def example(folder):
+    """the example of docs/onnx.md finds in scenes what `deepkd detect` finds"""
+    need_runtime()
+    need_opencv()
+    folder = scenes(folder)
+    export(folder, "teacher.cfg", "teacher.weights", "-names", "names.txt")
+    with open(os.path.join(ROOT, "docs", "onnx.md"), encoding="utf-8") as file:
+        folder.write("example.py", re.search(r"```python\n(.*?)```", file.read(), re.S)[1])
+    paths = [os.environ.get("PYTHONPATH"), os.path.join(ROOT, "build", "python")]
+    same, count = 0, 0
+    for image in folder.read("valid.list").decode().split()[:8]:
+        done = subprocess.run([PYTHON, "example.py", "net.onnx", image], cwd=folder.path, text=True,
+                              env={**ENVIRONMENT, "PYTHONPATH": ":".join(filter(None, paths))},
+                              capture_output=True, check=False)
+        assert done.returncode == 0, done.stderr
+        found = [(name, float(score)) for name, score in
+                 re.findall(r"^(\w+) (\S+) \[", done.stdout, re.M)]
+        expected = found_by_darknet(folder, image)
+        count += len(expected)
+        same += sum(any(name == other and abs(score - value) < .15 for other, value in found)
+                    for name, score in expected)
+    assert count > 5 and same >= .8 * count, f"{same} of {count} boxes"
+
+
+def script(folder, name, *words):
+    return subprocess.run([PYTHON, "-B", os.path.join(ROOT, "scripts", name), *words], check=False,
+                          cwd=folder.path, env=ENVIRONMENT, capture_output=True, text=True)
+
+
+def average_precision(folder, model):
+    """mAP@0.50 by scripts/detect_onnx.py, and by our own evaluator's JSON form"""
+    tap.check_ran(script(folder, "detect_onnx.py", model, "val.json", "images/val", "found.json"))
+    out = tap.check_ran(script(folder, "evaluate_coco.py", "val.json", "found.json"))
+    return float(re.search(r"^AP50 +(\S+)", out, re.M)[1])
+
+
+@test
+def quantised(folder):
+    """INT8 of 16 images' ranges: smaller, the same boxes' mAP; float32's is that of `deepkd map`"""
+    need_runtime()
+    need("onnxruntime.quantization", "onnxruntime (scripts/deps.sh install onnx)")
+    if not importlib.util.find_spec("pycocotools"):
+        raise tap.missing("pycocotools (scripts/deps.sh install coco)")
+    folder = scenes(folder)
+    export(folder, "teacher.cfg", "teacher.weights")
+    done = script(folder, "quantize_onnx.py", "net.onnx", "train.list", "int8.onnx", "--images",
+                  "16")
+    if "no ONNX Runtime that quantises" in done.stderr:
+        raise tap.missing("an onnx that ONNX Runtime's quantisation knows")
+    assert "16 images looked at" in tap.check_ran(done) and not done.stderr, done.stderr
+    out = folder.darknet("deepkd", "map", "deepkd.data", "teacher.cfg",
+                         "teacher.weights").check(0).out
+    ours = float(re.search(r"mAP@0.50\) = (\S+),", out)[1])
+    plain, int8 = (average_precision(folder, name) for name in ("net.onnx", "int8.onnx"))
+    assert ours > .3 and abs(plain - ours) < .02, f"{plain}, expected {ours}"
+    assert int8 > plain - .1, f"INT8: {int8}, float32: {plain}"
+    size, small = (os.path.getsize(folder.at(name)) for name in ("net.onnx", "int8.onnx"))
+    assert Runtime(folder.at("int8.onnx")).metadata["precision"] == "int8", "no metadata"
+    assert small < size, (small, size)
+
+
+# Bad input
+
+ARGS = "net.cfg net.weights -onnx net.onnx"
+
+
+def bad(name, words, change=None, flags="", args=ARGS):
+    """Adds a test: one line with the words, exit status 1, and no file that is new or other.
+    change: what is made of the folder with a detector before."""
+    def run(folder):
+        if "-onnx" in args:
+            need_onnx()
+        write_detector(folder)
+        if change:
+            change(folder)
+        before = {file: os.path.getmtime(folder.at(file)) for file in folder.names(".")}
+        result = folder.darknet("deepkd", "export", *args.split(), *flags.split()).check(1)
+        tap.check_error(result, [words])
+        assert not result.out, result.out
+        after = {file: os.path.getmtime(folder.at(file)) for file in folder.names(".")}
+        assert after == before, f"{after} before: {before}"
+    test(run, f"refused: {name}")
+
+
+def with_layers(*layers):
+    return lambda folder: write_detector(folder, [*layers, *FAMILIES["YOLOv4-tiny"]])
+
+
+def with_local(folder):
+    """With Darknet's own random weights, which are as many as its pixels"""
+    local = section("local", filters=3, size=1, stride=1, pad=0, activation="linear")
+    write_detector(folder, [conv(4, stride=2), local, *FAMILIES["YOLOv4-tiny"]])
+    folder.darknet("partial", "net.cfg", "", "net.weights", "99").check(0)
+
+
+def reads_an_output(folder):
+    write_detector(folder, [*FAMILIES["YOLOv4-tiny"], section("route", layers=11),
+                            *small_nets.head("0,1,2")])
+
+
+def as_classifier(folder):
+    layers = [conv(8, stride=2), *END]
+    small_nets.write_cfg(folder, layers)
+    small_nets.write_weights(folder, layers, np.random.default_rng(1))
+
+
+def with_a_million(folder):
+    content = folder.read("net.weights")
+    numbers = np.frombuffer(content[20:], np.float32).copy()
+    numbers[40] = 1e6
+    folder.write("net.weights", content[:20] + numbers.tobytes())
+
+
+def shortened(folder):
+    folder.write("net.weights", folder.read("net.weights")[:-4])
+
+
+def with_names(text):
+    return lambda folder: folder.write("names.txt", text)
+
+
+def without_file(name):
+    return lambda folder: folder.remove(name)
+
+
+bad("a layer without an ONNX form", "net.cfg: layer 1, [local]: has no ONNX form", with_local)
+bad("activation=stair", "layer 0, [convolutional]: activation=stair has no ONNX form",
+    with_layers(conv(3, 1, "stair")))
+bad("xnor=1", "layer 0, [convolutional]: binary=1 and xnor=1 have no ONNX form",
+    with_layers(conv(3, 1, xnor=1)))
+bad("[reorg] flatten=1", "layer 0, [reorg]: flatten= and extra=",
+    with_layers(section("reorg", stride=1, flatten=1)))
+bad("a [shortcut] from a smaller image", "layer 2, [shortcut]: from=0, a smaller image",
+    with_layers(conv(3, stride=2), section("upsample", stride=2), shortcuts(-2)))
+bad("a layer that reads an output", "layer 18, [route]: layer 11 is an output", reads_an_output)
+bad("weights of another cfg", "net.weights: found 28208 bytes, expected 28212", shortened)
+bad("no weights", "net.weights: No such file", without_file("net.weights"))
+bad("no cfg", "net.cfg", without_file("net.cfg"))
+bad("no WEIGHTS", "-onnx net.onnx: found no WEIGHTS", args="net.cfg -onnx net.onnx")
+bad("WEIGHTS without -onnx", "net.weights: expected -onnx FILE along", args="net.cfg net.weights")
+bad("a flag without -onnx", "-half: expected -onnx FILE along", args="net.cfg -half")
+bad("another ending", "-onnx net.weights: expected a name that ends with .onnx",
+    args="net.cfg net.weights -onnx net.weights")
+bad("a folder that is not there", "nowhere/net.onnx.tmp: No such file",
+    args="net.cfg net.weights -onnx nowhere/net.onnx")
+bad("a folder as the file", "-onnx net.onnx: found a folder",
+    lambda folder: os.mkdir(folder.at("net.onnx")))
+bad("heads of another form", "-heads v9: expected yolov5, yolov8, raw", flags="-heads v9")
+bad("heads of a classifier", "-heads yolov5: expected raw, or a detector", as_classifier,
+    "-heads yolov5")
+bad("-half and -batchnorm", "-half and -batchnorm: ", flags="-half -batchnorm")
+bad("a number beyond float16", "numbers beyond float16's, expected no -half", with_a_million,
+    "-half")
+bad("too few names", "names.txt: found 2 names, expected 3", with_names("a\nb\n"),
+    "-names names.txt")
+bad("no names", "names.txt: No such file", without_file("names.txt"), "-names names.txt")
+
+
+@test
+def without_package(folder):
+    """without the package onnx, Python or the script: one line"""
+    write_detector(folder)
+    words = ("deepkd", "export", *ARGS.split())
+    folder.write("bare", f'#!/bin/sh\nexec {PYTHON} -S "$@"\n')
+    os.chmod(folder.at("bare"), 0o755)
+    for python, said in ((folder.at("bare"), "scripts/deps.sh install onnx"),
+                         (folder.at("nothing"), "nothing: No such file or directory: expected Py")):
+        result = folder.darknet(*words, env={**ENVIRONMENT, "PYTHON": python}).check(1)
+        tap.check_error(result, [said])
+    os.mkdir(folder.at("elsewhere"))
+    program = folder.at("elsewhere/darknet")
+    shutil.copy(DARKNET, program)
+    done = subprocess.run([program, *words], cwd=folder.path, env=ENVIRONMENT, check=False,
+                          capture_output=True, text=True)
+    assert done.returncode == 1 and "-onnx: found no export_onnx.py in " in done.stderr, done.stderr
+    assert "net.onnx" not in folder.names("."), folder.names(".")
+
+
+if __name__ == "__main__":
+    tap.main(Bare)
