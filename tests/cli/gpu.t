@@ -124,6 +124,9 @@ CLASSIFIERS = {  # name: options of [deepkd_loss], layers, options of [net]
     "K off, clip": ({"topk_schedule": "off"}, PLAIN, {"clip": ".1"}),
     "momenta by GSNR": ({"momentum_rule": "gsnr", "gsnr_interval": 2}, PLAIN, {}),
     "batch norm": ({}, BATCH_NORM, {}),
+    "[batchnorm], [shuffle], PyTorch's decay and statistics": (
+        {"decay_all": 1}, [("batchnorm", {"affine": 1}), BATCH_NORM[0], ("shuffle", {"groups": 2}),
+                           *BATCH_NORM[1:]], {"decay": ".3", "batch_norm_momentum": ".2"}),
 }
 
 
