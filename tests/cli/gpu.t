@@ -126,6 +126,9 @@ CLASSIFIERS = {  # name: options of [deepkd_loss], layers, options of [net]
     "batch norm": ({}, BATCH_NORM, {}),
     "warmup by epochs, augment=cifar": (
         {"augment": "cifar", "warmup": 2, "warmup_shape": "epochs"}, PLAIN, {"max_batches": 14}),
+    "[batchnorm], [shuffle], PyTorch's decay and statistics": (
+        {"decay_all": 1}, [("batchnorm", {"affine": 1}), BATCH_NORM[0], ("shuffle", {"groups": 2}),
+                           *BATCH_NORM[1:]], {"decay": ".3", "batch_norm_momentum": ".2"}),
 }
 
 
