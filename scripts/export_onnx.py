@@ -170,8 +170,9 @@ def make_connected(g, layer, x):
 
 def make_batchnorm(g, layer, x):
     factors = layer.scales / deviation(layer)
+    offsets = (layer.biases if layer.biases.size else 0) - layer.means * factors
     x = g.add("Mul", x, factors.reshape(-1, 1, 1))
-    return g.add("Add", x, (-layer.means * factors).reshape(-1, 1, 1))
+    return g.add("Add", x, offsets.reshape(-1, 1, 1))
 
 
 def pool(g, op, layer, x, **attributes):
@@ -189,7 +190,13 @@ def make_maxpool(g, layer, x):
 
 
 def make_local_avgpool(g, layer, x):
-    return pool(g, "AveragePool", layer, x, count_include_pad=0)
+    return pool(g, "AveragePool", layer, x, count_include_pad=layer.count_padding)
+
+
+def make_shuffle(g, layer, x):
+    c, h, w = layer.given
+    x = g.reshape(x, layer.groups, c // layer.groups, h, w)
+    return g.reshape(g.add("Transpose", x, perm=[0, 2, 1, 3, 4]), c, h, w)
 
 
 def make_maxpool_depth(g, layer, x):
@@ -334,7 +341,7 @@ MAKERS = {
     "maxpool_depth": make_maxpool_depth, "local_avgpool": make_local_avgpool,
     "avgpool": lambda g, layer, x: g.add("GlobalAveragePool", x),
     "normalization": make_normalization, "l2norm": make_l2norm, "upsample": make_upsample,
-    "reorg": make_reorg, "crop": make_crop, 
+    "reorg": make_reorg, "shuffle": make_shuffle, "crop": make_crop,
     "softmax": lambda g, layer, x: g.reshape(make_softmax(g, layer, x), *layer.given),
     "logistic": lambda g, layer, x: g.add("Sigmoid", x), "activation": activate,
     "dropout": lambda g, layer, x: x, "route": make_route, "shortcut": make_shortcut,

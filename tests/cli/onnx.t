@@ -83,6 +83,10 @@ CLASSIFIERS = {
         section("normalization", size=5, alpha=.1, beta=.75, kappa=1), section("batchnorm"),
         section("upsample", stride=2, scale=.5), section("l2norm"), conv(5, activation="tanh"),
         MAX, END[0], section("logistic"), END[1], section("softmax", temperature=.2)],
+    "PyTorch's layers": [
+        section("batchnorm", affine=1), conv(12, stride=2), section("shuffle", groups=3),
+        section("local_avgpool", size=3, stride=2, count_padding=1), conv(12, groups=12),
+        section("shuffle", groups=4), section("batchnorm", affine=1), *END],
     "shortcuts": [
         conv(12), conv(8, stride=2), shortcuts(-2, activation="leaky"), conv(12, stride=2),
         shortcuts(-2, activation="mish"), shortcuts(-2, alpha=.5, beta=2), conv(12), conv(16),

@@ -111,7 +111,8 @@ def numbers_of(name, options, inputs, draw):
     if name == "connected":
         return biases + [draw.normal(0, 1.4 / inputs ** .5, filters * inputs)] + normalized
     if name == "batchnorm":
-        return norm(draw, inputs)
+        own = [draw.uniform(-.5, .5, inputs)] if options.get("affine") else []
+        return own + norm(draw, inputs)
     if name == "shortcut" and options.get("weights_type", "none") != "none":
         each = inputs if options["weights_type"] == "per_channel" else 1
         return [draw.normal(.5, 1, each * (1 + len(str(options["from"]).split(","))))]
