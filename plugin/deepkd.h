@@ -52,6 +52,8 @@
  *     kd_formulas.h        what the CPU shares with its twin kd_math_kernels.cu
  *     box_formulas.h       a detector's box from its logits, and its loss to another
  *     methods.c            the table of methods: name, options, default deltas, loss
+ *     mlkd.c               MLKD's losses of a whole batch
+ *     confidence.c         how sure the teacher is, and weights that follow from it
  *     momentum.c           warm-up, signal and noise, momenta that follow them
  *     broken.c             what was not finite, as bits with names
  *     average_precision.c  mAP as COCO defines it
@@ -62,6 +64,7 @@
  *     outputs.c            output layers, where a prediction's logits stand, Darknet's assignment
  *     pass_through.c       a layer that is nothing to Darknet: our sections
  *     memory_plan.c        which layers can share memory in inference
+ *     description.c        all of it as JSON and numbers, for scripts
  *     strict.c             Darknet's own sections, without its leniency
  *   cpu/      how the CPU's cores compute a network's layers
  *     convolution.c        a convolution and its gradients: plain arrays
@@ -82,6 +85,7 @@
  *     labels.c             Darknet's label files
  *     annotations.c        COCO's JSON of truth boxes
  *     logit_cache.c        a file of a teacher's logits
+ *     strong.c             an image's strong view: RandAugment and a cutout
  *     loader.c             images and truths of a batch, in threads, repeatable by seed
  *   distil/   one training step: how the student learns from the teacher
  *     precision.c          what precision= comes to here
@@ -89,6 +93,7 @@
  *     rows.c               the student's and the teacher's predictions, row by row
  *     loss_options.c       the options of [deepkd_loss]
  *     student.c            the student's state, which the files below share
+ *     views.c              a forward pass for each view of the images
  *     cached_logits.c      the teacher's logits of a batch, to a file and from it
  *     deepkd_loss.c        the [deepkd_loss] section
  *     groups.c             momentum groups: backward and update by component
@@ -122,12 +127,14 @@
  *     anchors.c            ./darknet deepkd anchors
  *     version.c            ./darknet deepkd version
  *     version_opencv.cpp   the part of it that is C++
- *     tools.c              ./darknet deepkd wrap | export and the table of all its commands
+ *     export.c             ./darknet deepkd export
+ *     tools.c              ./darknet deepkd wrap and the table of all its commands
  *     distill.c            ./darknet distill
  *   deepkd.c  registers all of it with Darknet
  *
  * Sources: DeepKD, arXiv 2505.15133; DKD, CVPR 2022; DOT, ICCV 2023; for rows=dense, arXiv
- * 1805.06361, as for boxes; BCKD, ICCV 2023.
+ * 1805.06361, as for boxes; BCKD, ICCV 2023; MLKD, CVPR 2023; CRLD, ACM MM 2024; RandAugment, arXiv
+ * 1909.13719.
  */
 #ifndef DEEPKD_H
 #define DEEPKD_H

@@ -10,13 +10,27 @@
 
 #include <stddef.h>
 
-typedef enum { OPTION_INT, OPTION_REAL, OPTION_PAIR, OPTION_CHOICE, OPTION_TEXT } option_kind;
+typedef enum {
+    OPTION_INT,
+    OPTION_REAL,
+    OPTION_PAIR,
+    OPTION_NUMBERS,
+    OPTION_CHOICE,
+    OPTION_TEXT
+} option_kind;
+
+/* What an OPTION_NUMBERS sets: growing numbers, one at least. */
+#define MOST_NUMBERS 8
+typedef struct {
+    int n;
+    double x[MOST_NUMBERS];
+} option_numbers;
 
 typedef struct {
     const char *key;
     option_kind kind;
-    size_t offset;       /* of the int, double, double[2], int or char * to set */
-    double low, high;    /* both allowed; for numbers */
+    size_t offset;    /* of the int, double, double[2], option_numbers, int or char * to set */
+    double low, high; /* both allowed; for numbers */
     const char *choices; /* OPTION_CHOICE: "kd|dkd", set to the index of what was found */
 } option;
 

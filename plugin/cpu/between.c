@@ -5,6 +5,7 @@
 #include "support.h"
 
 #include "activations.h"
+#include "batchnorm_layer.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -27,6 +28,13 @@ static filter_shape find_filters(layer l)
     return (filter_shape){l.batch, l.n, l.out_h * l.out_w, l.activation};
 }
 
+/* A [batchnorm] as a convolution with batch norm has it */
+static layer with_filters(layer l)
+{
+    if (l.type == BATCHNORM) l.n = l.c, l.batch_normalize = 1, l.activation = LINEAR;
+    return l;
+}
+
 static void finish_filter(layer l, int f, const float *mean, const float *variance,
                           const float *x)
 {
@@ -35,20 +43,29 @@ static void finish_filter(layer l, int f, const float *mean, const float *varian
     forward_filter(find_filters(l), f, a, b, x, l.activation_input, l.output);
 }
 
-static void roll(layer l, int f)
+/* share: of the batch in the rolling statistics */
+static void roll(layer l, int f, double share)
 {
-    l.rolling_mean[f] = .99f * l.rolling_mean[f] + .01f * l.mean[f];
-    l.rolling_variance[f] = .99f * l.rolling_variance[f] + .01f * l.variance[f];
+    float kept = 1 - share, added = share;
+    l.rolling_mean[f] = kept * l.rolling_mean[f] + added * l.mean[f];
+    l.rolling_variance[f] = kept * l.rolling_variance[f] + added * l.variance[f];
 }
 
-static void normalize_filters(layer l)
+static void normalize_filters(layer l, double share)
 {
 #pragma omp parallel for schedule(dynamic)
     for (int f = 0; f < l.n; ++f) {
         filter_statistics(find_filters(l), f, l.x, l.mean + f, l.variance + f);
-        roll(l, f);
+        roll(l, f, share);
         finish_filter(l, f, l.mean, l.variance, l.x);
     }
+}
+
+void normalize_images(const network *net, int i, const float *x)
+{
+    layer l = with_filters(net->layers[i]);
+    l.x = (float *)x;
+    normalize_filters(l, rolling_share(*net));
 }
 
 const float *gradient_source(layer l)
@@ -56,13 +73,13 @@ const float *gradient_source(layer l)
     return l.activation_input ? l.activation_input : l.output;
 }
 
-static void backward_filters(const network *views, int groups, int i)
+void backward_filters(const network *views, int groups, int i, const float *x)
 {
-    layer l = views->layers[i];
+    layer l = with_filters(views->layers[i]);
 #pragma omp parallel for schedule(dynamic)
     for (int f = 0; f < l.n; ++f) {
         filter_norm norm = {0};
-        if (l.batch_normalize) norm = (filter_norm){l.x, l.mean[f], l.variance[f], l.scales[f]};
+        if (l.batch_normalize) norm = (filter_norm){x, l.mean[f], l.variance[f], l.scales[f]};
         for (int g = 0; g < groups; ++g) {
             layer own = views[g].layers[i];
             backward_filter(find_filters(l), f, norm, gradient_source(l), own.delta,
@@ -143,7 +160,7 @@ static void channel_statistics(layer l, const network *parts, int count, int i)
 static void normalize_channels(layer l, const network *parts, int count, int i)
 {
     channel_statistics(l, parts, count, i);
-    for (int f = 0; f < l.n; ++f) roll(l, f);
+    for (int f = 0; f < l.n; ++f) roll(l, f, rolling_share(*parts));
 #pragma omp parallel for schedule(dynamic)
     for (int p = 0; p < count; ++p)
         finish_channels(parts[p].layers[i], l.mean, l.variance, parts[p].layers[i].x);
@@ -199,6 +216,7 @@ static void backward_channels(layer l, const network *parts, int count, int i)
 void finish_part(layer l, image_form form, const float *mean, const float *variance,
                  const float *x)
 {
+    l = with_filters(l);
     if (form != FORM_PLAIN) finish_channels(l, mean, variance, x);
     else
         for (int f = 0; f < l.n; ++f) finish_filter(l, f, mean, variance, x);
@@ -207,14 +225,14 @@ void finish_part(layer l, image_form form, const float *mean, const float *varia
 void normalize_parts(const network *net, const network *parts, int count, int i,
                      image_form form)
 {
-    if (form == FORM_PLAIN) normalize_filters(net->layers[i]);
+    if (form == FORM_PLAIN) normalize_filters(net->layers[i], rolling_share(*net));
     else normalize_channels(net->layers[i], parts, count, i);
 }
 
 void backward_between(const network *views, network *const *parts, int groups, int count, int i,
                       image_form form)
 {
-    if (form == FORM_PLAIN) backward_filters(views, groups, i);
+    if (form == FORM_PLAIN) backward_filters(views, groups, i, views->layers[i].x);
     else
         for (int g = 0; g < groups; ++g)
             backward_channels(views[g].layers[i], parts[g], count, i);

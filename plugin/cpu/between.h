@@ -26,6 +26,12 @@ void finish_part(layer l, image_form form, const float *mean, const float *varia
 void normalize_parts(const network *net, const network *parts, int count, int i,
                      image_form form);
 
+/* The same of a [batchnorm], from x, its input. */
+void normalize_images(const network *net, int i, const float *x);
+
+/* backward_between of plain images, x: what the batch norm was given; of a [batchnorm] too. */
+void backward_filters(const network *views, int groups, int i, const float *x);
+
 /* The layer's deltas of all losses become from the gradients of its output those of its
  * convolution; those of biases and scales are added up. views[groups] as backward_on_cores has
  * them, parts[g] their parts. */

@@ -12,16 +12,23 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The GEMMs' sizes: filters, then numbers of a filter, then pixels of an output. */
+/* The GEMMs' sizes: filters, then numbers of a filter, then pixels of an output. Where channels
+ * are split, all is of one part of them, and each part of an image is an image by itself. */
 typedef struct {
-    int m, k, pixels;
-    size_t image, out; /* numbers */
+    int m, k, pixels, images;
+    size_t image, out, weights; /* numbers */
 } sizes;
 
 static sizes find_sizes(convolution_shape s)
 {
-    return (sizes){s.filters, s.c * s.size * s.size, s.out_h * s.out_w, (size_t)s.c * s.h * s.w,
-                   (size_t)s.filters * s.out_h * s.out_w};
+    int c = s.c / s.split, filters = s.filters / s.split, k = c * s.size * s.size;
+    return (sizes){filters,
+                   k,
+                   s.out_h * s.out_w,
+                   s.n * s.split,
+                   (size_t)c * s.h * s.w,
+                   (size_t)filters * s.out_h * s.out_w,
+                   (size_t)filters * k};
 }
 
 /* A 1x1 convolution's columns are the image itself. */
@@ -35,8 +42,8 @@ static float *columns(convolution_shape s, const float *image)
     sizes z = find_sizes(s);
     if (is_plain(s)) return (float *)image;
     float *col = thread_scratch(SCRATCH_IN, (size_t)z.k * z.pixels);
-    im2col_window_cpu((float *)image, s.c, s.h, s.w, s.size, s.stride_y, s.stride_x, s.pad,
-                      s.spacing, col);
+    im2col_window_cpu((float *)image, s.c / s.split, s.h, s.w, s.size, s.stride_y, s.stride_x,
+                      s.pad, s.spacing, col);
     return col;
 }
 
@@ -48,28 +55,32 @@ static float *cleared(float *to, size_t n)
     return to;
 }
 
+static float *weights_of(const convolution *c, sizes z, int i)
+{
+    return (float *)c->weights + i % c->shape.split * z.weights;
+}
+
 static void gemm_convolve(const convolution *c, const float *in, float *out)
 {
     sizes z = find_sizes(c->shape);
-    float *weights = (float *)c->weights;
-    cleared(out, c->shape.n * z.out);
-    for (int i = 0; i < c->shape.n; ++i)
-        gemm(0, 0, z.m, z.pixels, z.k, 1, weights, z.k, columns(c->shape, in + i * z.image),
-             z.pixels, 1, out + i * z.out, z.pixels);
+    cleared(out, z.images * z.out);
+    for (int i = 0; i < z.images; ++i)
+        gemm(0, 0, z.m, z.pixels, z.k, 1, weights_of(c, z, i), z.k,
+             columns(c->shape, in + i * z.image), z.pixels, 1, out + i * z.out, z.pixels);
 }
 
-/* in_delta += weights^T * delta, of one image */
-static void gemm_in_delta(const convolution *c, float *delta, float *in_delta)
+/* in_delta += weights^T * delta, of image i */
+static void gemm_in_delta(const convolution *c, int i, float *delta, float *in_delta)
 {
     convolution_shape s = c->shape;
     sizes z = find_sizes(s);
     size_t n = (size_t)z.k * z.pixels;
-    float *weights = (float *)c->weights, *col = in_delta;
+    float *weights = weights_of(c, z, i), *col = in_delta;
     if (!is_plain(s)) col = cleared(thread_scratch(SCRATCH_OUT, n), n);
     gemm(1, 0, z.k, z.pixels, z.m, 1, weights, z.k, delta, z.pixels, 1, col, z.pixels);
     if (!is_plain(s))
-        col2im_window_cpu(col, s.c, s.h, s.w, s.size, s.stride_y, s.stride_x, s.pad, s.spacing,
-                          in_delta);
+        col2im_window_cpu(col, s.c / s.split, s.h, s.w, s.size, s.stride_y, s.stride_x, s.pad,
+                          s.spacing, in_delta);
 }
 
 static void gemm_convolve_back(const convolution *c, const float *in, int groups,
@@ -77,23 +88,23 @@ static void gemm_convolve_back(const convolution *c, const float *in, int groups
                                float *const *in_deltas)
 {
     sizes z = find_sizes(c->shape);
-    for (int g = 0; g < groups; ++g) cleared(sums[g], (size_t)z.m * z.k);
-    for (int i = 0; i < c->shape.n; ++i) {
+    int split = c->shape.split;
+    for (int g = 0; g < groups; ++g) cleared(sums[g], split * z.weights);
+    for (int i = 0; i < z.images; ++i) {
         float *col = columns(c->shape, in + i * z.image);
         for (int g = 0; g < groups; ++g) {
-            float *delta = deltas[g] + i * z.out;
+            float *delta = deltas[g] + i * z.out, *sum = sums[g] + i % split * z.weights;
             if (in_deltas && c->shape.is_alone_in_delta)
                 cleared(in_deltas[g] + i * z.image, z.image);
-            gemm(0, 1, z.m, z.k, z.pixels, 1, delta, z.pixels, col, z.pixels, 1, sums[g], z.k);
-            if (in_deltas) gemm_in_delta(c, delta, in_deltas[g] + i * z.image);
+            gemm(0, 1, z.m, z.k, z.pixels, 1, delta, z.pixels, col, z.pixels, 1, sum, z.k);
+            if (in_deltas) gemm_in_delta(c, i, delta, in_deltas[g] + i * z.image);
         }
     }
 }
 
 static size_t gemm_gradient_size(const convolution *c)
 {
-    sizes z = find_sizes(c->shape);
-    return (size_t)z.m * z.k;
+    return c->shape.split * find_sizes(c->shape).weights;
 }
 
 static void gemm_add_gradient(const convolution *c, const float *sum, float *gradient)

@@ -38,7 +38,7 @@ size_t gradient_size(const convolution *c);
 void convolve_back(const convolution *c, const float *in, int groups, float *const *deltas,
                    float *const *sums, float *const *in_deltas);
 
-/* gradient[filters][c][size][size] += sum, which convolve_back has set. */
+/* gradient[filters][c / split][size][size] += sum, which convolve_back has set. */
 void add_gradient(const convolution *c, const float *sum, float *gradient);
 
 #endif

@@ -21,10 +21,11 @@ typedef enum {
  */
 typedef enum { FLOAT32, BFLOAT16, INT8 } arithmetic;
 
-/* n images of c x h x w become n of filters x out_h x out_w; weights [filters][c][size][size]
- */
+/* n images of c x h x w become n of filters x out_h x out_w; weights
+ * [filters][c / split][size][size] */
 typedef struct {
     int n, c, h, w, filters, size, stride_x, stride_y, pad, out_h, out_w;
+    int split;             /* Darknet's groups=: of so many parts are channels and filters */
     int spacing;           /* of a window's pixels: 1 where it has no holes */
     int is_constant;       /* 1: for convolve alone, with weights that are set once */
     int is_first;          /* 1: nobody asks for the gradient of its images */

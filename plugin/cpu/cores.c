@@ -45,9 +45,9 @@ typedef struct {
 /* Layers whose forward and backward take each image for itself, and change nothing else */
 static int is_by_image(layer l)
 {
-    static const LAYER_TYPE types[] = {MAXPOOL, CHANNEL_POOL, AVGPOOL,       LOCAL_AVGPOOL,
-                                       ROUTE,   SHORTCUT,     UPSAMPLE,      REORG,
-                                       ACTIVE,  SAM,          SCALE_CHANNELS};
+    static const LAYER_TYPE types[] = {MAXPOOL, CHANNEL_POOL, AVGPOOL,        LOCAL_AVGPOOL,
+                                       ROUTE,   SHORTCUT,     UPSAMPLE,       REORG,
+                                       ACTIVE,  SAM,          SCALE_CHANNELS, SHUFFLE};
     for (size_t i = 0; i < sizeof(types) / sizeof(*types); ++i)
         if (l.type == types[i]) return 1;
     return 0;
@@ -58,7 +58,8 @@ static int is_by_image(layer l)
 static int is_forward_by_image(layer l, int train)
 {
     if (is_convolution(l) || l.type == CONNECTED) return !(train && l.batch_normalize);
-    return is_by_image(l) || l.type == MULTI_SHORTCUT || (!train && l.type == DROPOUT);
+    return is_by_image(l) || l.type == MULTI_SHORTCUT ||
+           (!train && (l.type == DROPOUT || l.type == BATCHNORM));
 }
 
 /* Parts */
@@ -102,6 +103,7 @@ static convolution *convolution_of(const network *net, int i)
 arithmetic find_arithmetic(const network *net, int i)
 {
     const cores *c = net->plugin;
+    if (net->layers[i].groups > 1) return FLOAT32;
     if (c->arithmetic != INT8) return c->arithmetic;
     if (c->forms && takes_bytes(net, c->forms, i)) return INT8;
     return find_bfloat16() == BFLOAT16_FAST ? BFLOAT16 : FLOAT32;
@@ -123,13 +125,13 @@ static convolution_shape find_shape(const network *part, int i, int is_alone)
     layer l = part->layers[i];
     convolution_shape s = {.n = l.batch, .c = l.c, .h = l.h, .w = l.w, .filters = l.n};
     s.stride_x = l.stride_x, s.stride_y = l.stride_y, s.spacing = l.dilation;
-    s.size = l.size, s.pad = l.pad, s.out_h = l.out_h, s.out_w = l.out_w;
+    s.size = l.size, s.pad = l.pad, s.out_h = l.out_h, s.out_w = l.out_w, s.split = l.groups;
     s.is_first = !i || !part->layers[i - 1].delta;
     s.is_alone_in_delta = i && sets_delta(part, i - 1);
     s.is_constant = c->outputs != 0, s.is_alone = is_alone;
     s.arithmetic = find_arithmetic(part, i);
     if (!c->forms) return s;
-    s.is_finished = c->outputs && has_last(l.activation);
+    s.is_finished = c->outputs && l.groups == 1 && has_last(l.activation);
     if (s.is_finished) s.activation = l.activation;
     s.in = i ? c->forms[i - 1] : FORM_PLAIN, s.out = c->forms[i];
     if (s.arithmetic == INT8) s.in_scale = c->scales[i - 1], s.out_scale = c->scales[i];
@@ -211,6 +213,8 @@ static void forward_part(network part, int i)
             finish_part(l, own->shape.out, l.rolling_mean, l.rolling_variance, l.output);
     } else if (is_last(&part, i)) {
         forward_last(&part, i);
+    } else if (l.type == BATCHNORM) {
+        finish_part(l, FORM_PLAIN, l.rolling_mean, l.rolling_variance, part.input);
     } else if (l.type == MAXPOOL) {
         forward_pool(find_pool(l, l.batch * l.c), part.input, l.output,
                      part.train ? l.indexes : 0);
@@ -325,7 +329,9 @@ static void forward_layers(const network *net, const network *parts, const place
             forward_parts(net, parts, i, end, at);
             continue;
         }
-        if (is_convolution(net->layers[i])) forward_normalized(net, parts, i);
+        layer l = net->layers[i];
+        if (is_convolution(l)) forward_normalized(net, parts, i);
+        else if (l.type == BATCHNORM) normalize_images(net, i, input_of(net, i));
         else forward_whole(net, i);
         ++end;
     }
@@ -418,6 +424,19 @@ static void backward_convolution(const network *views, network *const *parts, in
     }
 }
 
+static void backward_normalized(const network *views, network *const *parts, int groups, int i)
+{
+    int count = count_parts(views);
+    backward_filters(views, groups, i, input_of(views, i));
+    if (!i || !views->layers[i - 1].delta) return;
+#pragma omp parallel for schedule(dynamic)
+    for (int p = 0; p < count; ++p)
+        for (int g = 0; g < groups; ++g) {
+            layer l = parts[g][p].layers[i];
+            add_row(l.batch * l.outputs, 1, l.delta, parts[g][p].layers[i - 1].delta);
+        }
+}
+
 static void backward_by_image(network *const *parts, int count, int groups, int i)
 {
 #pragma omp parallel for schedule(dynamic)
@@ -433,6 +452,7 @@ void backward_on_cores(const network *views, int groups)
     for (int i = views->n - 1; i >= 0 && !views->layers[i].stopbackward; --i) {
         layer l = views->layers[i];
         if (is_convolution(l)) backward_convolution(views, parts, groups, i);
+        else if (l.type == BATCHNORM) backward_normalized(views, parts, groups, i);
         else if (is_by_image(l)) backward_by_image(parts, count, groups, i);
         else
             for (int g = 0; g < groups; ++g) backward_layer(views[g], i);

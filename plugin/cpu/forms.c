@@ -8,7 +8,13 @@
 
 int is_convolution(layer l)
 {
-    return l.type == CONVOLUTIONAL && l.groups == 1 && !l.binary && !l.xnor;
+    return l.type == CONVOLUTIONAL && !l.binary && !l.xnor;
+}
+
+/* Those in groups have plain images. */
+static int is_whole(layer l)
+{
+    return is_convolution(l) && l.groups == 1;
 }
 
 int is_sum(layer l)
@@ -24,7 +30,7 @@ static int passes(layer l)
 
 static int can_be_last(layer l)
 {
-    return passes(l) || (is_convolution(l) && has_last(l.activation));
+    return passes(l) || (is_whole(l) && has_last(l.activation));
 }
 
 /* 1 when layer i may hand on its images channels last, as the others' forms are now */
@@ -37,7 +43,7 @@ static int stays(const network *net, const image_form *forms, int i)
         if (passes(net->layers[i]) && reads_output(net, i, j) && !forms[j]) return 0;
         if (!reads_output(net, j, i)) continue;
         int is_fine =
-            is_convolution(reader) || reader.type == AVGPOOL || (passes(reader) && forms[j]);
+            is_whole(reader) || reader.type == AVGPOOL || (passes(reader) && forms[j]);
         if (!is_fine) return 0;
         ++readers;
     }
@@ -47,7 +53,7 @@ static int stays(const network *net, const image_form *forms, int i)
 int takes_bytes(const network *net, const image_form *forms, int i)
 {
     layer l = net->layers[i];
-    return is_convolution(l) && i && forms[i - 1] && forms[i] && l.c >= LEAST_CHANNELS;
+    return is_whole(l) && i && forms[i - 1] && forms[i] && l.c >= LEAST_CHANNELS;
 }
 
 /* The form of layer i's output, which is channels last: in few bits if a convolution that can
@@ -56,11 +62,10 @@ static image_form smallest_form(const network *net, const image_form *forms, ari
                                 int i)
 {
     int is_maker = how == BFLOAT16 || takes_bytes(net, forms, i);
-    if (how == FLOAT32 || !is_convolution(net->layers[i]) || !is_maker) return forms[i];
+    if (how == FLOAT32 || !is_whole(net->layers[i]) || !is_maker) return forms[i];
     for (int j = i + 1; j < net->n; ++j) {
         if (!reads_output(net, j, i)) continue;
-        int takes =
-            how == BFLOAT16 ? is_convolution(net->layers[j]) : takes_bytes(net, forms, j);
+        int takes = how == BFLOAT16 ? is_whole(net->layers[j]) : takes_bytes(net, forms, j);
         if (!takes) return forms[i];
     }
     return how == BFLOAT16 ? FORM_NARROW : FORM_BYTE;

@@ -89,10 +89,11 @@ static layout copy_layout(const_layout from)
     return made;
 }
 
-static layout make_layout(const dnnl_dims_t dims, dnnl_data_type_t type, dnnl_format_tag_t tag)
+static layout make_layout(int n, const dnnl_dims_t dims, dnnl_data_type_t type,
+                          dnnl_format_tag_t tag)
 {
     dnnl_memory_desc_t made;
-    check(dnnl_memory_desc_init_by_tag(&made, tag == dnnl_a ? 1 : 4, dims, type, tag),
+    check(dnnl_memory_desc_init_by_tag(&made, n, dims, type, tag),
           "dnnl_memory_desc_init_by_tag");
     return copy_layout(&made);
 }
@@ -134,10 +135,11 @@ static layout copy_layout(const_layout from)
     return made;
 }
 
-static layout make_layout(const dnnl_dims_t dims, dnnl_data_type_t type, dnnl_format_tag_t tag)
+static layout make_layout(int n, const dnnl_dims_t dims, dnnl_data_type_t type,
+                          dnnl_format_tag_t tag)
 {
     layout made;
-    check(dnnl_memory_desc_create_with_tag(&made, tag == dnnl_a ? 1 : 4, dims, type, tag),
+    check(dnnl_memory_desc_create_with_tag(&made, n, dims, type, tag),
           "dnnl_memory_desc_create_with_tag");
     return made;
 }
@@ -264,13 +266,20 @@ static int suits_winograd(convolution_shape s)
 {
     int tiles = s.n * ((s.out_h + 3) / 4) * ((s.out_w + 3) / 4);
     return s.size == 3 && s.stride_x == 1 && s.stride_y == 1 && s.spacing == 1 &&
-           s.c >= LEAST_CHANNELS && s.filters >= LEAST_CHANNELS && tiles >= LEAST_TILES;
+           s.split == 1 && s.c >= LEAST_CHANNELS && s.filters >= LEAST_CHANNELS &&
+           tiles >= LEAST_TILES;
 }
 
 static layout layout_of(const dnnl_dims_t dims, image_form form)
 {
     static const dnnl_data_type_t types[] = {dnnl_f32, dnnl_f32, dnnl_bf16, dnnl_s8};
-    return make_layout(dims, types[form], form == FORM_PLAIN ? dnnl_abcd : dnnl_acdb);
+    return make_layout(4, dims, types[form], form == FORM_PLAIN ? dnnl_abcd : dnnl_acdb);
+}
+
+/* Dimensions of an array: where channels are split, weights have one more */
+static int dimensions(convolution_shape s, role r)
+{
+    return r == WEIGHTS && s.split > 1 ? 5 : 4;
 }
 
 /* In a step whose factors have this type. Where no other convolution hands images on, oneDNN
@@ -281,7 +290,7 @@ static layout wanted(const onednn *o, convolution_shape s, step_kind kind, role 
     image_form form = r == IN ? s.in : r == OUT ? s.out : FORM_PLAIN;
     int is_result = r == result_of[kind], is_last = r != WEIGHTS && (s.in || s.out);
     if (is_result && form != FORM_PLAIN) return layout_of(o->dims[r], form);
-    return make_layout(o->dims[r], is_result ? dnnl_f32 : type,
+    return make_layout(dimensions(s, r), o->dims[r], is_result ? dnnl_f32 : type,
                        is_last ? dnnl_acdb : dnnl_format_tag_any);
 }
 
@@ -537,14 +546,19 @@ int use_onednn(convolution *c)
     dnnl_dims_t dims[ROLES] = {{s.n, s.c, s.h, s.w},
                                {s.filters, s.c, s.size, s.size},
                                {s.n, s.filters, s.out_h, s.out_w}},
+                split = {s.split, s.filters / s.split, s.c / s.split, s.size, s.size},
                 filters = {s.filters};
     onednn *o = c->own = kd_calloc(1, sizeof(*o));
     look_for_memory();
     open_engine();
     memcpy(o->dims, dims, sizeof(dims));
+    if (s.split > 1) memcpy(o->dims[WEIGHTS], split, sizeof(split));
     for (int r = 0; r < ROLES; ++r)
-        o->plain[r] = layout_of(dims[r], r == IN ? s.in : r == OUT ? s.out : FORM_PLAIN);
-    if (s.is_finished) o->bias = make_layout(filters, dnnl_f32, dnnl_a);
+        o->plain[r] = dimensions(s, r) == 5 ? make_layout(5, o->dims[r], dnnl_f32, dnnl_abcde)
+                                            : layout_of(dims[r], r == IN    ? s.in
+                                                                 : r == OUT ? s.out
+                                                                            : FORM_PLAIN);
+    if (s.is_finished) o->bias = make_layout(1, filters, dnnl_f32, dnnl_a);
     if (make_steps(o, s)) {
         c->code = &code;
         return 1;

@@ -451,6 +451,7 @@ static shape reckon_normalization(geometry *g)
 static shape reckon_batchnorm(geometry *g)
 {
     need_image(g);
+    number(g, "affine", 0, 0, 1);
     take(g, 10 * g->in.c, 0);
     return same(g, 4);
 }
@@ -480,9 +481,18 @@ static shape reckon_maxpool(geometry *g)
 static shape reckon_local_avgpool(geometry *g)
 {
     need_image(g);
+    number(g, "count_padding", 0, 0, 1);
     shape s = pooled(g);
     take(g, 0, 2 * s.outputs);
     return s;
+}
+
+static shape reckon_shuffle(geometry *g)
+{
+    need_image(g);
+    if (g->in.c % number(g, "groups", 1, 1, INT_MAX))
+        refuse(g, "groups", "expected a divisor of %zu, the channels that come in", g->in.c);
+    return same(g, 2);
 }
 
 static shape reckon_avgpool(geometry *g)
@@ -769,6 +779,7 @@ static const struct {
     {MAXPOOL, reckon_maxpool},
     {AVGPOOL, reckon_avgpool},
     {LOCAL_AVGPOOL, reckon_local_avgpool},
+    {SHUFFLE, reckon_shuffle},
     {REORG, reckon_reorg},
     {UPSAMPLE, reckon_upsample},
     {L2NORM, reckon_l2norm},

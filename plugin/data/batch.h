@@ -7,11 +7,11 @@
 
 /* The arrays belong to whoever made the batch; images stand one behind the other. */
 typedef struct {
-    int n;            /* images; views of one image count one by one */
-    int views;        /* augmentations of an image that stand side by side, mostly 1 */
+    int n;            /* images */
     int inputs;       /* numbers of an image */
     int n_truths;     /* numbers of its truths */
     float *images;    /* [n][c][h][w] */
+    float *strong;    /* the same: another view of each, strongly augmented; or NULL */
     float *truths;    /* [n][n_truths], as Darknet's output layers want it: one 1 at the class;
                          or boxes x y w h class, as shares of the input, up to an x of 0 */
     int *indices;     /* [n], into the list */
@@ -25,6 +25,7 @@ static inline image_batch part_of_batch(image_batch b, int first, int n)
 {
     b.n = n;
     b.images += (size_t)first * b.inputs;
+    if (b.strong) b.strong += (size_t)first * b.inputs;
     b.truths += (size_t)first * b.n_truths;
     b.indices += first;
     if (b.unlabelled) b.unlabelled += first;

@@ -1,6 +1,7 @@
 /* See loader.h. */
 #include "data/loader.h"
 #include "cpu/cores.h"
+#include "data/strong.h"
 #include "support.h"
 
 #include "data.h"
@@ -17,6 +18,8 @@
 
 #define CHANNELS 3 /* Darknet trains on colour images */
 #define LEAST_THREADS 2
+#define PADDING 4       /* of AUGMENT_CIFAR, each side */
+#define STRONG 0x5354   /* makes of an image's seed its strong view's */
 #define LEAST_SIDE .001 /* of a box, as in fill_truth_detection */
 
 /* A decoded image: [h][w][CHANNELS] bytes, or NULL; kept: they belong to the cache. */
@@ -100,16 +103,49 @@ static void distort(image im, const network *net)
     random_distort_image(im, net->hue, factor(net->saturation), factor(net->exposure));
 }
 
-/* As load_image_augment_paths does; draws from this thread's random numbers. */
-static image augment_image(image im, const network *net)
+/* AUGMENT_CIFAR's crop; an image of another size is brought to the net's first */
+static image pad_and_crop(image im, int w, int h)
 {
-    image crop = net->center ? center_crop_image(im, net->w, net->h)
-                             : random_augment_image(im, net->angle, factor(net->aspect),
-                                                    net->min_ratio * net->w,
-                                                    net->max_ratio * net->w, net->w, net->h);
-    if (rand() % 2) flip_image(crop);
-    distort(crop, net);
+    image whole = center_crop_image(im, w, h), crop = make_image(w, h, im.c);
+    int dx = rand() % (2 * PADDING + 1) - PADDING, dy = rand() % (2 * PADDING + 1) - PADDING;
+    for (int row = 0; row < im.c * h; ++row) {
+        int y = row % h + dy;
+        for (int x = 0; x < w && y >= 0 && y < h; ++x)
+            if (x + dx >= 0 && x + dx < w)
+                crop.data[(size_t)row * w + x] =
+                    whole.data[((size_t)row / h * h + y) * w + x + dx];
+    }
+    free_image(whole);
     return crop;
+}
+
+/* Draws from this thread's random numbers; AUGMENT_DARKNET as load_image_augment_paths does. */
+static image augment_image(image im, const network *net, int augment)
+{
+    image crop = augment & AUGMENT_CIFAR ? pad_and_crop(im, net->w, net->h)
+                 : net->center           ? center_crop_image(im, net->w, net->h)
+                               : random_augment_image(im, net->angle, factor(net->aspect),
+                                                      net->min_ratio * net->w,
+                                                      net->max_ratio * net->w, net->w, net->h);
+    int keeps_colours = !net->hue && factor(net->saturation) == 1 && factor(net->exposure) == 1;
+    if (rand() % 2) flip_image(crop);
+    /* from colour to hue and back again no number stays the same */
+    if (!(augment & AUGMENT_CIFAR) || !keeps_colours) distort(crop, net);
+    return crop;
+}
+
+/* The image after the operations of `allowed`; frees im */
+static image strengthen_image(image im, unsigned allowed)
+{
+    size_t plane = (size_t)im.w * im.h;
+    pixels p = {im.w, im.h, 0, kd_calloc(plane * CHANNELS, 1)};
+    for (size_t i = 0; i < plane * CHANNELS; ++i)
+        p.bytes[i] = (unsigned char)(im.data[i % CHANNELS * plane + i / CHANNELS] * 255 + .5f);
+    free_image(im);
+    strengthen((byte_image){p.w, p.h, p.bytes}, allowed);
+    image strong = to_floats(p);
+    free(p.bytes);
+    return strong;
 }
 
 /* Where an image lies on the detector's input, in its pixels; flip: mirrored afterwards. */
@@ -241,7 +277,8 @@ static image make_input(loader *l, const load *to, int index, float *truth, int 
     if (l->list.labels) {
         ready = place_detection(l, to, im, l->list.labels[index], truth);
     } else {
-        ready = l->augment ? augment_image(im, net) : center_crop_image(im, net->w, net->h);
+        ready = l->augment ? augment_image(im, net, l->augment)
+                           : center_crop_image(im, net->w, net->h);
         int is_known = !is_unlabelled(&l->list, index);
         truth[l->list.targets[index]] = is_known;
         if (l->augment && net->label_smooth_eps && is_known)
@@ -278,6 +315,25 @@ static image make_input_of_four(loader *l, const load *to, int index, float *tru
     return whole;
 }
 
+/* The strong view of image i of a load; 0 when its file can't be read. */
+static int load_strong(loader *l, load *to, int i, failure *why)
+{
+    image_batch *b = &to->loaded;
+    unsigned allowed = (unsigned)l->augment / AUGMENT_OPERATIONS;
+    if (!allowed) return 1;
+    pixels p = get_pixels(l, b->indices[i], why->reason);
+    why->path = l->list.paths[b->indices[i]];
+    if (!p.bytes) return 0;
+    image im = to_floats(p);
+    if (!p.is_kept) free(p.bytes);
+    srand(derive_seed(b->seeds[i], STRONG));
+    image ready = strengthen_image(augment_image(im, &l->net, l->augment), allowed);
+    memcpy(b->strong + (size_t)i * b->inputs, ready.data, b->inputs * sizeof(float));
+    free_image(im);
+    free_image(ready);
+    return 1;
+}
+
 /* Makes image i of a load; 0 when a file can't be read. */
 static int load_one(loader *l, load *to, int i, failure *why)
 {
@@ -291,7 +347,7 @@ static int load_one(loader *l, load *to, int i, failure *why)
     if (!ready.data) return 0;
     memcpy(b->images + (size_t)i * b->inputs, ready.data, b->inputs * sizeof(float));
     free_image(ready);
-    return 1;
+    return load_strong(l, to, i, why);
 }
 
 /* Loads the next image that no thread has taken; has the mutex before and after. */
@@ -392,7 +448,6 @@ loader *make_loader(const image_list *list, network *net, int images, int augmen
         image_batch *to = &l->loads[i].loaded;
         to->truths = kd_calloc((size_t)images * l->net.truths, sizeof(float));
         to->n = images;
-        to->views = 1;
         to->n_truths = l->net.truths;
         to->indices = kd_calloc(images, sizeof(int));
         to->unlabelled = kd_calloc(images, 1);
@@ -409,6 +464,7 @@ void free_loader(loader *l)
     for (int i = 0; i < LOADS; ++i) {
         image_batch *to = &l->loads[i].loaded;
         free(to->images);
+        free(to->strong);
         free(to->truths);
         free(to->indices);
         free(to->unlabelled);
@@ -444,7 +500,9 @@ static void reserve(const loader *l, load *to)
     size_t needed = (size_t)l->images * to->loaded.inputs;
     if (to->room >= needed) return;
     free(to->loaded.images);
+    free(to->loaded.strong);
     to->loaded.images = kd_calloc(needed, sizeof(float));
+    if (l->augment >= AUGMENT_OPERATIONS) to->loaded.strong = kd_calloc(needed, sizeof(float));
     to->room = needed;
 }
 

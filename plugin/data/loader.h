@@ -38,12 +38,24 @@ fitted_sides fit_sides(int w, int h, int input_w, int input_h, int is_stretched)
 int loading_threads(void);
 
 /*
+ * How training images are augmented, make_loader's `augment`; 0: not at all.
+ *   AUGMENT_DARKNET  as [net] (and a detector's jitter) says and as `classifier train` or
+ *                    `detector train` does
+ *   AUGMENT_CIFAR    a classifier's, in place of Darknet's crop: a border of 4 black pixels
+ *                    and from that a crop of the net's size; half of the images are mirrored,
+ *                    and colours are as [net] says
+ * From the bit AUGMENT_OPERATIONS on it says what a second, strong view of each of a
+ * classifier's images draws from (strong.h); 0: there is none. Its crop and all else are drawn
+ * anew.
+ */
+enum { AUGMENT_DARKNET = 1, AUGMENT_CIFAR = 2, AUGMENT_OPERATIONS = 4 };
+
+/*
  * A loader of `images` images at a time for `net`. With `augment`, images come in an order
- * shuffled anew each epoch, and augmented as [net] (and a detector's jitter) says and as
- * `classifier train` or `detector train` does; without, in the order of the list, cropped at
- * the centre (classifier), letterboxed, or with [net] letter_box=0 stretched (detector). What
- * the list points to must outlive the loader, and its files are not to change. Starts `threads`
- * threads, which wait for start_loading.
+ * shuffled anew each epoch; without, in the order of the list, cropped at the centre
+ * (classifier), letterboxed, or with [net] letter_box=0 stretched (detector). What the list
+ * points to must outlive the loader, and its files are not to change. Starts `threads` threads,
+ * which wait for start_loading.
  */
 loader *make_loader(const image_list *list, network *net, int images, int augment, int threads,
                     uint64_t seed);

@@ -5,6 +5,7 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 typedef enum { TO_CACHE, FROM_CACHE } direction;
 
@@ -60,9 +61,34 @@ static void copy_batch(deepkd *kd, logit_cache *cache, uint64_t position, direct
     free(predictions.rows);
 }
 
+/* Between kd->view_logits and the cache */
+static void copy_views(deepkd *kd, logit_cache *cache, uint64_t position, direction way)
+{
+    size_t each = kd->classes, n = kd->views * each;
+    float *numbers = kd_calloc(n, sizeof(float));
+    for (int b = 0; b < kd->net->batch; ++b, ++position) {
+        if (way == FROM_CACHE) read_cached_logits(cache, position, numbers, n);
+        for (int v = 0; v < kd->views; ++v) {
+            float *logits = kd->view_logits[v] + b * each, *own = numbers + v * each;
+            if (way == TO_CACHE) memcpy(own, logits, each * sizeof(float));
+            else memcpy(logits, own, each * sizeof(float));
+        }
+        if (way == FROM_CACHE) continue;
+        check_finite_logits(kd, numbers, n, position);
+        write_logits(cache, position, numbers, n);
+    }
+    free(numbers);
+}
+
 void cache_logits(deepkd *kd, logit_cache *cache, uint64_t position)
 {
-    copy_batch(kd, cache, position, TO_CACHE);
+    if (kd->views > 1) copy_views(kd, cache, position, TO_CACHE);
+    else copy_batch(kd, cache, position, TO_CACHE);
+}
+
+void recall_views(deepkd *kd, uint64_t position)
+{
+    copy_views(kd, kd->cache, position, FROM_CACHE);
 }
 
 void recall_logits(deepkd *kd)

@@ -11,14 +11,19 @@
  * objectness, and its classes.
  *
  * Writes those of the teacher's present batch, whose first image stands at `position` of the
- * run; the student has its truths. Exits when one is not finite.
+ * run; the student has its truths. Of several views of an image (views.h), all, one behind the
+ * other. Exits when one is not finite.
  */
 void cache_logits(deepkd *kd, logit_cache *cache, uint64_t position);
 
+/* Reads those of all views of the images from `position` on to kd->view_logits. Exits as below.
+ */
+void recall_views(deepkd *kd, uint64_t position);
+
 /*
- * Reads those of the student's present batch from kd->cache to where output_logits finds them,
- * and where the GPU does: for rows, what the teacher would have left there. Exits when an image
- * is missing or damaged.
+ * Of one view, reads those of the student's present batch from kd->cache to where output_logits
+ * finds them, and where the GPU does: for rows, what the teacher would have left there. Exits
+ * when an image is missing or damaged.
  */
 void recall_logits(deepkd *kd);
 

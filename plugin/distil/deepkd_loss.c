@@ -4,6 +4,7 @@
 #include "distil/deepkd_loss_gpu.h"
 #include "distil/groups.h"
 #include "distil/student_gpu.h"
+#include "distil/views.h"
 #include "math/box_formulas.h"
 #include "net/device.h"
 #include "net/parameters.h"
@@ -154,25 +155,50 @@ static void find_both_outputs(deepkd *kd, const char *cfg)
                               .teacher_outputs = t->outputs,
                               .kind = kd->options.rows,
                               .feature_nms = kd->options.feature_nms,
-                              .views = kd->loss_config.method->views,
                               .view_pairs = kd->loss_config.method->pair};
     kd->teacher->pulls = needs_teacher(&kd->source);
+}
+
+/* How many views of an image there are, and what cannot be had of them */
+static void choose_views(deepkd *kd, const char *cfg)
+{
+    const kd_method *m = kd->loss_config.method;
+    const deepkd_options *o = &kd->options;
+    int least = m->least_views ? m->least_views : m->views;
+    kd->views = o->views ? o->views : m->views;
+    if (kd->views < least || kd->views > m->views)
+        kd_fail("%s: [deepkd_loss] views=%d: method=%s compares %d of an image, expected %d",
+                cfg, kd->views, m->name, m->views, m->views);
+    if (o->operation_names && kd->views < 2)
+        kd_fail(
+            "%s: [deepkd_loss] operations=%s: found one view, expected it with views=2 alone",
+            cfg, o->operation_names);
+    if (kd->views > 1 && (o->gsnr_interval > 0 || o->momentum_rule == RULE_GSNR))
+        kd_fail("%s: [deepkd_loss] gsnr_interval or momentum_rule=gsnr: found %d views of an "
+                "image, expected views=1",
+                cfg, kd->views);
+    if (o->augment > 0 && is_detector(&kd->outputs))
+        kd_fail("%s: [deepkd_loss] augment=cifar: expected it in a classifier's cfg alone",
+                cfg);
 }
 
 /* What a method needs that is not always there */
 static void check_method(const deepkd *kd, const char *cfg)
 {
     const kd_method *m = kd->loss_config.method;
-    if (m->views > 1 && is_detector(&kd->outputs))
-        kd_fail("%s: [deepkd_loss] method=%s compares views of an image: expected a classifier",
-                cfg, m->name);
-    if (kd->net->batch % m->views)
-        kd_fail("%s: [net] batch / subdivisions is %d: expected a multiple of the %d views of "
-                "method=%s",
-                cfg, kd->net->batch, m->views, m->name);
+    if ((m->is_softmax || m->views > 1) && is_detector(&kd->outputs))
+        kd_fail("%s: [deepkd_loss] method=%s compares whole images: expected a classifier", cfg,
+                m->name);
+    if (m->is_softmax && kd->loss_config.activation != KD_SOFTMAX)
+        kd_fail("%s: [deepkd_loss] method=%s: expected activation=softmax", cfg, m->name);
+    if (m->batch && kd->net->batch < 2)
+        kd_fail(
+            "%s: [net] batch / subdivisions is 1: method=%s compares the images of a batch, "
+            "expected 2 or more",
+            cfg, m->name);
     if (m->is_logistic && kd->loss_config.activation != KD_LOGISTIC)
         kd_fail("%s: [deepkd_loss] method=%s: expected activation=logistic", cfg, m->name);
-    if (on_gpu(kd->net) && (!m->kernel || m->batch))
+    if (on_gpu(kd->net) && (!m->kernel || m->batch || m->weigh || kd->views > 1))
         kd_fail("%s: [deepkd_loss] method=%s: has no code for the GPU, expected -nogpu", cfg,
                 m->name);
 }
@@ -195,17 +221,22 @@ void attach_deepkd_loss(deepkd *kd, const char *cfg)
     check_momenta(kd, cfg);
     if (o->rows == ROWS_DENSE) pair_heads(&kd->source, cfg, kd->teacher->cfg);
     kd->loss_config.activation = activation;
+    choose_views(kd, cfg);
     check_method(kd, cfg);
     allocate_student_deltas(kd);
+    allocate_views(kd);
     if (on_gpu(kd->net)) attach_student_gpu(kd);
     kd->scratch = kd_calloc(kd->classes, (4 + KD_SCRATCH(1)) * sizeof(double));
 }
 
-/* TCG and NCG rise linearly over the first `warmup` batches. */
+/* TCG and NCG rise linearly over the first `warmup` batches, or by a step each epoch. */
 static double warmup_factor(const deepkd *kd)
 {
-    double batch = training_batch(kd->net);
-    return batch < kd->options.warmup ? batch / kd->options.warmup : 1;
+    const deepkd_options *o = &kd->options;
+    double passed = training_batch(kd->net);
+    if (o->warmup_shape == WARMUP_EPOCHS)
+        passed = 1 + (long)(passed - 1) * images_per_batch(kd->net) / kd->epoch_images;
+    return passed < o->warmup ? passed / o->warmup : 1;
 }
 
 static int finite_logits(network *net, const net_outputs *outputs)
@@ -225,6 +256,8 @@ static void read_logits(const deepkd *kd, const row *r, double *z, double *y)
     const teacher *t = kd->teacher;
     const float *student = output_logits(kd->net, &kd->outputs, p.output) + p.classes;
     const float *teacher = output_logits(t->net, &t->outputs, q.output) + q.classes;
+    if (kd->views > 1)
+        teacher = view_logits(kd, kd->source.view_pairs[r->pair].teacher) + q.classes;
     for (int j = 0; j < kd->classes; ++j) {
         z[j] = student[(size_t)j * p.stride];
         y[j] = teacher[(size_t)j * q.stride];
@@ -317,18 +350,19 @@ static gathered_rows gather_rows(const deepkd *kd)
         g.targets[i] = r->target;
         weights[i] = r->weight;
     }
-    g.batch = (kd_row_batch){rows, n, z, y, g.targets, weights};
+    g.batch = (kd_row_batch){rows, n, kd->source.view, z, y, g.targets, weights};
     return g;
 }
 
-/* A method's loss of all rows together */
-static void distil_batch(deepkd *kd, double weight)
+/* A method's loss of all rows together; what it adds to the task does not warm up */
+static void distil_batch(deepkd *kd, double warm_weight)
 {
     int n = kd->classes;
     double loss[KD_COMPONENTS] = {0};
     gathered_rows g = gather_rows(kd);
     kd->loss_config.method->batch(&kd->loss_config, &g.batch, loss, g.gradient);
     for (int c = 0; c < KD_COMPONENTS; ++c) {
+        double weight = c == KD_TOG ? kd->options.teacher_weight : warm_weight;
         kd->loss[c] += weight * loss[c];
         for (int i = 0; i < kd->rows.n; ++i) {
             prediction p = kd->rows.rows[i].student;
@@ -409,12 +443,13 @@ void forward_deepkd_loss_layer(layer l, network net)
     if (kd->options.task_weight) kd->loss[KD_TOG] += kd->options.task_weight * *kd->net->cost;
     kd->images += net.batch;
     kd->keep = kd_topk_schedule(&kd->topk_config, kd->classes, training_progress(kd->net));
-    if (kd->cache && !kd->teacher->idle) recall_logits(kd);
+    if (kd->cache && !kd->teacher->idle && !kd->teacher->has_run) recall_logits(kd);
     if (!kd->broken) kd->broken = find_broken(kd);
     if (kd->broken || !kd->options.teacher_weight) return;
 
     double weight = kd->options.teacher_weight * warmup_factor(kd);
     find_rows(&kd->source, &kd->rows);
+    weigh_rows(kd);
     clear_component_deltas(kd);
     if (on_gpu(kd->net)) distil_rows_gpu(kd, weight);
     else distil_rows(kd, weight);

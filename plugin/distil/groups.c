@@ -19,7 +19,7 @@
 static int is_groupable(layer l)
 {
     return l.type == CONVOLUTIONAL || l.type == DECONVOLUTIONAL || l.type == CONNECTED ||
-           l.type == MULTI_SHORTCUT;
+           l.type == MULTI_SHORTCUT || l.type == BATCHNORM;
 }
 
 static void check_layers(network *net, const char *cfg)
@@ -32,9 +32,9 @@ static void check_layers(network *net, const char *cfg)
             kd_fail("%s: layer %d: its type can't be trained by distill: expected "
                     "[convolutional], [deconvolutional] or [connected] where there are weights",
                     cfg, i);
-        if (l.type == BATCHNORM)
-            kd_fail("%s: layer %d: Darknet never trains a [batchnorm] of its own: expected "
-                    "batch_normalize=1 in the layer before it",
+        if (l.type == BATCHNORM && !l.affine)
+            kd_fail("%s: layer %d: a [batchnorm] without affine=1 is never trained: expected "
+                    "affine=1, or batch_normalize=1 in the layer before it",
                     cfg, i);
     }
 }
@@ -273,6 +273,15 @@ void backward_groups(network *net)
     backward_images(kd, kd->groups, 0, net->batch);
 }
 
+/* Of what Darknet's own updates take no decay from: biases and batch norm's scales */
+static void decay_others(const network *net, layer l, float decay)
+{
+    size_t weights, biases;
+    layer_sizes(l, &weights, &biases);
+    device_add(net, biases, -decay, l.biases, l.bias_updates);
+    if (l.scale_updates) device_add(net, biases, -decay, l.scales, l.scale_updates);
+}
+
 static void update_group(const deepkd *kd, const momentum_group *group, update_args a,
                          int is_last)
 {
@@ -283,7 +292,9 @@ static void update_group(const deepkd *kd, const momentum_group *group, update_a
     for (int i = 0; i < net->n; ++i) {
         layer l = net->layers[i];
         if (!is_last) l.clip = 0; /* what clip= bounds are the weights after the whole step */
-        if (l.update) l.update(l, a);
+        if (!l.update) continue;
+        if (kd->options.decay_all) decay_others(net, l, a.decay * a.batch);
+        l.update(l, a);
     }
 }
 

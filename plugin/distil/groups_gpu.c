@@ -36,15 +36,17 @@ static void append_chunks(chunk_list *list, kd_chunk whole, size_t n)
     }
 }
 
-static void append_layer(chunk_list *list, layer l, layer_buffers b, const float *base)
+static void append_layer(chunk_list *list, layer l, layer_buffers b, const float *base,
+                         int decay_all)
 {
     size_t weights, biases;
     layer_sizes(l, &weights, &biases);
     float rate = l.learning_rate_scale, clip = l.type == CONVOLUTIONAL ? l.clip : 0;
     append_chunks(list, (kd_chunk){l.weights_gpu, b.weights - base, 0, 1, rate, clip}, weights);
-    append_chunks(list, (kd_chunk){l.biases_gpu, b.biases - base, 0, 0, rate, 0}, biases);
-    if (b.scales)
-        append_chunks(list, (kd_chunk){l.scales_gpu, b.scales - base, 0, 0, rate, 0}, biases);
+    kd_chunk others = {l.biases_gpu, b.biases - base, 0, decay_all, rate, 0};
+    append_chunks(list, others, biases);
+    others.parameters = l.scales_gpu, others.at = b.scales - base;
+    if (b.scales) append_chunks(list, others, biases);
 }
 
 void attach_groups_gpu(deepkd *kd)
@@ -55,7 +57,8 @@ void attach_groups_gpu(deepkd *kd)
     chunk_list list = {kd_calloc(groups->size / KD_CHUNK + 3 * net->n, sizeof(kd_chunk)), 0};
     for (int i = 0; i < net->n; ++i)
         if (is_trained(net, i))
-            append_layer(&list, net->layers[i], groups->group[0].buffers[i], groups->momenta);
+            append_layer(&list, net->layers[i], groups->group[0].buffers[i], groups->momenta,
+                         kd->options.decay_all);
     groups->gpu = kd_calloc(1, sizeof(*groups->gpu));
     groups->gpu->n = list.n;
     size_t bytes = list.n * sizeof(kd_chunk);

@@ -20,7 +20,7 @@ typedef struct {
     float *parameters; /* [n], the GPU's */
     size_t at;
     int n;      /* at most KD_CHUNK */
-    int decays; /* 1: weights, 0: biases and scales */
+    int decays; /* 1: weights, and with decay_all=1 biases and scales */
     float rate; /* the layer's learning_rate= */
     float clip; /* [net] clip=, of weights; 0: none */
 } kd_chunk;

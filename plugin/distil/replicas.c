@@ -1,6 +1,7 @@
 /* See replicas.h. */
 #include "distil/replicas.h"
 #include "distil/replicas_gpu.h"
+#include "distil/views.h"
 #include "net/device.h"
 #include "support.h"
 
@@ -22,9 +23,13 @@ void train_share(share *s)
     for (int i = 0; i < net->subdivisions; ++i) {
         image_batch part = part_of_batch(s->batch, i * net->batch, net->batch);
         kd->batch = &part;
-        net->input = part.images;
         net->truth = part.truths;
-        s->loss += train_network_datum(net);
+        look_at_views(kd);
+        for (int v = 0; v < kd->views; ++v) {
+            enter_view(kd, v);
+            s->loss +=
+                (v + 1 < kd->views ? train_view(net) : train_network_datum(net)) / kd->views;
+        }
     }
     kd->batch = 0;
     net->input = own_input;
@@ -93,17 +98,17 @@ void read_replicas(replicas *r)
     enter_copy(r, 0);
 }
 
-/* A method's rows take images side by side for views of one. */
-static void check_views(const kd_method *method, const image_batch *batch)
+static void check_views(const deepkd *kd, const image_batch *batch)
 {
-    if (batch->views != method->views)
-        kd_fail("method=%s: found %d views of an image in a batch, expected %d", method->name,
-                batch->views, method->views);
+    int views = batch->strong ? 2 : 1;
+    if (views != kd->views)
+        kd_fail("method=%s: found %d views of an image in a batch, expected %d",
+                kd->loss_config.method->name, views, kd->views);
 }
 
 double train_replicas(replicas *r, image_batch batch, unsigned seed)
 {
-    check_views(r->kd[0]->loss_config.method, &batch);
+    check_views(r->kd[0], &batch);
     if (on_gpu(r->kd[0]->net) && r->n > 1) return train_copies(r, batch, seed);
     share s = make_share(r, 0, batch, seed);
     train_share(&s);

@@ -46,9 +46,11 @@ void resize_replicas(replicas *r, int width, int height);
 /*
  * One step: trains on a batch of n x images_per_batch images, which each student sees as
  * kd->batch, subdivision by subdivision. Returns the mean loss of an image. `seed` is for
- * [dropout] and [crop]. Exits when the batch has other views of an image than the method
- * compares. The first one's `loss`, `images`, `figures` and `broken` are then those
- * of all; on the GPU, once read_replicas has fetched them.
+ * [dropout] and [crop]. With two views of each image there are two forward and backward passes,
+ * one after the other, each with a batch norm of its own; their gradients add up, and losses
+ * are means over them. Exits when the batch has other views than the method compares. The first
+ * one's `loss`, `images`, `figures` and `broken` are then those of all; on the GPU, once
+ * read_replicas has fetched them.
  */
 double train_replicas(replicas *r, image_batch batch, unsigned seed);
 void read_replicas(replicas *r);

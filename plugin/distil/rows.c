@@ -53,7 +53,7 @@ static int best_truth(const network *net, int b, box guess, float threshold)
 static void append_truth(const row_source *s, prediction p, int truth, row_list *list)
 {
     layer l = s->student->layers[s->student_outputs.layer[p.output]];
-    append_row(list, (row){p, {0}, truth_class(s->student, l, p.image, truth), 1, 1, truth});
+    append_row(list, (row){p, {0}, truth_class(s->student, l, p.image, truth), 1, 1, truth, 0});
 }
 
 /*
@@ -157,7 +157,8 @@ static void add_dense_rows(const row_source *s, prediction student, prediction t
                            const row_list *found, row_list *list)
 {
     int ask = on_gpu(s->teacher) && !needs_teacher(s);
-    row r = {student, teacher, 0, ask ? ASK_TEACHER : teachers_objectness(s, teacher), 1, -1};
+    row r = {student, teacher, 0, ask ? ASK_TEACHER : teachers_objectness(s, teacher),
+             1,       -1,      0};
     for (int k = 0; k < found->n; ++k) {
         if (found->rows[k].student.classes != student.classes) continue;
         r.target = found->rows[k].target;
@@ -203,22 +204,21 @@ static int target_of(const row_source *s, const float *truth, prediction teacher
     return on_gpu(s->teacher) ? ASK_TEACHER : most_confident_class(s, teacher);
 }
 
-/* The rows of the image whose views begin at image b of the batch */
+/* The rows of image b, in the view that the student sees */
 static void add_classifier_rows(const row_source *s, int b, row_list *list)
 {
     const network *net = s->student;
     int first = list->n;
-    for (const kd_view_pair *v = s->view_pairs; v < s->view_pairs + KD_VIEW_PAIRS && v->weight;
-         ++v) {
-        int ours = b + v->student, theirs = b + v->teacher;
-        const float *truth = net->truth + (size_t)ours * net->truths;
-        row r = {find_prediction(s->student, &s->student_outputs, 0, ours, 0, 0, 0),
-                 find_prediction(s->teacher, &s->teacher_outputs, 0, theirs, 0, 0, 0),
+    for (int k = 0; k < KD_VIEW_PAIRS && s->view_pairs[k].weight; ++k) {
+        if (s->view_pairs[k].student != s->view) continue;
+        row r = {find_prediction(s->student, &s->student_outputs, 0, b, 0, 0, 0),
+                 find_prediction(s->teacher, &s->teacher_outputs, 0, b, 0, 0, 0),
                  0,
-                 v->weight,
+                 s->view_pairs[k].weight,
                  1,
-                 -1};
-        r.target = target_of(s, truth, r.teacher);
+                 -1,
+                 k};
+        r.target = target_of(s, net->truth + (size_t)b * net->truths, r.teacher);
         r.is_first = is_new(list, first, r.student);
         append_row(list, r);
     }
@@ -275,7 +275,7 @@ void find_rows(const row_source *s, row_list *list)
     list->n = 0;
     if (is_detector(&s->student_outputs)) find_detector_rows(s, list);
     else
-        for (int b = 0; b < s->student->batch; b += s->views) add_classifier_rows(s, b, list);
+        for (int b = 0; b < s->student->batch; ++b) add_classifier_rows(s, b, list);
 }
 
 static double stride_of(const network *net, const net_outputs *outputs, int o)

@@ -1,7 +1,8 @@
 /*
  * The rows of a batch: which of the student's predictions learns from which of the
  * teacher's, and with which class as the target. A classifier has one row an image, or one
- * for each pair of an image's views that its method compares.
+ * for each pair that its method compares of the image's view that the student sees and the
+ * teacher's views.
  * A detector has, with rows=truth, one for each truth box, at the predictions that
  * Darknet's own rule assigns to it in the student and in the teacher; their heads,
  * anchors and input sizes may differ. With rows=dense, one for each prediction whose
@@ -21,6 +22,7 @@ typedef struct {
     double weight; /* of TCG and NCG; ASK_TEACHER: the teacher's objectness */
     int is_first;  /* of the rows of its student's prediction: there objectness is distilled */
     int truth;     /* its box's place in the image's list, -1: none */
+    int pair;      /* a classifier's: which of the method's pairs of views */
 } row;
 #define ASK_TEACHER (-1) /* on the GPU, which knows its logits (kd_math_kernels.h) */
 
@@ -37,7 +39,7 @@ typedef struct {
     kd_rows kind;
     int feature_nms;  /* rows=dense: 1: of neighbours with one class, the surest alone */
     head_pair *pairs; /* [student_outputs.n] from pair_heads; NULL unless rows=dense */
-    int views;        /* of each image, side by side in a classifier's batch; else 1 */
+    int view;         /* that the student sees in this forward pass, mostly 0 */
     const kd_view_pair *view_pairs; /* a method's (kd_math.h): which make a classifier's rows */
 } row_source;
 
@@ -76,8 +78,8 @@ void find_teachers_predictions(const row_source *s, int b, row_list *list);
 
 /*
  * The rows of the batch that both networks have just seen, in place of those in the list.
- * A classifier has one for each image and pair of views, of the pair's weight.
- * rows=truth: weight 1; a truth that one of the networks has no anchor for has no row.
+ * A classifier has one for each image and pair with this view of the student, of the pair's
+ * weight. rows=truth: weight 1; a truth that one of the networks has no anchor for has no row.
  * rows=dense: the weight is the teacher's objectness (as in "Object detection at 200 FPS",
  * arXiv 1805.06361); the target is the truth's class where there is a truth, else the teacher's
  * most confident one.

@@ -1,5 +1,6 @@
 /* See student.h. */
 #include "distil/student.h"
+#include "data/loader.h"
 #include "distil/student_gpu.h"
 #include "net/device.h"
 #include "support.h"
@@ -46,6 +47,8 @@ void release_student(layer l)
     deepkd *kd = l.plugin;
     if (on_gpu(kd->net)) release_student_gpu(kd);
     free_student_deltas(kd);
+    for (int v = 0; v < KD_VIEWS; ++v) free(kd->view_logits[v]);
+    free(kd->options.operation_names);
     free_pairs(&kd->source);
     free(kd->outputs.layer);
     free(kd->rows.rows);
@@ -124,6 +127,14 @@ long training_batch(const network *net)
 double training_progress(const network *net)
 {
     return (double)training_batch(net) / net->max_batches;
+}
+
+int training_augmentation(const deepkd *kd)
+{
+    const deepkd_options *o = &kd->options;
+    int is_cifar = o->augment < 0 ? kd->views > 1 : o->augment;
+    int augment = is_cifar ? AUGMENT_CIFAR : AUGMENT_DARKNET;
+    return kd->views > 1 ? augment + AUGMENT_OPERATIONS * (int)o->operations : augment;
 }
 
 void start_losses(deepkd *kd)

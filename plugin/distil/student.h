@@ -28,6 +28,7 @@ typedef struct deepkd {
     teacher *teacher;
     struct logit_cache *cache;      /* the teacher's logits, which then does not run; or NULL */
     struct momentum_groups *groups; /* groups.h; NULL until attach_groups */
+    int views;  /* of each image: so many forward passes, one after the other */
     int copies; /* of the student, which train a batch each at once (replicas.h); mostly 1 */
     int keeps_apart;         /* 1: each component has momenta of its own (groups.h) */
     arithmetic arithmetic;   /* of its convolutions; attach_groups */
@@ -42,6 +43,7 @@ typedef struct deepkd {
 
     /* Set by who trains. */
     const image_batch *batch; /* the images that the network sees in this forward pass */
+    long epoch_images;        /* of the training list */
     region_figures figures;   /* sums of a detector's heads, since start_losses */
     int prints_figures;       /* 1: Darknet prints its line of each head as well */
 
@@ -56,7 +58,9 @@ typedef struct deepkd {
     unsigned broken;            /* what was not finite (broken.h); nothing is updated then */
     long broken_batch;          /* the batch, when `broken` comes from read_losses; else 0 */
     double *scratch;
-    struct student_gpu *gpu; /* student_gpu.h; NULL on the CPU */
+    float *view_logits[KD_VIEWS]; /* the teacher's, [batch][classes] of each view; NULL: of one
+                                     view, they are where output_logits finds them */
+    struct student_gpu *gpu;      /* student_gpu.h; NULL on the CPU */
 } deepkd;
 
 /* The state of a network's [deepkd_loss], or NULL when its cfg has none. */
@@ -93,6 +97,9 @@ long images_per_batch(const network *net);
 /* The batch that is being trained, from 1, and the share of the run it ends. */
 long training_batch(const network *net);
 double training_progress(const network *net);
+
+/* make_loader's `augment` for its training images */
+int training_augmentation(const deepkd *kd);
 
 /* Sets the losses, `images` and `figures` to 0. */
 void start_losses(deepkd *kd);

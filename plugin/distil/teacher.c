@@ -172,7 +172,7 @@ static void predict(teacher *t)
 void forward_teacher_layer(layer l, network net)
 {
     teacher *t = l.plugin;
-    if (!t->net || t->idle || t->is_cached || !net.train) return;
+    if (!t->net || t->idle || t->has_run || t->is_cached || !net.train) return;
     if (on_gpu(t->net)) finish_teacher_gpu(t);
     else predict(t);
 }

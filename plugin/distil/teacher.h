@@ -26,6 +26,7 @@ typedef struct {
     float *input;  /* [batch][c][h][w] of the teacher's size; NULL until the sizes differ */
     int is_cached; /* 1: its logits come from a file, forward does nothing */
     int idle;      /* 1: nobody needs the logits, forward does nothing */
+    int has_run;   /* 1: it has seen all views of the images before (views.h), as above */
     int pulls;     /* 1: the host needs its predictions also when it runs on the GPU */
     int own_batch; /* images for which its layers have memory of their own; on the GPU mostly 1
                     */

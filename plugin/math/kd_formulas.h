@@ -17,6 +17,8 @@
 /* What a method is called on the GPU (kd_method.kernel), and where its parameters stand */
 enum { KERNEL_KD = 1, KERNEL_DKD, KERNEL_BCKD };
 enum { DKD_BETA };
+enum { MLKD_BETA, MLKD_BATCH, MLKD_CLASS, MLKD_OFFICIAL };
+enum { CRLD_BETA, CRLD_WITHIN, CRLD_ACROSS, CRLD_WEAK, CRLD_STRONG, CRLD_OFFICIAL };
 
 #define STD_EPSILON 1e-7 /* added to a row's standard deviation, as in the official code */
 

@@ -58,9 +58,10 @@ double kd_farthest_class(int classes, double temperature, const double *student,
     return most;
 }
 
-kd_losses kd_row(const kd_loss_config *config, int classes, const double *student,
-                 const double *teacher, int target, int keep, double *tcg, double *ncg,
-                 double *scratch)
+/* kd_row at the config's one temperature */
+static kd_losses row_at_one(const kd_loss_config *config, int classes, const double *student,
+                            const double *teacher, int target, int keep, double *tcg,
+                            double *ncg, double *scratch)
 {
     double *x = scratch, *y = x + classes, *others = y + classes, *kept = others + classes;
 
@@ -78,6 +79,28 @@ kd_losses kd_row(const kd_loss_config *config, int classes, const double *studen
         backward_standardize(classes, x, config->temperature, std, ncg);
     }
     return loss;
+}
+
+kd_losses kd_row(const kd_loss_config *config, int classes, const double *student,
+                 const double *teacher, int target, int keep, double *tcg, double *ncg,
+                 double *scratch)
+{
+    if (!config->n_temperatures)
+        return row_at_one(config, classes, student, teacher, target, keep, tcg, ncg, scratch);
+    kd_loss_config one = *config;
+    kd_losses sum = {0, 0};
+    double *t = scratch + 5 * classes, *n = t + classes;
+    memset(tcg, 0, classes * sizeof(*tcg));
+    memset(ncg, 0, classes * sizeof(*ncg));
+    for (int k = 0; k < config->n_temperatures; ++k) {
+        one.temperature = config->temperatures[k];
+        kd_losses loss =
+            row_at_one(&one, classes, student, teacher, target, keep, t, n, scratch);
+        sum.tcg += loss.tcg;
+        sum.ncg += loss.ncg;
+        for (int j = 0; j < classes; ++j) tcg[j] += t[j], ncg[j] += n[j];
+    }
+    return sum;
 }
 
 /* The k-th largest (k >= 1) of x[0..n); reorders x. Hoare's quickselect. */

@@ -30,18 +30,22 @@ typedef struct {
     int new_coords;            /* [yolo] new_coords= */
 } kd_box_place;
 
-#define KD_PARAMETERS 4 /* of one method, at most */
+#define KD_PARAMETERS 8 /* of one method, at most */
+#define KD_TEMPERATURES 8
+#define KD_VIEWS 2 /* of an image, at most: augmented weakly, and strongly */
 #define KD_VIEW_PAIRS 4
 
 typedef struct {
     const struct kd_method *method;
     kd_activation activation;
-    int standardize;                 /* 1: logit standardization of student and teacher */
-    double temperature;              /* T > 0 */
-    double alpha;                    /* weight of TCG, >= 0 */
-    double parameter[KD_PARAMETERS]; /* the method's own, in the order of its row below */
-    double box_weight;               /* of a detector's boxes; 0: they are not distilled */
-    kd_overlap overlap;              /* what their loss goes by */
+    int standardize;                      /* 1: logit standardization of student and teacher */
+    double temperature;                   /* T > 0 */
+    int n_temperatures;                   /* of a loss that is summed over several, else 0 */
+    double temperatures[KD_TEMPERATURES]; /* these, then */
+    double alpha;                         /* weight of TCG, >= 0 */
+    double parameter[KD_PARAMETERS];      /* the method's own, in the order of its row below */
+    double box_weight;                    /* of a detector's boxes; 0: they are not distilled */
+    kd_overlap overlap;                   /* what their loss goes by */
 } kd_loss_config;
 
 typedef struct {
@@ -66,12 +70,16 @@ typedef kd_losses kd_row_loss(const kd_loss_config *config, const kd_prepared_ro
 /* All rows of one forward pass, image by image: logits [rows][classes], the rest [rows]. */
 typedef struct {
     int rows, classes;
+    int view;                        /* that the student sees in this pass */
     const double *student, *teacher; /* logits z and y */
     const int *targets;
     const double *weights;
 } kd_row_batch;
 
-/* Adds a loss of the rows together: to loss[c], and dL/dz to gradient[c][rows][classes]. */
+/*
+ * Adds a loss of the rows together: to loss[c], and dL/dz to gradient[c][rows][classes]. As all
+ * losses, it is a sum over the images, which the update divides by their number.
+ */
 typedef void kd_batch_loss(const kd_loss_config *config, const kd_row_batch *batch,
                            double loss[KD_COMPONENTS], double *gradient[KD_COMPONENTS]);
 
@@ -80,7 +88,17 @@ typedef struct {
     const char *name;
     double usual, least, most; /* its default, and the range of what may be given */
     kd_component weighs;       /* TCG or NCG, which 0 turns off; else KD_TOG */
+    int is_whole;              /* 1: a whole number */
 } kd_parameter;
+
+/*
+ * The weights of the rows: weight[p][images] of a method's pair p, by how sure the teacher is:
+ * confidence[v][images], its largest probability (T = 1) in view v; NULL: there is no such
+ * view.
+ */
+typedef void kd_pair_weights(const kd_loss_config *config, int images,
+                             const double *const confidence[KD_VIEWS],
+                             double *const weight[KD_VIEW_PAIRS]);
 
 /* Of which of an image's views a row's predictions are, from 0; a weight of 0 ends the list. */
 typedef struct {
@@ -94,15 +112,24 @@ typedef struct kd_method {
     kd_parameter parameter[KD_PARAMETERS]; /* up to one without a name */
     double delta[KD_COMPONENTS]; /* momentum minus [net] momentum, when nothing is given */
     kd_row_loss *row;
-    double temperature; /* when none is given */
-    int is_logistic;    /* 1: of classes with a yes or no each alone */
-    double box_weight;  /* of a detector's boxes, when none is given; if it is not 0,
-                           they count by kd_farthest_class, not by the objectness */
-    int kernel;         /* its case on the GPU (kd_formulas.h); 0: CPU alone */
-    int views;          /* augmentations of each image that a batch must hold */
+    double temperature;                   /* when none is given */
+    double temperatures[KD_TEMPERATURES]; /* the same, of a loss summed over them; up to a 0 */
+    int is_logistic;                      /* 1: of classes with a yes or no each alone */
+    int is_softmax;    /* 1: of whole images, by classes of which one is true */
+    int is_whole_kl;   /* 1: but for trainer=deepkd its usual beta is KD_WHOLE_KL */
+    double box_weight; /* of a detector's boxes, when none is given; if it is not 0,
+                          they count by kd_farthest_class, not by the objectness */
+    int kernel;        /* its case on the GPU (kd_formulas.h); 0: CPU alone */
+    int views;       /* of an image that it compares, when views= is not given; and at least: */
+    int least_views; /* 0: no less */
     kd_view_pair pair[KD_VIEW_PAIRS]; /* the rows of an image */
-    kd_batch_loss *batch;             /* or NULL; on the CPU alone */
+    kd_pair_weights *weigh;           /* or NULL: as the pairs say; on the CPU alone */
+    kd_batch_loss *batch;             /* the same */
 } kd_method;
+
+/* A beta that is 1 - q_t of each row, as KD's: TCG and NCG are KL(q || p) then, if alpha = 1.
+ */
+#define KD_WHOLE_KL (-1.)
 
 /* methods.c: all of them, up to one without a name. find_method: NULL for another name. */
 extern const kd_method kd_methods[];
@@ -126,10 +153,11 @@ const kd_method *find_method(const char *name);
  * KD_LOGISTIC has p_j = sigmoid(z_j/T), q_j = sigmoid(y_j/T), each class on
  * its own: TCG is T^2 KL of the target's two outcomes, NCG the sum of the
  * same over the kept others, with w = beta (dkd) or 1 (kd).
+ * Of several temperatures, losses and gradients are the sums of those at each.
  * KD_SOFTMAX needs classes >= 2. bckd (KD_LOGISTIC alone) has T^2 |p_j - q_j| times the
  * cross-entropy of q_j and p_j in place of KL.
  */
-#define KD_SCRATCH(classes) (5 * (classes))
+#define KD_SCRATCH(classes) (7 * (classes))
 kd_losses kd_row(const kd_loss_config *config, int classes, const double *student,
                  const double *teacher, int target, int keep, double *tcg, double *ncg,
                  double *scratch);

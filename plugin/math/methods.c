@@ -2,8 +2,10 @@
  * The methods of kd_math.h: the loss of each, and the table of them all. Every formula is for
  * one row; t is the target class. To add one: docs/add-a-method.md.
  */
+#include "math/confidence.h"
 #include "math/kd_formulas.h"
 #include "math/kd_math.h"
+#include "math/mlkd.h"
 
 #include <math.h>
 #include <string.h>
@@ -91,6 +93,34 @@ static kd_losses dkd_loss(const kd_loss_config *config, const kd_prepared_row *r
     return decoupled(config, r, config->parameter[DKD_BETA], tcg, ncg);
 }
 
+/* MLKD and CRLD: as DKD, or with a beta of KD_WHOLE_KL as KD. */
+static kd_losses kl_loss(const kd_loss_config *config, const kd_prepared_row *r, double *tcg,
+                         double *ncg)
+{
+    int is_whole = config->parameter[DKD_BETA] == KD_WHOLE_KL;
+    return (is_whole ? kd_loss : dkd_loss)(config, r, tcg, ncg);
+}
+
+/*
+ * CRLD, ACM MM 2024 (arXiv 2412.16493): within a view the images of which the teacher is sure
+ * in the weak one, across the views those of which it is in the strong one.
+ */
+static void crld_weights(const kd_loss_config *config, int images,
+                         const double *const confidence[KD_VIEWS],
+                         double *const weight[KD_VIEW_PAIRS])
+{
+    const double *p = config->parameter;
+    for (int k = 0; k < KD_VIEW_PAIRS; ++k) {
+        kd_view_pair pair = config->method->pair[k];
+        int is_within = pair.student == pair.teacher;
+        kd_at_least(images, confidence[is_within ? 0 : 1],
+                    p[is_within ? CRLD_WEAK : CRLD_STRONG], weight[k]);
+        if (p[CRLD_OFFICIAL]) kd_fill(images, weight[k], kd_share(images, weight[k]));
+        for (int i = 0; i < images; ++i)
+            weight[k][i] *= p[is_within ? CRLD_WITHIN : CRLD_ACROSS];
+    }
+}
+
 /* BCKD, ICCV 2023 (arXiv 2308.14286): each class's yes or no, by how far they are apart. */
 static kd_losses bckd_loss(const kd_loss_config *config, const kd_prepared_row *r, double *tcg,
                            double *ncg)
@@ -117,7 +147,7 @@ const kd_method kd_methods[] = {
     {
         .name = "dkd",
         .temperature = 4,
-        .parameter = {[DKD_BETA] = {"beta", 8, 0, 1e6, KD_NCG}},
+        .parameter = {[DKD_BETA] = {"beta", 8, 0, 1e6, KD_NCG, 0}},
         .delta = {.075, -.075, .05},
         .row = dkd_loss,
         .kernel = KERNEL_DKD,
@@ -134,6 +164,41 @@ const kd_method kd_methods[] = {
         .kernel = KERNEL_BCKD,
         .views = 1,
         .pair = {{0, 0, 1}},
+    },
+    {
+        .name = "mlkd",
+        .temperature = 4,
+        .temperatures = {2, 3, 4, 5, 6},
+        .parameter = {[MLKD_BETA] = {"beta", 8, 0, 1e6, KD_NCG, 0},
+                      [MLKD_BATCH] = {"batch_weight", 1, 0, 1e6, KD_TOG, 0},
+                      [MLKD_CLASS] = {"class_weight", 1, 0, 1e6, KD_TOG, 0},
+                      [MLKD_OFFICIAL] = {"official", 0, 0, 1, KD_TOG, 1}},
+        .delta = {.075, -.075, .05},
+        .row = kl_loss,
+        .is_softmax = 1,
+        .is_whole_kl = 1,
+        .views = 2,
+        .least_views = 1,
+        .pair = {{0, 0, 1}, {1, 1, 1}},
+        .weigh = mlkd_weights,
+        .batch = mlkd_loss,
+    },
+    {
+        .name = "crld",
+        .temperature = 4,
+        .parameter = {[CRLD_BETA] = {"beta", .5, 0, 1e6, KD_NCG, 0},
+                      [CRLD_WITHIN] = {"within_weight", 1, 0, 1e6, KD_TOG, 0},
+                      [CRLD_ACROSS] = {"across_weight", .5, 0, 1e6, KD_TOG, 0},
+                      [CRLD_WEAK] = {"confidence_weak", .9, 0, 1, KD_TOG, 0},
+                      [CRLD_STRONG] = {"confidence_strong", .2, 0, 1, KD_TOG, 0},
+                      [CRLD_OFFICIAL] = {"official", 0, 0, 1, KD_TOG, 1}},
+        .delta = {.075, -.075, .05},
+        .row = kl_loss,
+        .is_softmax = 1,
+        .is_whole_kl = 1,
+        .views = 2,
+        .pair = {{0, 0, 1}, {1, 1, 1}, {1, 0, 1}, {0, 1, 1}},
+        .weigh = crld_weights,
     },
     {0},
 };

@@ -172,9 +172,9 @@ kd_box_place box_place(network *net, const net_outputs *outputs, prediction p)
 int is_resizable(network *net)
 {
     static const LAYER_TYPE types[] = {
-        CONVOLUTIONAL, CROP,          MAXPOOL,      REGION,        YOLO,
-        ROUTE,         SHORTCUT,      SAM,          UPSAMPLE,      REORG,
-        BLANK,         NORMALIZATION, CHANNEL_POOL, LOCAL_AVGPOOL, MULTI_SHORTCUT};
+        CONVOLUTIONAL, CROP,          MAXPOOL,        REGION, YOLO,  ROUTE,
+        SHORTCUT,      SAM,           UPSAMPLE,       REORG,  BLANK, NORMALIZATION,
+        CHANNEL_POOL,  LOCAL_AVGPOOL, MULTI_SHORTCUT, SHUFFLE};
     for (int i = 0; i < net->n; ++i) {
         size_t k = 0, n = sizeof(types) / sizeof(*types);
         while (k < n && net->layers[i].type != types[k]) ++k;

@@ -39,6 +39,7 @@ void layer_sizes(layer l, size_t *weights, size_t *biases)
         *biases = l.outputs;
         break;
     case MULTI_SHORTCUT: *weights = l.nweights; break;
+    case BATCHNORM: *biases = l.affine ? l.c : 0; break;
     case LOCAL:
         *weights = (size_t)l.size * l.size * l.c * l.n * l.out_w * l.out_h;
         *biases = l.outputs;

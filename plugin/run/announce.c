@@ -3,6 +3,7 @@
 #include "cpu/cores.h"
 #include "cpu/forms.h"
 #include "cpu/onednn.h"
+#include "data/strong.h"
 #include "distil/gsnr.h"
 #include "net/parameters.h"
 #include "run/log.h"
@@ -45,18 +46,37 @@ static void print_precision(const char *role, const network *net, arithmetic how
     printf("\n");
 }
 
+static void print_temperatures(const kd_loss_config *loss)
+{
+    if (!loss->n_temperatures) printf("temperature %g", loss->temperature);
+    else printf("temperatures");
+    for (int k = 0; k < loss->n_temperatures; ++k) printf(" %g", loss->temperatures[k]);
+    printf(", ");
+}
+
+static void print_views(unsigned operations)
+{
+    char names[256] = "all operations";
+    if (operations != ALL_OPERATIONS) list_operations(operations, names, sizeof(names));
+    printf("views 2: weak, and strong by %s\n", names);
+}
+
 static void print_loss(const deepkd *kd)
 {
     const deepkd_options *o = &kd->options;
     const kd_loss_config *loss = &kd->loss_config;
     const kd_parameter *p = loss->method->parameter;
-    printf("method %s, activation %s, temperature %g, task weight %g, teacher weight %g, "
-           "alpha %g, ",
-           loss->method->name, loss->activation == KD_SOFTMAX ? "softmax" : "logistic",
-           o->temperature, o->task_weight, o->teacher_weight, o->alpha);
+    printf("method %s, activation %s, ", loss->method->name,
+           loss->activation == KD_SOFTMAX ? "softmax" : "logistic");
+    print_temperatures(loss);
+    printf("task weight %g, teacher weight %g, alpha %g, ", o->task_weight, o->teacher_weight,
+           o->alpha);
     for (int i = 0; i < KD_PARAMETERS && p[i].name; ++i)
-        printf("%s %g, ", p[i].name, loss->parameter[i]);
-    printf("standardization %s, warmup %d batches\n", o->standardize ? "on" : "off", o->warmup);
+        if (loss->parameter[i] == KD_WHOLE_KL) printf("%s 1-q_t, ", p[i].name);
+        else printf("%s %g, ", p[i].name, loss->parameter[i]);
+    printf("standardization %s, warmup %d %s\n", o->standardize ? "on" : "off", o->warmup,
+           o->warmup_shape == WARMUP_EPOCHS ? "epochs" : "batches");
+    if (kd->views > 1) print_views(o->operations);
 }
 
 static void print_rows(const deepkd *kd)

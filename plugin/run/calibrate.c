@@ -33,7 +33,8 @@ void calibrate_teacher(deepkd *kd, const image_list *list, int threads, uint64_t
     teacher *t = kd->teacher;
     if (t->arithmetic != INT8 || t->is_cached) return;
     float *largest = kd_calloc(t->net->n, sizeof(float));
-    loader *l = make_loader(list, kd->net, kd->net->batch, 1, threads, seed);
+    int augment = training_augmentation(kd) % AUGMENT_OPERATIONS; /* without strong views */
+    loader *l = make_loader(list, kd->net, kd->net->batch, augment, threads, seed);
     note_largest(t->net, largest);
     int is_done = run_on_images(kd, l, kd->net->w, kd->net->h, stop);
     note_largest(t->net, 0);

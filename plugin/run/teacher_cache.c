@@ -1,6 +1,8 @@
 /* See teacher_cache.h. */
 #include "run/teacher_cache.h"
 #include "data/loader.h"
+#include "data/strong.h"
+#include "distil/views.h"
 #include "run/stop.h"
 #include "run/train.h"
 #include "support.h"
@@ -10,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { NOTE = 256, BATCHES_A_SAVE = 100 };
+enum { NOTE = 512, BATCHES_A_SAVE = 100 };
 
 typedef unsigned long long number;
 
@@ -43,14 +45,19 @@ static void describe_augmentation(const network *net, const deepkd *kd, char *te
     int is_classifier = !is_detector(&kd->outputs);
     int n = snprintf(text, size, "saturation %.9g, exposure %.9g, hue %.9g, ", net->saturation,
                      net->exposure, net->hue);
-    if (is_classifier)
-        snprintf(text + n, size - n,
-                 "min_crop %.9g, max_crop %.9g, center %d, angle %.9g, aspect %.9g",
-                 net->min_ratio * net->w, net->max_ratio * net->w, net->center, net->angle,
-                 net->aspect);
+    if (training_augmentation(kd) & AUGMENT_CIFAR) n += snprintf(text + n, size - n, "cifar");
+    else if (is_classifier)
+        n += snprintf(text + n, size - n,
+                      "min_crop %.9g, max_crop %.9g, center %d, angle %.9g, aspect %.9g",
+                      net->min_ratio * net->w, net->max_ratio * net->w, net->center, net->angle,
+                      net->aspect);
     else
         n += snprintf(text + n, size - n, "jitter %.9g, max %d%s", last.jitter, last.max_boxes,
                       net->mosaic ? ", mosaic 1" : "");
+    if (kd->views > 1) {
+        n += snprintf(text + n, size - n, ", strong: ");
+        list_operations(kd->options.operations, text + n, size - n);
+    }
     if (!is_classifier && last.random) /* the sizes follow from these */
         snprintf(text + n, size - n, ", random %.9g, %ld images a batch, max_batches %d",
                  last.random, images_per_batch(net), net->max_batches);
@@ -58,7 +65,7 @@ static void describe_augmentation(const network *net, const deepkd *kd, char *te
 
 static const char *name_rows(const deepkd *kd)
 {
-    if (!is_detector(&kd->outputs)) return "images";
+    if (!is_detector(&kd->outputs)) return kd->views > 1 ? "images, two views" : "images";
     if (kd->loss_config.box_weight)
         return kd->options.rows == ROWS_DENSE ? "dense, boxes" : "truth, boxes";
     return kd->options.rows == ROWS_DENSE ? "dense" : "truth";
@@ -136,10 +143,13 @@ static void cache_batch(const cache_job *job, image_batch batch, uint64_t positi
     for (int i = 0; i < net->subdivisions; ++i) {
         image_batch part = part_of_batch(batch, i * net->batch, net->batch);
         net->truth = part.truths;
-        run_teacher(job->kd->teacher, part.images);
+        job->kd->batch = &part;
+        if (job->kd->views > 1) look_at_views(job->kd);
+        else run_teacher(job->kd->teacher, part.images);
         cache_logits(job->kd, job->cache, position + i * net->batch);
     }
     net->truth = own_truth;
+    job->kd->batch = 0;
 }
 
 /* Begins to load the images at a position, as large as their batch; none behind the end. */
@@ -167,7 +177,8 @@ int fill_cache(const cache_job *job)
     uint64_t step = images_per_batch(net), first = cached_images(job->cache), position = first;
     double began = what_time_is_it_now();
     job->kd->teacher->idle = 0; /* also that of a student with teacher_weight=0 */
-    loader *l = make_loader(job->list, net, step, 1, job->threads, job->seed);
+    loader *l = make_loader(job->list, net, step, training_augmentation(job->kd), job->threads,
+                            job->seed);
     for (int i = 0; i < LOADER_AHEAD; ++i) load_at(job, l, first + i * step, width, height);
     while (position < job->images && wait_for_images(l, &stop_signal)) {
         image_batch batch = finish_loading(l);

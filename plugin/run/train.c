@@ -223,8 +223,9 @@ static loop start_loop(const training *t)
     run.log.is_terminal &= !t->verbose; /* Darknet's lines leave no room for a live one */
     print_figures(t->students, t->verbose);
     region_hook = add_region_figures;
-    run.loader = make_loader(t->list, net, batches_a_step(&run) * images_per_batch(net), 1,
-                             t->valid.threads, t->state->seed);
+    for (int k = 0; k < t->students->n; ++k) t->students->kd[k]->epoch_images = t->list->n;
+    run.loader = make_loader(t->list, net, batches_a_step(&run) * images_per_batch(net),
+                             training_augmentation(kd), t->valid.threads, t->state->seed);
     for (int i = 0; i < LOADER_AHEAD; ++i) load_ahead(&run, i);
     run.logged_at = what_time_is_it_now();
     run.logged_images = *net->seen;

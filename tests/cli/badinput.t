@@ -333,6 +333,13 @@ for key, value in (("size", 0), ("stride", "x"), ("stride_y", 0), ("padding", -1
     case(f"[local_avgpool] {key}={value}", "student.cfg", f"[local_avgpool] {key}={value}",
          student=student_cfg(layers=[*STUDENT_LAYERS[:-2], ("local_avgpool", {key: value}),
                                      *STUDENT_LAYERS[-2:]]))
+for layer, words in ((("shuffle", {"groups": 3}), "[shuffle] groups=3: expected a divisor of 8"),
+                     (("shuffle", {"groups": 0}), "[shuffle] groups=0"),
+                     (("local_avgpool", {"count_padding": 2}), "[local_avgpool] count_padding=2"),
+                     (("batchnorm", {"affine": "yes"}), "[batchnorm] affine=yes"),
+                     (("batchnorm", {}), "layer 2: a [batchnorm] without affine=1")):
+    case(f"student: {layer}", "student.cfg", words,
+         student=student_cfg(layers=[*STUDENT_LAYERS[:2], layer, *STUDENT_LAYERS[-3:]]))
 for options, words in (({"from": -2, "weights_type": "per_channel"},
                         "weights_type: found one layer in from=, expected several"),
                        ({"from": "-1,-2", "weights_type": "per_pixel"},
@@ -394,6 +401,14 @@ NUMBERS = {
     "beta": ("-.1", "1.1e6"),
     "warmup": ("-1", "1.5", "2147483648"),
     "logit_standardization": ("-1", "2", ".5"),
+    "batch_weight": ("-.1", "1.1e6"),
+    "class_weight": ("-.1", "1.1e6"),
+    "within_weight": ("-.1", "1.1e6"),
+    "across_weight": ("-.1", "1.1e6"),
+    "confidence_weak": ("-.1", "1.1"),
+    "confidence_strong": ("-.1", "1.1"),
+    "official": ("-1", "2"),
+    "views": ("0", "3", "1.5"),
     "topk": ("0", "-1", "1.5", "2147483648"),
     "delta_tog": ("-1.1", "1.1"),
     "delta_tcg": ("-1.1", "1.1"),
@@ -412,6 +427,7 @@ for key, values in NUMBERS.items():
 CHOICES = {
     "method": "kd|dkd", "trainer": "deepkd|dot|sgd", "activation": "softmax|logistic",
     "topk_schedule": "dynamic|static|off", "decay_component": "tog|tcg|ncg",
+    "warmup_shape": "linear|epochs", "augment": "darknet|cifar",
 }
 for key, choices in CHOICES.items():
     for value in ("x", choices, choices[:1], choices.split("|", maxsplit=1)[0].upper()):
@@ -424,6 +440,38 @@ for value in (".3", ".3,", ",.7", ".7,.3", ".3,.3", "-.1,.7", ".3,1.1", ".3,.5,.
 
     case(f"topk_phases={value}", "student.cfg", f"[deepkd_loss] topk_phases={value}", "expected",
          student=loss("topk_phases", value))
+for value in ("x", "0", "4,3", "2,2", "1,", ",1", "1,,2", "1;2", "1,1001", "1,2,3,4,5,6,7,8,9"):
+    case(f"temperatures={value}", "student.cfg", f"[deepkd_loss] temperatures={value}",
+         "expected", student=student_cfg({"method": "mlkd", "temperatures": value}))
+case("temperatures=", "student.cfg", "line ", "temperatures", "expected",
+     student=student_cfg({"method": "mlkd", "temperatures": ""}))
+case("temperature with mlkd", "student.cfg", "[deepkd_loss] temperature=4", "method=mlkd",
+     "expected temperatures=", student=student_cfg({"method": "mlkd", "temperature": 4}))
+case("temperatures without mlkd", "student.cfg", "[deepkd_loss] temperatures=", "method=kd",
+     "expected temperature=", student=loss("temperatures", "1,2"))
+case("official=.5", "student.cfg", "[deepkd_loss] official=0.5", "expected a whole number from 0 to 1",
+     student=student_cfg({"method": "crld", "official": ".5"}))
+case("crld's option with mlkd", "student.cfg", "confidence_weak=0.5", "method=mlkd",
+     "expected it with method=crld", student=student_cfg({"method": "mlkd", "confidence_weak": ".5"}))
+case("views=1 with crld", "student.cfg", "[deepkd_loss] views=1", "method=crld", "expected 2",
+     student=student_cfg({"method": "crld", "views": 1}))
+case("views=2 with kd", "student.cfg", "[deepkd_loss] views=2", "method=kd", "expected 1",
+     student=loss("views", 2))
+for method in ("mlkd", "crld"):
+    case(f"{method}, logistic", "student.cfg", f"method={method}", "expected activation=softmax",
+         student=student_cfg({"method": method, "activation": "logistic"}))
+    case(f"{method} and gsnr_interval", "student.cfg", "gsnr_interval", "2 views", "expected views=1",
+         student=student_cfg({"method": method, "gsnr_interval": 2}))
+case("mlkd, one image a subdivision", "student.cfg", "[net] batch / subdivisions is 1", "method=mlkd",
+     "expected 2 or more", student=student_cfg({"method": "mlkd"}, subdivisions=BATCH))
+for value, found in (("blur", "blur"), ("rotate,blur,solarize", "blur"), ("Rotate", "Rotate"),
+                     ("rotate,", "")):
+    case(f"operations={value}", "student.cfg", f"[deepkd_loss] operations={value}: found {found},",
+         "expected some of autocontrast", student=student_cfg({"method": "crld", "operations": value}))
+case("operations of one view", "student.cfg", "[deepkd_loss] operations=rotate", "one view",
+     "expected it with views=2", student=loss("operations", "rotate"))
+case("warmup_shape=epochs without warmup", "student.cfg", "[deepkd_loss] warmup_shape=epochs",
+     "found warmup=0", "expected", student=loss("warmup_shape", "epochs"))
 case("topk above the other classes", "student.cfg", "[deepkd_loss] topk=6", "expected at most 5",
      student=loss("topk", 6))
 case("momentum and delta above 1", "student.cfg", "[deepkd_loss] momentum of tog is",

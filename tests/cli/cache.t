@@ -251,6 +251,32 @@ for note, edit in OTHERS.items():
 
 
 @test
+def cifar(folder):
+    """augment=cifar has a cache of its own, from which a classifier learns the same"""
+    folder.write("student.cfg", student_cfg({"augment": "cifar"}))
+    check_same(folder)
+    folder.write("student.cfg", student_cfg())
+    check_error(folder.distill(*CACHE).check(1), ["augmentation: found", "cifar, expected"])
+
+
+@test
+def views(folder):
+    """two views of each image: MLKD and CRLD learn the same, a row has both, and operations count"""
+    for options in ({"method": "mlkd", "views": 1}, {"method": "mlkd"},
+                    {"method": "crld", "operations": "rotate,solarize"}):
+        two = options.get("views") != 1
+        folder.write("student.cfg", student_cfg(options, subdivisions=2))
+        check_same(folder)
+        for _, numbers in logits(folder):
+            values = np.frombuffer(numbers, np.float32)
+            assert len(values) == CLASSES * (1 + two) and values.std() > 0, values
+        if options.get("operations"):
+            folder.write("student.cfg", student_cfg({"method": "crld"}, subdivisions=2))
+            check_error(folder.distill(*CACHE, "-clear").check(1), ["augmentation: found", "rotate"])
+        folder.remove("logits.sqlite")
+
+
+@test
 def another_seed(folder):
     """a cache of another run: seed"""
     make_cache(folder).check(0)

@@ -191,6 +191,8 @@ KINDS = {  # name: (layers, words or None, replaced in the cfg)
         "size": 1, "stride": 1, "maxpool_depth": 1, "out_channels": 2})),
                                  "maxpool_depth=1 in [maxpool]"),
     "[local_avgpool]": (before_end(("local_avgpool", {"size": 2, "stride": 2})), "[local_avgpool]"),
+    "[shuffle]": (before_end(("shuffle", {"groups": 2})), "[shuffle]"),
+    "[batchnorm]": (before_end(("batchnorm", {"affine": 1})), "[batchnorm]"),
     "activation=mish": (before_end(tap.conv(6, activation="mish")), None),
     "activation=swish": (before_end(tap.conv(6, activation="swish")), None),
     "activation=relu6": (before_end(tap.conv(8, activation="relu6")), "activation=relu6"),

@@ -140,6 +140,35 @@ def seeds(folder):
 
 
 @test
+def views(folder):
+    """two views of each image: the same with 1 and 3 threads, on one core and on all; what is said"""
+    one_core = {**ENVIRONMENT, "OMP_NUM_THREADS": "1"}
+    for method, said in (("mlkd", "temperatures 2 3 4 5 6, "), ("crld", "temperature 4, ")):
+        folder.write("student.cfg", student_cfg({"method": method}, max_batches=14))
+        result = folder.distill(threads="1").check(0)
+        expected = folder.read(FINAL), without_time(folder.rows())
+        for words in (f"method {method}, ", said, "views 2: weak, and strong by all operations\n"):
+            assert words in result.out, f"no {words!r} in:\n{result.out}"
+        for row in expected[1]:
+            if row["loss"]:
+                assert int(row["images"]) == int(row["batch"]) * BATCH, row
+                assert abs(float(row["tog"]) - float(row["loss"])) < 1e-5, row
+        for options in ({"threads": "3"}, {"threads": "3", "env": one_core}):
+            found = weights(folder, **options), without_time(folder.rows())
+            assert found == expected, f"{method}: {options} matter"
+
+
+@test
+def one_view_as_cifar(folder):
+    """augment=cifar: at the images' size and without distortion another run; where it repeats"""
+    found = set()
+    for augment in ("darknet", "cifar"):
+        folder.write("student.cfg", student_cfg({"augment": augment}))
+        found |= {weights(folder, threads="1"), weights(folder, threads="3")}
+    assert len(found) == 2, len(found)
+
+
+@test
 def seedless(folder):
     """without -seed the seed is printed, and gives the same run again"""
     result = folder.distill(seed=None).check(0)
@@ -194,6 +223,13 @@ OPTIONS = [
     {"decay_component": "tcg"}, {"momentum_warmup": ".01"}, {"momentum_rule": "gsnr"},
     {"momentum_rule": "gsnr", "gsnr_interval": 1}, {"gsnr_interval": 1, "gsnr_layers": 1},
     {"alpha": 0, "teacher_weight": 0, "trainer": "sgd"},
+    {"augment": "cifar"}, {"warmup": 2, "warmup_shape": "epochs"},
+    {"method": "mlkd", "views": 1}, {"method": "mlkd"}, {"method": "mlkd", "official": 1},
+    {"method": "mlkd", "temperatures": "1,2", "batch_weight": 0, "class_weight": 0},
+    {"method": "mlkd", "trainer": "sgd"}, {"method": "mlkd", "augment": "darknet"},
+    {"method": "crld"}, {"method": "crld", "official": 1, "confidence_weak": ".3"},
+    {"method": "crld", "trainer": "dot", "operations": "rotate,solarize"},
+    {"method": "crld", "teacher_weight": 0, "trainer": "sgd"},
 ]
 
 

@@ -124,6 +124,11 @@ CLASSIFIERS = {  # name: options of [deepkd_loss], layers, options of [net]
     "K off, clip": ({"topk_schedule": "off"}, PLAIN, {"clip": ".1"}),
     "momenta by GSNR": ({"momentum_rule": "gsnr", "gsnr_interval": 2}, PLAIN, {}),
     "batch norm": ({}, BATCH_NORM, {}),
+    "warmup by epochs, augment=cifar": (
+        {"augment": "cifar", "warmup": 2, "warmup_shape": "epochs"}, PLAIN, {"max_batches": 14}),
+    "[batchnorm], [shuffle], PyTorch's decay and statistics": (
+        {"decay_all": 1}, [("batchnorm", {"affine": 1}), BATCH_NORM[0], ("shuffle", {"groups": 2}),
+                           *BATCH_NORM[1:]], {"decay": ".3", "batch_norm_momentum": ".2"}),
 }
 
 
@@ -163,6 +168,18 @@ def maps(folder):
                                             learning_rate=".0005"))
     compare(folder, YOLO_TEACHER, "-map", "-start", "teacher.weights")
     assert float(folder.rows()[-1]["valid_map50"]) > .2, folder.rows()
+
+
+@test
+def views(folder):
+    """MLKD and CRLD have no code for the GPU: a line says so, and -nogpu trains them as the CPU"""
+    for options in ({"method": "mlkd"}, {"method": "mlkd", "views": 1}, {"method": "crld"}):
+        folder.write("student.cfg", student_cfg(options))
+        expected = outcome(folder)
+        with on_gpu():
+            check_error(folder.distill("-clear").check(1),
+                        [f"method={options['method']}: has no code for the GPU", "expected -nogpu"])
+            check_same(outcome(folder, "-nogpu"), expected)
 
 
 @test

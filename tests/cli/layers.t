@@ -60,6 +60,11 @@ LAYERS = {
     "[route]": [conv(), conv(4), ("route", {"layers": "-1,-2"})],
     "[shortcut]": [conv(), conv(), ("shortcut", {"from": -2, "activation": "leaky"})],
     "[reorg3d]": [conv(), ("reorg3d", {"stride": 2})],
+    "[shuffle]": [conv(), ("shuffle", {"groups": 4}), conv(groups=2)],
+    "[local_avgpool] count_padding": [conv(), ("local_avgpool", {
+        "size": 3, "stride": 2, "count_padding": 1})],
+    "[batchnorm] affine": [conv(activation="linear"), ("batchnorm", {"affine": 1}),
+                           ("activation", {"activation": "relu"}), conv()],
     "[reorg]": [conv(), ("reorg", {"stride": 2})],
     "[reorg] reverse": [conv(), ("reorg", {"stride": 2, "reverse": 1})],
     "[upsample]": [conv(stride=2), ("upsample", {"stride": 2})],

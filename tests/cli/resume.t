@@ -98,6 +98,10 @@ add("SIGINT with a log line every 4 batches, saves every 100", None, signal.SIGI
     {"log_interval": 4, "save_interval": 100})
 
 
+add("MLKD of two views", {"method": "mlkd"}, subdivisions=2)
+add("CRLD of two views, warmed up by epochs", {"method": "crld", "warmup": 4, "warmup_shape": "epochs"})
+
+
 @test
 def between_epochs(folder):
     """SIGINT between two epochs, of one batch each"""

@@ -451,7 +451,7 @@ def add_truths(truth, number, width, height, boxes):
 DARKNETS_OWN = re.compile(
     r"layer +filters +size| *\d+ $|"
     r"( *\d+ )?(conv|dropout|avg|res|connected|softmax|Local|teacher|deepkd|route|upsample|yolo|"
-    r"detection|max|reorg|cost)|"
+    r"detection|max|reorg|cost|shuffle|Batch Norm)|"
     r"( *\d+ )?Couldn't find (activation function|policy) |"
     r"( *\d+ )?\w+: Using default '|Unused field: '|Loading weights from|Saving weights to")
 

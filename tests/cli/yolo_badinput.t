@@ -372,6 +372,11 @@ for key, values in {"feature_nms": ("-1", "2", ".5", "x"),
 for options in ({"box_loss": "giou"}, {"box_loss": "ciou", "box_weight": 0}):
     case(f"{options} without boxes", "student.cfg", "found box_loss", "box_weight above 0",
          student=loss(**options))
+for method in ("mlkd", "crld"):
+    case(f"{method} of a detector", "student.cfg", f"method={method} compares whole images",
+         "expected a classifier", student=loss(method=method))
+case("augment=cifar of a detector", "student.cfg", "augment=cifar", "classifier's cfg",
+     student=loss(augment="cifar"))
 case("bckd of softmax", "student.cfg", "method=bckd", "expected activation=logistic",
      student=loss(method="bckd", activation="softmax"))
 for key in ("rows", "feature_nms", "objectness_weight", "box_weight", "box_loss"):

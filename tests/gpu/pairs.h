@@ -74,7 +74,6 @@ static inline void free_batch(batch b)
 static inline image_batch whole_batch(const deepkd *kd, int n, batch b)
 {
     return (image_batch){.n = n * images_per_batch(kd->net),
-                         .views = 1,
                          .inputs = kd->net->inputs,
                          .n_truths = kd->net->truths,
                          .images = b.images,

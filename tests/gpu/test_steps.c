@@ -59,6 +59,15 @@ static const char windows[] =
     "[local_avgpool] size=3 stride_x=2 stride_y=1 "
     "[connected] output=6 " LINEAR "[softmax] ";
 
+/* What PyTorch's networks have beyond other Darknets'; a bias right before batch norm would
+ * have a gradient of 0, but for its rounding */
+static const char norms_and_shuffles[] =
+    "[batchnorm] affine=1 [convolutional] filters=6 size=3 " TANH
+    "[batchnorm] affine=1 [activation] " TANH "[shuffle] groups=3 "
+    "[convolutional] filters=6 size=3 groups=3 " TANH "[shortcut] from=0 " TANH
+    "[batchnorm] affine=1 [local_avgpool] size=3 stride=2 count_padding=1 "
+    "[connected] output=6 " LINEAR "[softmax] ";
+
 /* Sums of several layers */
 static const char sums[] =
     "[convolutional] filters=6 size=3 " TANH "[convolutional] filters=6 size=3 " TANH
@@ -178,6 +187,9 @@ static const gradient_case cases[] = {
      "trainer=dot activation=logistic"},
     {"classifier with other windows", NORMED, 2, SMALL "batch=4", windows, larger_teacher,
      "topk_schedule=off"},
+    {"classifier with [batchnorm], [shuffle]", NORMED, 2,
+     SMALL "batch=4 decay=.05 batch_norm_momentum=.2", norms_and_shuffles, larger_teacher,
+     "topk_schedule=off decay_all=1"},
     {"classifier with sums of several layers", PLAIN, 3, SMALL "batch=4", sums, larger_teacher,
      THREE "topk_schedule=off"},
     {"classifier with [avgpool] and [cost]", PLAIN, 3, SMALL "batch=3", pooled, larger_teacher,

@@ -1,7 +1,7 @@
 /*
  * Proves convolution.c and onednn.c against loops in double, on shapes from a table and drawn
- * ones, by GEMM and by oneDNN where it takes the shape (also with fixed weights, and on all
- * cores):
+ * ones, and on some whose channels are split, by GEMM and by oneDNN where it takes the shape
+ * (also with fixed weights, and on all cores):
  *   - the output, and the gradients of three losses, which are added to what is there;
  *   - the sums of two losses may be added before add_gradient;
  *   - losses at once give the same bits as each alone, and as without the images' gradient;
@@ -43,8 +43,9 @@ typedef struct {
     double tolerance;
 } shape_case;
 
-/* Of all shapes, until this is changed: stride_y, or 0 where it is stride; dilation */
-static int down, spacing = 1;
+/* Of all shapes, until this is changed: stride_y, or 0 where it is stride; dilation; parts of
+ * the channels */
+static int down, spacing = 1, split = 1;
 
 static const shape_case cases[] = {
     {1, 1, 7, 5, 1, 1, 1, 0, DIRECT},
@@ -109,7 +110,7 @@ static convolution_shape complete(shape_case k)
 {
     convolution_shape s = {.n = k.n, .c = k.c, .h = k.h, .w = k.w};
     s.filters = k.filters, s.size = k.size, s.stride_x = k.stride, s.pad = k.pad;
-    s.stride_y = down ? down : k.stride, s.spacing = spacing;
+    s.stride_y = down ? down : k.stride, s.spacing = spacing, s.split = split;
     s.out_h = (k.h + 2 * k.pad - extent_of(k)) / s.stride_y + 1;
     s.out_w = (k.w + 2 * k.pad - extent_of(k)) / s.stride_x + 1;
     return s;
@@ -122,7 +123,7 @@ static size_t images_of(convolution_shape s)
 
 static size_t filters_of(convolution_shape s)
 {
-    return (size_t)s.filters * s.c * s.size * s.size;
+    return (size_t)s.filters * (s.c / s.split) * s.size * s.size;
 }
 
 static size_t outputs_of(convolution_shape s)
@@ -220,13 +221,14 @@ static void loop_over_pixels(convolution_shape s, const float *in, const float *
 static void expect(example *e, int g)
 {
     convolution_shape s = e->shape;
+    int channels = s.c / s.split, filters = s.filters / s.split;
     memset(e->out, 0, outputs_of(s) * sizeof(double));
     for (int n = 0; n < s.n; ++n)
         for (int f = 0; f < s.filters; ++f)
-            for (int c = 0; c < s.c; ++c) {
-                size_t in = ((size_t)n * s.c + c) * s.h * s.w;
+            for (int c = 0; c < channels; ++c) {
+                size_t in = ((size_t)n * s.c + f / filters * channels + c) * s.h * s.w;
                 size_t out = ((size_t)n * s.filters + f) * s.out_h * s.out_w;
-                size_t weights = ((size_t)f * s.c + c) * s.size * s.size;
+                size_t weights = ((size_t)f * channels + c) * s.size * s.size;
                 loop_over_pixels(s, e->in + in, e->weights + weights, e->deltas[g] + out,
                                  e->out + out, e->sums[g] + weights, e->in_deltas[g] + in);
             }
@@ -440,6 +442,29 @@ static void test_all_cores(void)
 {
     srand(5);
     for (int k = 0; k < COUNT(cases); k += 4) check_shape(cases[k], ALONE, ALONE);
+    say_worst();
+}
+
+/* Channels that are split, with a filter for each of them at the end: {shape}, split */
+static void test_split_channels(void)
+{
+    static const struct {
+        shape_case shape;
+        int split;
+    } table[] = {
+        {{2, 12, 9, 7, 8, 3, 1, 1, DIRECT}, 4},     {{1, 32, 13, 13, 32, 3, 1, 1, DIRECT}, 2},
+        {{2, 24, 7, 5, 54, 1, 1, 0, DIRECT}, 3},    {{3, 54, 4, 4, 216, 1, 1, 0, DIRECT}, 3},
+        {{2, 30, 8, 8, 15, 5, 3, 2, DIRECT}, 5},    {{2, 6, 7, 7, 12, 3, 1, 1, DIRECT}, 6},
+        {{3, 16, 13, 13, 16, 3, 1, 1, DIRECT}, 16}, {{2, 24, 8, 8, 24, 3, 2, 1, DIRECT}, 24},
+        {{1, 58, 9, 7, 58, 3, 1, 1, DIRECT}, 58},   {{2, 17, 2, 2, 17, 3, 2, 1, DIRECT}, 17},
+    };
+    srand(8);
+    for (int k = 0; k < COUNT(table); ++k) {
+        split = table[k].split;
+        check_shape(table[k].shape, GEMM, FIXED);
+        check_shape(table[k].shape, ALONE, ALONE);
+    }
+    split = 1;
     say_worst();
 }
 
@@ -920,6 +945,10 @@ static void test_who_computes(void)
     check_who_computes((shape_case){2, 16, 13, 13, 16, 3, 1, 1, 0});
     check_who_computes((shape_case){2, 16, 16, 32, 32, 3, 2, 1, 0}); /* loses rows */
     check_who_computes((shape_case){2, 32, 13, 13, 16, 1, 1, 0, 0});
+    split = 32;
+    check_who_computes((shape_case){2, 32, 13, 13, 32, 3, 1, 1, 0});
+    check_who_computes((shape_case){2, 32, 13, 13, 32, 3, 2, 1, 0});
+    split = 1;
     free_convolution(0);
 }
 
@@ -930,7 +959,7 @@ int main(void)
         TEST(test_the_table),        TEST(test_all_cores),      TEST(test_drawn_shapes),
         TEST(test_threads),          TEST(test_weights_change), TEST(test_bfloat16),
         TEST(test_bfloat16_trained), TEST(test_finished),       TEST(test_int8),
-        TEST(test_who_computes),     TEST(test_drawn_windows),
+        TEST(test_who_computes),     TEST(test_drawn_windows),  TEST(test_split_channels),
     };
     start_nets();
     run_tests(tests, COUNT(tests));

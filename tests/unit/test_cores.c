@@ -68,6 +68,8 @@
 #define UPSAMPLE_(stride, more) "[upsample]\nstride=" #stride "\n" more
 #define REORG_(more) "[reorg]\n" more
 #define DROPOUT_ "[dropout]\nprobability=.4\n"
+#define NORM_ "[batchnorm]\naffine=1\n"
+#define SHUFFLE_POOL "[shuffle]\ngroups=3\n[local_avgpool]\nsize=3\nstride=2\ncount_padding=1\n"
 #define CROP_(width, height)                                                                   \
     "[crop]\ncrop_width=" #width "\ncrop_height=" #height "\nflip=1\nangle=0\n"
 #define NORMALIZATION_ "[normalization]\nsize=3\nalpha=.01\nbeta=.75\nkappa=1\n"
@@ -180,6 +182,14 @@ static const net_case cases[] = {
                                          "feature\nweights_normalization=softmax\n" LEAKY HEAD},
     {"blocks of pixels", 6, 8, 6, 3, NORMED,
      CONV(5, 3, 1, NORM LEAKY) "[reorg3d]\nstride=2\n" CONV(16, 3, 1, LEAKY) HEAD},
+    {"channels that change places, padding that counts", 6, 9, 7, 3, NORMED,
+     CONV(16, 3, 1, NORM LEAKY) "[shuffle]\ngroups=4\n" CONV(6, 3, 1, LEAKY)
+         SHUFFLE_POOL CONV(16, 1, 1, LEAKY) "[shuffle]\ngroups=2\n" HEAD},
+    /* a bias right before batch norm has a gradient of 0, but for its rounding */
+    {"batch norm before convolutions", 6, 9, 7, 3, NORMED,
+     "batch_norm_momentum=.3\n" NORM_ CONV(16, 3, 1, LEAKY) NORM_
+     "[activation]\n" RELU_ CONV(16, 3, 1, NORM RELU_) CONV(16, 3, 1, TANH_)
+         SHORTCUT_(-5, LEAKY) NORM_ "[activation]\n" LEAKY CONV(5, 1, 2, TANH_) NORM_ HEAD},
 };
 
 static const whole_detector detectors[] = {

@@ -2,8 +2,8 @@
  * Proves what a distillation method may be (kd_method, kd_math.h), with toys beside the real
  * ones:
  *   - the table of methods is sound;
- *   - (b) views: rows pair a prediction of one view of an image with the teacher's of the same
- * or of another view, with a weight;
+ *   - (b) views: in a forward pass of each, rows pair the student's prediction of this view of
+ * an image with the teacher's of the same or of another view, with a weight; MLKD and CRLD too;
  *   - (c) a loss of the whole batch adds to any component, TOG among them;
  *   - what a method needs and the network has not is an error;
  *   - components whose momenta are kept apart learn what merged ones learn;
@@ -11,6 +11,7 @@
  * Gradients are held against finite differences of the losses, through the whole network.
  */
 #include "distil/replicas.h"
+#include "distil/views.h"
 #include "nets.h"
 
 #define SAMPLES 30
@@ -20,7 +21,8 @@
 
 #define NET                                                                                    \
     "[net]\nbatch=4\nheight=8\nwidth=8\nchannels=3\nmax_batches=100\nlearning_rate=.05\n"
-#define CONV "[convolutional]\nsize=3\npad=1\nfilters=4\nactivation=tanh\n"
+#define CONV_OPTIONS "size=3\npad=1\nfilters=4\nactivation=tanh\n"
+#define CONV "[convolutional]\n" CONV_OPTIONS
 #define HEAD "[connected]\noutput=6\nactivation=linear\n[softmax]\n"
 #define LOSS "[teacher]\n[deepkd_loss]\ntopk_schedule=off\n"
 #define SEPARATE "momentum_tog=.3\nmomentum_tcg=.2\nmomentum_ncg=.1\n"
@@ -89,6 +91,11 @@ static double component_loss(kd_component c)
     return kd->loss[c] - *kd->net->cost * kd->options.task_weight + task();
 }
 
+static void ignore(network *net)
+{
+    (void)net;
+}
+
 static momentum_group *group_of(kd_component c)
 {
     momentum_group *g = kd->groups->group;
@@ -136,38 +143,211 @@ static const kd_method two_views = {
     .pair = {{0, 0, 1}, {1, 0, .5}, {0, 1, .25}},
 };
 
-/* kd_row of one pair of images, added up as the layer should */
-static void add_pair(int ours, int theirs, double weight, kd_losses *loss, double *tcg)
+/* A batch of the net's size, all arrays its own: the strong view is other noise. */
+static image_batch make_views(void)
+{
+    network *net = kd->net;
+    int n = images_per_batch(net);
+    image_batch b = {.n = n, .inputs = net->inputs, .n_truths = net->truths};
+    b.images = kd_calloc((size_t)n * b.inputs, sizeof(float));
+    b.strong = kd_calloc((size_t)n * b.inputs, sizeof(float));
+    b.truths = kd_calloc((size_t)n * b.n_truths, sizeof(float));
+    b.indices = kd_calloc(n, sizeof(int));
+    b.seeds = kd_calloc(n, sizeof(unsigned));
+    b.sizes = kd_calloc(n, 2 * sizeof(int));
+    srand(77);
+    fill_uniform(b.images, (size_t)n * b.inputs, -1, 1);
+    fill_uniform(b.strong, (size_t)n * b.inputs, -1, 1);
+    for (int i = 0; i < n; ++i) b.truths[i * b.n_truths + rand() % b.n_truths] = 1;
+    return b;
+}
+
+static void free_views(image_batch b)
+{
+    free(b.images), free(b.strong), free(b.truths), free(b.indices), free(b.seeds),
+        free(b.sizes);
+}
+
+/* kd_row of one image's pair of views, added up as the layer should */
+static void add_pair(int b, int theirs, double weight, kd_losses *loss, double *tcg)
 {
     double z[CLASSES], y[CLASSES], t[CLASSES], n[CLASSES], scratch[KD_SCRATCH(CLASSES)];
-    const float *student = output_logits(kd->net, &kd->outputs, 0) + ours * CLASSES;
-    const float *teacher =
-        output_logits(kd->teacher->net, &kd->teacher->outputs, 0) + theirs * CLASSES;
+    const float *student = output_logits(kd->net, &kd->outputs, 0) + b * CLASSES;
+    const float *teacher = view_logits(kd, theirs) + b * CLASSES;
     for (int j = 0; j < CLASSES; ++j) z[j] = student[j], y[j] = teacher[j];
-    int target = max_index(kd->net->truth + ours * CLASSES, CLASSES);
+    int target = max_index(kd->net->truth + b * CLASSES, CLASSES);
     kd_losses l = kd_row(&kd->loss_config, CLASSES, z, y, target, CLASSES - 1, t, n, scratch);
     loss->tcg += weight * l.tcg;
     loss->ncg += weight * l.ncg;
-    for (int j = 0; j < CLASSES; ++j) tcg[ours * CLASSES + j] -= weight * t[j];
+    for (int j = 0; j < CLASSES; ++j) tcg[b * CLASSES + j] -= weight * t[j];
+}
+
+static void check_view(int v, int rows)
+{
+    kd_losses loss = {0, 0};
+    double tcg[IMAGES * CLASSES] = {0};
+    enter_view(kd, v);
+    forward();
+    assert_int_equal(kd->rows.n, rows);
+    for (int b = 0; b < IMAGES; ++b) {
+        if (v == 0) add_pair(b, 0, 1, &loss, tcg);
+        if (v == 0) add_pair(b, 1, .25, &loss, tcg);
+        else add_pair(b, 0, .5, &loss, tcg);
+    }
+    check(fabs(kd->loss[KD_TCG] / loss.tcg - 1) < 1e-9, "view %d: tcg's loss", v);
+    check(fabs(kd->loss[KD_NCG] / loss.ncg - 1) < 1e-9, "view %d: ncg's loss", v);
+    for (int i = 0; i < IMAGES * CLASSES; ++i)
+        check(fabs(kd->delta[KD_TCG][0][i] - tcg[i]) < 1e-5, "view %d: tcg's delta %d", v, i);
+    check_gradients();
+}
+
+static float *own_input, *own_truth; /* the net's, while it has those of a batch */
+
+/* The student in each view, beside the teacher in both */
+static void start_views(const char *student, const kd_method *method, image_batch *b)
+{
+    start(student, method);
+    *b = make_views();
+    own_input = kd->net->input;
+    own_truth = kd->net->truth;
+    kd->batch = b;
+    kd->net->truth = b->truths;
+    look_at_views(kd);
+    for (int v = 0; v < kd->views; ++v) {
+        float *images = v ? b->strong : b->images;
+        memcpy(kd->net->input, images, (size_t)b->n * b->inputs * sizeof(float));
+        network_predict(kd->teacher->net, images);
+        const float *own = output_logits(kd->teacher->net, &kd->teacher->outputs, 0);
+        for (int i = 0; i < IMAGES * CLASSES; ++i)
+            check(own[i] == view_logits(kd, v)[i], "the teacher's logits of view %d", v);
+    }
+}
+
+static void end_views(image_batch b)
+{
+    kd->batch = 0;
+    kd->net->input = own_input;
+    kd->net->truth = own_truth;
+    free_views(b);
+    free_pair(kd);
 }
 
 static void test_views(void)
 {
-    kd_losses loss = {0, 0};
-    double tcg[IMAGES * CLASSES] = {0};
-    start(STUDENT SEPARATE, &two_views);
-    forward();
-    assert_int_equal(kd->rows.n, 6);
-    for (int b = 0; b < IMAGES; b += 2) {
-        add_pair(b, b, 1, &loss, tcg);
-        add_pair(b + 1, b, .5, &loss, tcg);
-        add_pair(b, b + 1, .25, &loss, tcg);
+    image_batch b;
+    start_views(STUDENT SEPARATE, &two_views, &b);
+    check_view(0, 2 * IMAGES);
+    check_view(1, IMAGES);
+    end_views(b);
+}
+
+#define NORMALIZED NET "[convolutional]\nbatch_normalize=1\n" CONV_OPTIONS HEAD LOSS SEPARATE
+
+/* MLKD and CRLD: each view's losses have the gradients that go back through the network. */
+static void check_method_of_views(const char *student, const char *options, int views)
+{
+    image_batch b;
+    start_views(join(student, options, ""), 0, &b);
+    assert_int_equal(kd->views, views);
+    for (int v = 0; v < views; ++v) {
+        enter_view(kd, v);
+        check_gradients();
+        check(kd->loss[KD_TCG] > 0 && kd->loss[KD_NCG] > 0, "%s: view %d teaches nothing",
+              options, v);
     }
-    check(fabs(kd->loss[KD_TCG] / loss.tcg - 1) < 1e-9, "tcg's loss");
-    check(fabs(kd->loss[KD_NCG] / loss.ncg - 1) < 1e-9, "ncg's loss");
-    for (int i = 0; i < IMAGES * CLASSES; ++i)
-        check(fabs(kd->delta[KD_TCG][0][i] - tcg[i]) < 1e-5, "tcg's delta %d", i);
-    check_gradients();
+    end_views(b);
+}
+
+static void test_methods_of_views(void)
+{
+    check_method_of_views(STUDENT SEPARATE, "method=mlkd\n", 2);
+    check_method_of_views(STUDENT SEPARATE,
+                          "method=mlkd\nviews=1\nbatch_weight=9\nclass_weight=9\n", 1);
+    check_method_of_views(STUDENT SEPARATE,
+                          "method=mlkd\nofficial=1\nbatch_weight=5\ntemperatures=1,2\n", 2);
+    check_method_of_views(STUDENT SEPARATE,
+                          "method=crld\nconfidence_weak=.2\nconfidence_strong=.2\n", 2);
+    check_method_of_views(STUDENT SEPARATE, "method=crld\nofficial=1\nconfidence_weak=.3\n", 2);
+    check_method_of_views(NORMALIZED, "method=crld\nconfidence_weak=.2\n", 2);
+    check_method_of_views(NORMALIZED, "method=mlkd\n", 2);
+}
+
+/* A step's gradient is the sum of its views', each in a pass of its own. */
+static void test_step_of_views(void)
+{
+    static float sum[4 * 3 * 3 * 3];
+    image_batch b;
+    start_views(STUDENT SEPARATE "method=crld\nconfidence_weak=.2\n", 0, &b);
+    size_t images = *kd->net->seen, n = weights_of(kd->net->layers[0]);
+    assert_int_equal(n, COUNT(sum));
+    memset(kd->groups->momenta, 0, kd->groups->n * kd->groups->size * sizeof(float));
+    for (int v = 0; v < 2; ++v) {
+        enter_view(kd, v);
+        forward();
+        kd->net->backward(kd->net);
+    }
+    const float *gradient = group_of(KD_TCG)->buffers[0].weights;
+    memcpy(sum, gradient, sizeof(sum));
+    memset(kd->groups->momenta, 0, kd->groups->n * kd->groups->size * sizeof(float));
+    kd->net->update = ignore;
+    replicas r = {{kd}, 1, 0};
+    double loss = train_replicas(&r, b, 1);
+    check(*kd->net->seen == images + IMAGES, "views are counted as images");
+    check(fabs(loss - kd->loss[KD_TOG] / kd->images) < 1e-5, "%g is no mean over the views",
+          loss);
+    assert_int_equal(kd->images, 2 * IMAGES);
+    for (int i = 0; i < COUNT(sum); ++i)
+        check(fabs(sum[i] - gradient[i]) < 1e-5, "gradient %d: %g, expected %g", i, gradient[i],
+              sum[i]);
+    end_views(b);
+}
+
+/* In a step each view has the batch norm of its own images alone. */
+static void test_batch_norm_of_views(void)
+{
+    static float of_view[2][4];
+    image_batch b;
+    start_views(NORMALIZED "method=mlkd\n", 0, &b);
+    layer first = kd->net->layers[0];
+    for (int v = 0; v < 2; ++v) {
+        enter_view(kd, v);
+        forward();
+        memcpy(of_view[v], first.mean, sizeof(of_view[v]));
+    }
+    for (int k = 0; k < 4; ++k) first.rolling_mean[k] = 0;
+    kd->net->update = ignore;
+    replicas r = {{kd}, 1, 0};
+    train_replicas(&r, b, 1);
+    for (int k = 0; k < 4; ++k) {
+        float rolling = .99f * (.01f * of_view[0][k]) + .01f * of_view[1][k];
+        check(of_view[0][k] != of_view[1][k], "filter %d: one mean of both views", k);
+        check(fabs(first.rolling_mean[k] - rolling) < 1e-6, "filter %d: %g, expected %g", k,
+              first.rolling_mean[k], rolling);
+    }
+    end_views(b);
+}
+
+/* TCG and NCG rise by the epoch: at its end, and by its number, from 1 */
+static void test_warmup_by_epochs(void)
+{
+    static const struct {
+        long batch;
+        double factor;
+    } cases[] = {{1, .25}, {3, .25}, {4, .5}, {6, .75}, {8, .75}, {9, 1}, {90, 1}};
+    start(STUDENT SEPARATE "warmup=4\nwarmup_shape=epochs\n", 0);
+    kd->epoch_images = 10; /* batches of 4 */
+    kd->options.warmup_shape = WARMUP_LINEAR;
+    *kd->net->seen = 1000L * IMAGES;
+    forward();
+    double whole = kd->loss[KD_NCG];
+    kd->options.warmup_shape = WARMUP_EPOCHS;
+    for (int i = 0; i < COUNT(cases); ++i) {
+        *kd->net->seen = cases[i].batch * IMAGES;
+        forward();
+        check(fabs(kd->loss[KD_NCG] / whole - cases[i].factor) < 1e-9,
+              "batch %ld: %g, expected %g", cases[i].batch, kd->loss[KD_NCG] / whole,
+              cases[i].factor);
+    }
     free_pair(kd);
 }
 
@@ -248,12 +428,19 @@ static void start_in_child(void *student)
     start(student, &two_views);
 }
 
+static void start_any_in_child(void *student)
+{
+    start(student, 0);
+}
+
 static void test_needs(void)
 {
-    static char odd[] =
-        "[net]\nbatch=3\nheight=8\nwidth=8\nchannels=3\nmax_batches=9\n" CONV HEAD LOSS;
-    ASSERT_FAILS(start_in_child, odd, "batch / subdivisions is 3",
-                 "2 views of method=two-views");
+    static char single[] =
+        "[net]\nbatch=1\nheight=8\nwidth=8\nchannels=3\nmax_batches=9\n" CONV HEAD LOSS
+        "method=mlkd\n";
+    ASSERT_FAILS(start_in_child, STUDENT "views=1\n", "views=1", "two-views", "expected 2");
+    ASSERT_FAILS(start_any_in_child, single, "batch / subdivisions is 1", "method=mlkd",
+                 "expected 2 or more");
 }
 
 static void train_on_one_view(void *unused)
@@ -261,7 +448,7 @@ static void train_on_one_view(void *unused)
     (void)unused;
     start(STUDENT, &two_views);
     replicas r = {{kd}, 1, 0};
-    train_replicas(&r, (image_batch){.n = IMAGES, .views = 1}, 1);
+    train_replicas(&r, (image_batch){.n = IMAGES}, 1);
 }
 
 static void test_needs_views(void)
@@ -316,11 +503,6 @@ static void look_at_batch(network *net)
     }
 }
 
-static void ignore(network *net)
-{
-    (void)net;
-}
-
 static void test_batch_arrives_whole(void)
 {
     int indices[] = {3, 9, 0, 5}, sizes[8];
@@ -332,7 +514,6 @@ static void test_batch_arrives_whole(void)
           0);
     network *net = kd->net;
     image_batch b = {.n = 4,
-                     .views = 1,
                      .inputs = net->inputs,
                      .n_truths = net->truths,
                      .images = kd_calloc(4 * net->inputs, sizeof(float)),
@@ -356,6 +537,10 @@ int main(void)
     static const test_case tests[] = {
         TEST(test_table),
         TEST(test_views),
+        TEST(test_methods_of_views),
+        TEST(test_step_of_views),
+        TEST(test_batch_norm_of_views),
+        TEST(test_warmup_by_epochs),
         TEST(test_batch_loss),
         TEST(test_batch_loss_not_finite),
         TEST(test_batch_loss_alone_in_tog),

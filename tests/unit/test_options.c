@@ -15,6 +15,7 @@
 typedef struct {
     int whole, choice, untouched;
     double real, pair[2];
+    option_numbers numbers;
     char *text;
 } settings;
 
@@ -23,6 +24,7 @@ static const option table[] = {
     {"whole", OPTION_INT, TO(whole), -2, 10, 0},
     {"real", OPTION_REAL, TO(real), .5, 2, 0},
     {"pair", OPTION_PAIR, TO(pair), 0, 1, 0},
+    {"numbers", OPTION_NUMBERS, TO(numbers), 1, 9, 0},
     {"choice", OPTION_CHOICE, TO(choice), 0, 0, "red|green|greenish"},
     {"text", OPTION_TEXT, TO(text), 0, 0, 0},
     {"untouched", OPTION_INT, TO(untouched), 0, 1, 0},
@@ -71,6 +73,16 @@ static void test_the_ends_of_ranges(void)
     assert_true(s.pair[0] == 0 && s.pair[1] == 1);
     assert_int_equal(read_settings("choice=red").choice, 0);
     assert_int_equal(read_settings("choice=greenish").choice, 2);
+}
+
+static void test_numbers(void)
+{
+    settings s = read_settings("numbers=1,2.5,9#,10");
+    assert_int_equal(s.numbers.n, 3);
+    check(s.numbers.x[0] == 1 && s.numbers.x[1] == 2.5 && s.numbers.x[2] == 9, "three numbers");
+    assert_int_equal(read_settings("numbers=3").numbers.n, 1);
+    assert_int_equal(read_settings("numbers=1,2,3,4,5,6,7,8").numbers.n, MOST_NUMBERS);
+    assert_int_equal(read_settings("real=1").numbers.n, 0);
 }
 
 static void test_comments_are_cut(void)
@@ -131,13 +143,21 @@ static void test_wrong_values(void)
         {"pair=.3,.3", "pair=.3,.3:", growing},
         {"pair=.3,1.1", "pair=.3,1.1:", "from 0 to 1"},
         {"pair=.3,.4,.5", "pair=.3,.4,.5:", nothing},
+        {"numbers=2,1", "numbers=2,1:", "up to 8 growing numbers"},
+        {"numbers=2,2", "numbers=2,2:", growing},
+        {"numbers=1,2,", "numbers=1,2,:", "from 1 to 9"},
+        {"numbers=,1", "numbers=,1:", "from 1 to 9"},
+        {"numbers=1,10", "numbers=1,10:", "from 1 to 9"},
+        {"numbers=1;2", "numbers=1;2:", nothing},
+        {"numbers=1,2,3,4,5,6,7,8,9", "numbers=1,2,3,4,5,6,7,8,9:", "up to 8"},
+        {"numbers=#1", "numbers=:", "from 1 to 9"},
         {"choice=blue", "choice=blue:", "red|green|greenish"},
         {"choice=gree", "choice=gree:", "red|green|greenish"},
         {"choice=red|green", "choice=red|green:", "red|green|greenish"},
         {"choice=#red", "choice=:", "red|green|greenish"},
         {"choice=Red", "choice=Red:", "red|green|greenish"},
         {"text=#x", "text=:", "a text"},
-        {"colour=red", "colour=red:", "whole, real, pair, choice, text, untouched"},
+        {"colour=red", "colour=red:", "whole, real, pair, numbers, choice, text, untouched"},
         {"Whole=1", "Whole=1:", "whole, real"},
         {"whole=1\nwhole=1", "whole=1:", "once"},
     };
@@ -182,27 +202,46 @@ static void test_momenta(void)
         double momentum[KD_COMPONENTS];
         const char *groups;
     } momenta[] = {
-        {"", {.975, .825, .975}, "tog+ncg 0.975 from batch 780 (weight decay), tcg 0.825 from batch 95"},
-        {"method=kd\n", {.975, .825, .975}, "tog+ncg 0.975 from batch 780 (weight decay), tcg 0.825 from batch 95"},
-        {"method=dkd\n", {.975, .825, .95}, "tog 0.975 from batch 780 (weight decay), tcg 0.825 from batch 95, ncg 0.95 from batch 380"},
-        {"trainer=dot\n", {.825, .975, .975}, "tog 0.825 from batch 95 (weight decay), tcg+ncg 0.975 from batch 780"},
+        {"",
+         {.975, .825, .975},
+         "tog+ncg 0.975 from batch 780 (weight decay), tcg 0.825 from batch 95"},
+        {"method=kd\n",
+         {.975, .825, .975},
+         "tog+ncg 0.975 from batch 780 (weight decay), tcg 0.825 from batch 95"},
+        {"method=dkd\n",
+         {.975, .825, .95},
+         "tog 0.975 from batch 780 (weight decay), tcg 0.825 from batch 95, ncg 0.95 from "
+         "batch 380"},
+        {"trainer=dot\n",
+         {.825, .975, .975},
+         "tog 0.825 from batch 95 (weight decay), tcg+ncg 0.975 from batch 780"},
         {"trainer=dot\nmethod=dkd\n",
          {.825, .975, .975},
          "tog 0.825 from batch 95 (weight decay), tcg+ncg 0.975 from batch 780"},
         {"trainer=sgd\n", {.9, .9, .9}, "tog+tcg+ncg 0.9 from batch 180 (weight decay)"},
-        {"trainer=sgd\nmethod=dkd\n", {.9, .9, .9}, "tog+tcg+ncg 0.9 from batch 180 (weight decay)"},
+        {"trainer=sgd\nmethod=dkd\n",
+         {.9, .9, .9},
+         "tog+tcg+ncg 0.9 from batch 180 (weight decay)"},
         {"delta_tog=0\ndelta_tcg=.05\ndelta_ncg=-.1\n",
          {.9, .95, .8},
-         "tog 0.9 from batch 180 (weight decay), tcg 0.95 from batch 380, ncg 0.8 from batch 80"},
-        {"delta_tcg=.075\n", {.975, .975, .975}, "tog+tcg+ncg 0.975 from batch 780 (weight decay)"},
-        {"momentum_tog=0\n", {0, .825, .975}, "tog 0 (weight decay), tcg 0.825 from batch 95, ncg 0.975 from batch 780"},
+         "tog 0.9 from batch 180 (weight decay), tcg 0.95 from batch 380, ncg 0.8 from batch "
+         "80"},
+        {"delta_tcg=.075\n",
+         {.975, .975, .975},
+         "tog+tcg+ncg 0.975 from batch 780 (weight decay)"},
+        {"momentum_tog=0\n",
+         {0, .825, .975},
+         "tog 0 (weight decay), tcg 0.825 from batch 95, ncg 0.975 from batch 780"},
         {"momentum_ncg=.5\ndelta_ncg=.01\n",
          {.975, .825, .5},
-         "tog 0.975 from batch 780 (weight decay), tcg 0.825 from batch 95, ncg 0.5 from batch 20"},
+         "tog 0.975 from batch 780 (weight decay), tcg 0.825 from batch 95, ncg 0.5 from batch "
+         "20"},
         {"momentum_tog=.5\nmomentum_tcg=.5\n",
          {.5, .5, .975},
          "tog+tcg 0.5 from batch 20 (weight decay), ncg 0.975 from batch 780"},
-        {"momentum_tog=.825\n", {.825, .825, .975}, "tog+tcg 0.825 from batch 95 (weight decay), ncg 0.975 from batch 780"},
+        {"momentum_tog=.825\n",
+         {.825, .825, .975},
+         "tog+tcg 0.825 from batch 95 (weight decay), ncg 0.975 from batch 780"},
         {"decay_component=tcg\n",
          {.975, .825, .975},
          "tog+ncg 0.975 from batch 780, tcg 0.825 from batch 95 (weight decay)"},
@@ -389,13 +428,21 @@ static void test_one_class(void)
 int main(void)
 {
     static const test_case tests[] = {
-        TEST(test_every_kind),        TEST(test_the_ends_of_ranges),
-        TEST(test_comments_are_cut),  TEST(test_options_are_marked),
-        TEST(test_wrong_values),      TEST(test_the_line),
-        TEST(test_momenta),           TEST(test_a_short_description),
-        TEST(test_topk_defaults),     TEST(test_all_options),
-        TEST(test_active_components), TEST(test_wrong_cfgs),
-        TEST(test_wrong_teachers),    TEST(test_one_class),
+        TEST(test_every_kind),
+        TEST(test_the_ends_of_ranges),
+        TEST(test_numbers),
+        TEST(test_comments_are_cut),
+        TEST(test_options_are_marked),
+        TEST(test_wrong_values),
+        TEST(test_the_line),
+        TEST(test_momenta),
+        TEST(test_a_short_description),
+        TEST(test_topk_defaults),
+        TEST(test_all_options),
+        TEST(test_active_components),
+        TEST(test_wrong_cfgs),
+        TEST(test_wrong_teachers),
+        TEST(test_one_class),
     };
     start_nets();
     run_tests(tests, COUNT(tests));

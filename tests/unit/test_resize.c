@@ -69,6 +69,10 @@ static const net_case cases[] = {
       "[shortcut]\nfrom=-2,-3\nweights_type=per_channel\nweights_normalization=relu\n"
       "activation=mish\n",
       CONV(7, 1, 1, LINEAR) YOLO_HEAD("2", "")}},
+    {"[shuffle], means that count padding",
+     {CONV(6, 3, 1, LEAKY) "[shuffle]\ngroups=3\n",
+      "[local_avgpool]\nsize=3\nstride=2\ncount_padding=1\n",
+      CONV(7, 1, 1, LINEAR) YOLO_HEAD("2", "")}},
     {"[reorg3d]",
      {CONV(3, 3, 1, LEAKY) "[reorg3d]\nstride=2\n" CONV(7, 1, 1, LINEAR) YOLO_HEAD("2", "")}},
     {"[cost]", {CONV(4, 3, 2, LEAKY) CONV(2, 3, 1, LINEAR) "[cost]\n"}},
