@@ -108,8 +108,9 @@ BCCD_RATES = {"alone": .005, "kd-plain": .005, "kd": .01, "dkd": .01, "dot": .02
 BCCD = {name: row._replace(rate=BCCD_RATES.get(name, row.rate)) for name, row in SCENES.items()}
 
 # YOLOv4-tiny's: each row by a search of its own
-BCCD4 = {name: SCENES[name]._replace(rate=.01) for name in
-         ("alone", "kd", "deepkd", "deepkd-objectness", "deepkd-boxes", "deepkd-bckd")}
+BCCD4_RATES = {"alone": .01, "kd": .01, "deepkd": .02, "deepkd-objectness": .04,
+               "deepkd-boxes": .04, "deepkd-bckd": .02}
+BCCD4 = {name: SCENES[name]._replace(rate=rate) for name, rate in BCCD4_RATES.items()}
 ALL_OF_IT = {**FIXED, **OBJECTNESS, **BOXES, **DENSE}
 BCCD4["deepkd-all"] = Row("DeepKD, dense, + objectness, boxes", .01, ALL_OF_IT)
 BCCD4["deepkd-unlabelled"] = Row("the same, + images without labels", .01, ALL_OF_IT,
