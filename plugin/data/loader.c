@@ -134,18 +134,29 @@ static image augment_image(image im, const network *net, int augment)
     return crop;
 }
 
-/* The image after the operations of `allowed`; frees im */
-static image strengthen_image(image im, unsigned allowed)
+/* Where an image's strong view goes, and the seed that it follows from; to NULL: there is none
+ */
+typedef struct {
+    float *to;
+    unsigned seed;
+} strong_view;
+
+/* Of a decoded image: a crop of its own, after some of the operations of `augment` */
+static void make_strong(image im, const network *net, int augment, strong_view strong)
 {
-    size_t plane = (size_t)im.w * im.h;
-    pixels p = {im.w, im.h, 0, kd_calloc(plane * CHANNELS, 1)};
+    srand(strong.seed);
+    image crop = augment_image(im, net, augment);
+    size_t plane = (size_t)crop.w * crop.h;
+    pixels p = {crop.w, crop.h, 0, kd_calloc(plane * CHANNELS, 1)};
     for (size_t i = 0; i < plane * CHANNELS; ++i)
-        p.bytes[i] = (unsigned char)(im.data[i % CHANNELS * plane + i / CHANNELS] * 255 + .5f);
-    free_image(im);
-    strengthen((byte_image){p.w, p.h, p.bytes}, allowed);
-    image strong = to_floats(p);
+        p.bytes[i] =
+            (unsigned char)(crop.data[i % CHANNELS * plane + i / CHANNELS] * 255 + .5f);
+    strengthen((byte_image){p.w, p.h, p.bytes}, (unsigned)augment / AUGMENT_OPERATIONS);
+    image ready = to_floats(p);
+    memcpy(strong.to, ready.data, plane * CHANNELS * sizeof(float));
     free(p.bytes);
-    return strong;
+    free_image(crop);
+    free_image(ready);
 }
 
 /* Where an image lies on the detector's input, in its pixels; flip: mirrored afterwards. */
@@ -261,11 +272,11 @@ static pixels get_pixels(loader *l, int index, char *reason)
 }
 
 /*
- * Image `index` of the list as the network sees it, truth filled in, size[2] as in the file. No
- * data when it can't be read.
+ * Image `index` of the list as the network sees it, truth filled in, size[2] as in the file;
+ * and its strong view. No data when it can't be read.
  */
 static image make_input(loader *l, const load *to, int index, float *truth, int *size,
-                        failure *why)
+                        strong_view strong, failure *why)
 {
     const network *net = &l->net;
     pixels p = get_pixels(l, index, why->reason);
@@ -284,6 +295,7 @@ static image make_input(loader *l, const load *to, int index, float *truth, int 
         if (l->augment && net->label_smooth_eps && is_known)
             smooth_labels(truth, net->truths, net->label_smooth_eps);
     }
+    if (strong.to) make_strong(im, net, l->augment, strong);
     free_image(im);
     return ready;
 }
@@ -297,7 +309,7 @@ static int draw_alike(const image_list *list, int index)
 
 /* As make_input: the image and three others of the list, for Darknet's mosaic */
 static image make_input_of_four(loader *l, const load *to, int index, float *truth, int *size,
-                                failure *why)
+                                strong_view strong, failure *why)
 {
     int n = l->net.truths / 5;
     float *truths = kd_calloc(4 * 5 * n, sizeof(float));
@@ -306,32 +318,13 @@ static image make_input_of_four(loader *l, const load *to, int index, float *tru
     int t = 0;
     do {
         boxes[t] = truths + t * 5 * n;
-        pixels[t] = make_input(l, to, index, boxes[t], t ? 0 : size, why).data;
+        pixels[t] = make_input(l, to, index, boxes[t], t ? 0 : size, strong, why).data;
         index = draw_alike(&l->list, index);
     } while (pixels[t] && ++t < 4);
     if (t == 4) whole = make_mosaic(pixels, boxes, to->width, to->height, n, truth);
     while (t--) free(pixels[t]);
     free(truths);
     return whole;
-}
-
-/* The strong view of image i of a load; 0 when its file can't be read. */
-static int load_strong(loader *l, load *to, int i, failure *why)
-{
-    image_batch *b = &to->loaded;
-    unsigned allowed = (unsigned)l->augment / AUGMENT_OPERATIONS;
-    if (!allowed) return 1;
-    pixels p = get_pixels(l, b->indices[i], why->reason);
-    why->path = l->list.paths[b->indices[i]];
-    if (!p.bytes) return 0;
-    image im = to_floats(p);
-    if (!p.is_kept) free(p.bytes);
-    srand(derive_seed(b->seeds[i], STRONG));
-    image ready = strengthen_image(augment_image(im, &l->net, l->augment), allowed);
-    memcpy(b->strong + (size_t)i * b->inputs, ready.data, b->inputs * sizeof(float));
-    free_image(im);
-    free_image(ready);
-    return 1;
 }
 
 /* Makes image i of a load; 0 when a file can't be read. */
@@ -342,12 +335,14 @@ static int load_one(loader *l, load *to, int i, failure *why)
     srand(b->seeds[i]);
     memset(truth, 0, l->net.truths * sizeof(float));
     int is_mosaic = l->augment && l->net.mosaic && rand() % 2;
+    strong_view strong = {b->strong ? b->strong + (size_t)i * b->inputs : 0,
+                          derive_seed(b->seeds[i], STRONG)};
     image ready = (is_mosaic ? make_input_of_four : make_input)(l, to, b->indices[i], truth,
-                                                                b->sizes + 2 * i, why);
+                                                                b->sizes + 2 * i, strong, why);
     if (!ready.data) return 0;
     memcpy(b->images + (size_t)i * b->inputs, ready.data, b->inputs * sizeof(float));
     free_image(ready);
-    return load_strong(l, to, i, why);
+    return 1;
 }
 
 /* Loads the next image that no thread has taken; has the mutex before and after. */
