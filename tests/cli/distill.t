@@ -583,7 +583,7 @@ def wrap_errors(folder):
     """deepkd: wrong arguments, missing files, a cfg that is wrapped already"""
     for words, expected in (
             ("", "usage"), ("wrap", "usage"), ("wrap student.cfg", "usage"),
-            ("export", "usage"), ("export student.cfg teacher.cfg", "usage"),
+            ("export", "usage"), ("export student.cfg teacher.cfg", "-onnx FILE"),
             ("unwrap student.cfg", "usage"), ("wrap student.cfg -teacher", "usage"),
             ("export student.cfg -teacher teacher.cfg", "usage"),
             ("wrap student.cfg -teacher teacher.cfg", "student.cfg: found [teacher]"),
