@@ -181,8 +181,12 @@ def pool(g, op, layer, x, **attributes):
     before = layer.pad // 2
     after = [max(0, (out - 1) * stride + layer.size - before - side) for out, stride, side in
              ((layer.out_h, layer.stride_y, h), (layer.out_w, layer.stride_x, w))]
+    pads = [before, before, *after]
+    if layer.count_padding:  # pixels of their own: OpenCV 4 counts no others
+        x = g.add("Pad", x, np.array([0, 0, *pads[:2], 0, 0, *pads[2:]]))
+        pads = [0] * 4
     return g.add(op, x, kernel_shape=[layer.size] * 2, strides=[layer.stride_y, layer.stride_x],
-                 pads=[before, before, *after], **attributes)
+                 pads=pads, **attributes)
 
 
 def make_maxpool(g, layer, x):
@@ -190,7 +194,7 @@ def make_maxpool(g, layer, x):
 
 
 def make_local_avgpool(g, layer, x):
-    return pool(g, "AveragePool", layer, x, count_include_pad=layer.count_padding)
+    return pool(g, "AveragePool", layer, x, count_include_pad=0)
 
 
 def make_shuffle(g, layer, x):
