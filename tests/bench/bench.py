@@ -36,12 +36,12 @@ sys.path.insert(0, os.path.join(ROOT, "scripts"))
 # pylint: disable=wrong-import-position
 import floors  # noqa: E402
 import gpu  # noqa: E402
-import report  # noqa: E402
+import tables  # noqa: E402
 import rows  # noqa: E402
 from imagelist import (InputError, positive, replace_file, run, write_lines,  # noqa: E402
                        write_png)
 from parts import EVALUATIONS, MODES, PAIRS, Ours, all_parts, cases_of, default_parts, switches  # noqa: E402
-from report import Outcome, Result  # noqa: E402
+from tables import Outcome, Result  # noqa: E402
 from table import cpu_model, first_line, read  # noqa: E402
 
 RATE = 1e-5  # nothing may overflow in a long run
@@ -559,7 +559,7 @@ def describe(args, peaks):
         lines.append(f"GPU: {args.gpu}, tf32={args.tf32}; nvidia-smi: "
                      + ("not there" if before is None else f"{before} MiB in use before"))
     if peaks:
-        lines.append(report.peaks_line(peaks))
+        lines.append(tables.peaks_line(peaks))
     if args.torch_version:
         lines.append(f"PyTorch: {args.torch_version}")
     lines += [f"switches: {switches(args.build)}"
@@ -649,12 +649,12 @@ def run_parts(args):
     growth = outcomes.pop("growth", [])
     outcomes = [one for group in outcomes.values() for one in group]
     text = [words for one in outcomes
-            for words in (report.part_table(args, one), report.summary(args, one))]
-    text += [report.growth_table(growth)] if growth else []
-    text += [report.decode_table(measure_decoding(args))] if "decode" in args.only else []
-    text += [report.evaluation_table(measure_evaluation(args))] if "evaluate" in args.only else []
-    text += report.goals_table(args, outcomes)
-    notes = report.update_lines(measure_update(args)) + describe(args, peaks)
+            for words in (tables.part_table(args, one), tables.summary(args, one))]
+    text += [tables.growth_table(growth)] if growth else []
+    text += [tables.decode_table(measure_decoding(args))] if "decode" in args.only else []
+    text += [tables.evaluation_table(measure_evaluation(args))] if "evaluate" in args.only else []
+    text += tables.goals_table(args, outcomes)
+    notes = tables.update_lines(measure_update(args)) + describe(args, peaks)
     return "\n\n".join([*filter(None, text), "\n".join(notes)])
 
 
