@@ -21,17 +21,14 @@ import argparse
 import collections
 import os
 import posixpath
-import sys
 
 import numpy as np
 from PIL import Image
 
+from oneline import InputError, replace_file, run  # noqa: F401  # pylint: disable=unused-import
+
 # images: uint8, (n, h, w) or (n, h, w, 3); labels: class numbers, (n)
 Split = collections.namedtuple("Split", "name images labels")
-
-
-class InputError(Exception):
-    """The user's input is wrong. The text names the file, what was found and what was expected."""
 
 
 def positive(text):
@@ -65,18 +62,6 @@ def check_labels(source, labels, classes):
         row = int(bad[0])
         raise InputError(f"{source}: label {int(labels[row])} in row {row + 1}, "
                          f"expected 0 to {classes - 1}")
-
-
-def replace_file(path, write):
-    """Calls write(temporary name), then renames it to path. On an error nothing is left."""
-    temporary = path + ".tmp"
-    try:
-        write(temporary)
-        os.replace(temporary, path)
-    except BaseException:
-        if os.path.exists(temporary):
-            os.unlink(temporary)
-        raise
 
 
 def write_lines(path, lines):
@@ -160,17 +145,3 @@ def write_dataset(args, splits, labels, names):
         write_lines(path, [posixpath.join(prefix, p) for p in inside])
     print_counts(splits, labels)
     print(f"wrote {' and '.join(lists)}; their paths start with {posixpath.join(prefix, '')}")
-
-
-def run(command, interrupted="the lists are not complete"):
-    """Calls command() and turns what went wrong into one line on stderr and the exit status."""
-    program = os.path.basename(sys.argv[0])
-    try:
-        command()
-    except (InputError, UnicodeDecodeError) as error:
-        sys.exit(f"{program}: {error}")
-    except OSError as error:
-        sys.exit(f"{program}: {error.filename or 'file'}: {error.strerror or error}")
-    except KeyboardInterrupt:
-        print(f"{program}: interrupted, {interrupted}", file=sys.stderr)
-        sys.exit(130)
