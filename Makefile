@@ -17,7 +17,8 @@
 #   make test-kernels   those that train, under the code that other processors run
 #   make fuzz TIME=60   each reader of outside input fed with noise for so many seconds (clang)
 #   make gpu-test    the tests that need a GPU; with no package but a CUDA toolkit
-#   make install     the program and its manual page, into PREFIX=/usr/local; DESTDIR= before that
+#   make install     the program, its manual page and a script, into PREFIX=/usr/local; DESTDIR=
+#                    before that
 #   make deb         a Debian package of both, build/deb/darknet-deepkd_*.deb
 #   make clean       remove what was compiled (weights and data sets stay)
 #   make help        this text
@@ -278,7 +279,7 @@ EMULATED = tests/gpu/% tests/emulator/% tests/cli/gpu.t
 # tests that need it are skipped
 test-packages:
 	@scripts/deps.sh install $(PACKAGES) $(SOURCE_PACKAGES) prove python
-	@scripts/deps.sh try test demo coco
+	@scripts/deps.sh try test demo coco onnx
 
 check-deps:
 	@scripts/deps.sh install $(PACKAGES) $(SOURCE_PACKAGES) prove
@@ -333,10 +334,12 @@ fuzz-program: all
 	@$(MAKE) $(IN_BUILD) -f $(HERE)/tests/Makefile tests/fuzz
 
 install: all
-	@mkdir -p '$(DESTDIR)$(PREFIX)/bin' '$(DESTDIR)$(PREFIX)/share/man/man1'
+	@mkdir -p '$(DESTDIR)$(PREFIX)/bin' '$(DESTDIR)$(PREFIX)/share/man/man1' \
+	    '$(DESTDIR)$(PREFIX)/share/darknet-deepkd'
 	@scripts/man-page.sh $(BUILD)/darknet >$(BUILD)/darknet-distill.1
 	install $(BUILD)/darknet '$(DESTDIR)$(PREFIX)/bin/'
 	install -m 644 $(BUILD)/darknet-distill.1 '$(DESTDIR)$(PREFIX)/share/man/man1/'
+	install -m 644 scripts/export_onnx.py scripts/oneline.py '$(DESTDIR)$(PREFIX)/share/darknet-deepkd/'
 
 # In a copy, so that no object of another configuration gets into it
 deb:

@@ -62,6 +62,7 @@
  *     outputs.c            output layers, where a prediction's logits stand, Darknet's assignment
  *     pass_through.c       a layer that is nothing to Darknet: our sections
  *     memory_plan.c        which layers can share memory in inference
+ *     description.c        all of it as JSON and numbers, for scripts
  *     strict.c             Darknet's own sections, without its leniency
  *   cpu/      how the CPU's cores compute a network's layers
  *     convolution.c        a convolution and its gradients: plain arrays
@@ -122,7 +123,8 @@
  *     anchors.c            ./darknet deepkd anchors
  *     version.c            ./darknet deepkd version
  *     version_opencv.cpp   the part of it that is C++
- *     tools.c              ./darknet deepkd wrap | export and the table of all its commands
+ *     export.c             ./darknet deepkd export
+ *     tools.c              ./darknet deepkd wrap and the table of all its commands
  *     distill.c            ./darknet distill
  *   deepkd.c  registers all of it with Darknet
  *

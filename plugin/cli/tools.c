@@ -2,8 +2,8 @@
  * ./darknet deepkd: the tool box.
  *   wrap STOCK.cfg -teacher TEACHER.cfg   prints a student's cfg: the stock one
  *                                         with [teacher] and [deepkd_loss] added
- *   export STUDENT.cfg                    prints it without them, for stock
- *                                         Darknet and OpenCV
+ *   export STUDENT.cfg [WEIGHTS ...]      prints it without them, for stock Darknet and
+ *                                         OpenCV, or writes ONNX (export.h)
  *   cache DATA STUDENT.cfg WEIGHTS -out F the teacher's logits of a run, in a file (cache.h)
  *   map DATA CFG WEIGHTS                  a detector's mAP (map.h)
  *   detect DATA CFG WEIGHTS [IMAGE ...]   what it finds in images (detect_images.h)
@@ -17,6 +17,7 @@
 #include "cli/cache.h"
 #include "cli/command.h"
 #include "cli/detect_images.h"
+#include "cli/export.h"
 #include "cli/habits.h"
 #include "cli/map.h"
 #include "cli/version.h"
@@ -40,9 +41,9 @@ static const char sections[] = "\n[teacher]\n"
 
 typedef struct {
     char *cfg, *teacher;
-} cfg_arguments;
+} wrap_arguments;
 
-#define TO(field) offsetof(cfg_arguments, field)
+#define TO(field) offsetof(wrap_arguments, field)
 static const command wrap_command = {
     "deepkd wrap",
     "Prints a student's cfg: a plain one with [teacher] and [deepkd_loss] added.",
@@ -50,10 +51,6 @@ static const command wrap_command = {
         {"STOCK.cfg", WORD_FILE, TO(cfg), 0, 1, "the network that is to be a student"},
         {"-teacher TEACHER.cfg", WORD_TEXT, TO(teacher), 0, 1, "the network that teaches it"},
         {0}}};
-static const command export_command = {
-    "deepkd export",
-    "Prints a student's cfg without [teacher] and [deepkd_loss], for stock Darknet and OpenCV.",
-    (const word[]){{"STUDENT.cfg", WORD_FILE, TO(cfg), 0, 1, "the student"}, {0}}};
 
 /* A line of a cfg has no place for a line end, a comment or outer blanks. */
 static void check_fits_cfg(const char *name)
@@ -72,7 +69,7 @@ static void check_fits_cfg(const char *name)
 
 static int run_wrap(int argc, char **argv)
 {
-    cfg_arguments a = {0};
+    wrap_arguments a = {0};
     read_command(&wrap_command, argc, argv, 3, &a);
     check_is_plain(a.cfg);
     check_fits_cfg(a.teacher);
@@ -82,14 +79,6 @@ static int run_wrap(int argc, char **argv)
     free_network(parse_strictly(a.cfg, 1, 1)); /* or `distill` would refuse it later */
     export_cfg(a.cfg, stdout);
     printf(sections, a.teacher);
-    return 0;
-}
-
-static int run_export(int argc, char **argv)
-{
-    cfg_arguments a = {0};
-    read_command(&export_command, argc, argv, 3, &a);
-    export_cfg(a.cfg, stdout);
     return 0;
 }
 
