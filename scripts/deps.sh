@@ -11,11 +11,11 @@
 #
 # Where there is no dpkg-query, nothing is known to be missing, and all exit 0.
 #
-# pycocotools is not in Debian 12. `install coco` puts it into build/python, by pip, unless Python
-# finds it already; only scripts/evaluate_coco.py and its test use it, so failing is no error.
+# pycocotools and ONNX Runtime are not in Debian 12. `install coco` and `install onnx` put them into
+# build/python, by pip, unless Python finds them already; some scripts and their tests alone use
+# them, so failing is no error.
 set -eu
 
-PYCOCOTOOLS=2.0.11
 root=$(cd "$(dirname "$0")/.." && pwd)
 python=${PYTHON:-/usr/bin/python3}
 
@@ -74,19 +74,39 @@ tsan   libomp-dev: clang's OpenMP
 deb    build-essential: builds the package
 deb    debhelper: builds the package
 coco   python3-pip: fetches pycocotools
+onnx   python3-pip: fetches onnx and ONNX Runtime
+onnx   python3-numpy: what both compute with
 END
 }
 
-has_pycocotools() {
-    PYTHONPATH=$root/build/python "$python" -c 'import pycocotools.cocoeval' 2>/dev/null
+# What pip fetches for a group, with all that it takes besides NumPy
+from_pip() {
+    case $1 in
+    coco) echo pycocotools==2.0.11 ;;
+    onnx) echo onnx==1.19.1 ml_dtypes==0.5.3 protobuf==7.36.2 typing_extensions==4.16.0 \
+        onnxruntime==1.32.0 flatbuffers==25.12.19 packaging==26.4 ;;
+    esac
 }
 
-install_pycocotools() {
-    echo "installing pycocotools into build/python"
+# sys.path's last, as the scripts have it: what is installed comes first
+has_modules() { # GROUP
+    case $1 in
+    coco) modules=pycocotools.cocoeval ;;
+    onnx) modules='onnx, onnxruntime' ;;
+    *) return 0 ;;
+    esac
+    "$python" -c "import sys; sys.path.append(sys.argv[1]); import $modules" \
+        "$root/build/python" 2>/dev/null
+}
+
+install_modules() { # GROUP
+    packages=$(from_pip "$1")
+    echo "installing $packages into build/python"
+    # shellcheck disable=SC2086
     "$python" -m pip --quiet --disable-pip-version-check install --root-user-action=ignore \
         --retries 1 --timeout 15 --only-binary :all: --no-deps --upgrade \
-        --target "$root/build/python" pycocotools==$PYCOCOTOOLS ||
-        echo "note: no pycocotools (pip says why above); scripts/evaluate_coco.py needs it" >&2
+        --target "$root/build/python" $packages ||
+        echo "note: no $packages (pip says why above); scripts of $1 need them" >&2
 }
 
 # What installing $missing takes from the network
@@ -157,7 +177,7 @@ check_versions() { # GROUP...: of what is installed
 action=$1
 shift
 wanted=$(for group in "$@"; do
-    [ "$group" != coco ] || ! has_pycocotools || continue
+    [ -z "$(from_pip "$group")" ] || ! has_modules "$group" || continue
     table | sed -n "s/^$group  *\([^ :]*\).*/\1/p"
 done)
 
@@ -173,6 +193,6 @@ else
 fi
 check_versions "$@"
 [ "$action" != check ] || exit 0
-case " $* " in
-*" coco "*) has_pycocotools || install_pycocotools ;;
-esac
+for group; do
+    has_modules "$group" || install_modules "$group"
+done
