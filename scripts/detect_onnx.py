@@ -45,10 +45,11 @@ def detect(model, truth, folder):
 
 def main():
     args = arguments()
-    model, truth = open_model(args.model), read_truth(args.annotations)
+    model = open_model(args.model)
     if model.form not in ("yolov5", "yolov8"):
         raise InputError(f"{args.model}: its outputs are {model.form}, expected a detector "
                          "exported with -heads yolov5 or yolov8")
+    truth = read_truth(args.annotations)
     start = time.monotonic()
     results = detect(model, truth, args.images)
 

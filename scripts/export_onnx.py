@@ -177,11 +177,9 @@ def make_batchnorm(g, layer, x):
 
 def pool(g, op, layer, x, **attributes):
     """Darknet's padding is one number for both ends, of which this end has the smaller half."""
-    _, h, w = layer.given
     before = layer.pad // 2
-    after = [max(0, (out - 1) * stride + layer.size - before - side) for out, stride, side in
-             ((layer.out_h, layer.stride_y, h), (layer.out_w, layer.stride_x, w))]
-    pads = [before, before, *after]
+    after = layer.pad - before
+    pads = [before, before, after, after]
     if layer.count_padding:  # pixels of their own: OpenCV 4 counts no others
         x = g.add("Pad", x, np.array([0, 0, *pads[:2], 0, 0, *pads[2:]]))
         pads = [0] * 4
@@ -550,7 +548,9 @@ def describe(model, path):
 
 
 def main():
-    words = dict(word.split("=", 1) for word in sys.argv[1:] if word)
+    words = dict(word.split("=", 1) for word in sys.argv[1:] if "=" in word)
+    if "onnx" not in words:
+        raise InputError("expected to be started by `darknet deepkd export ... -onnx FILE`")
     net = read_network(sys.stdin.buffer)
     is_detector = net.layers[net.outputs[0]].type != "softmax"
     check_words(words, is_detector)

@@ -14,6 +14,7 @@ import logging
 import os
 import tempfile
 
+from imagelist import positive
 from onnx_boxes import open_model, place_image, read_image
 from oneline import InputError, replace_file, run
 
@@ -35,7 +36,7 @@ def arguments():
     parser.add_argument("model", metavar="MODEL.onnx")
     parser.add_argument("list", metavar="LIST")
     parser.add_argument("out", metavar="OUT.onnx")
-    parser.add_argument("--images", type=int, default=100, metavar="N", help="default: 100")
+    parser.add_argument("--images", type=positive, default=100, metavar="N", help="default: 100")
     return parser.parse_args()
 
 

@@ -110,8 +110,8 @@ build install PREFIX=/usr DESTDIR="$tmp/dest" && {
     while read -r flag; do
         grep -q "^\.BI* \"*\\\\-$flag\b" "$page" || echo "no row of -$flag"
     done <flags >log && { ! command -v man || man --warnings -l "$page" 2>>log; } >man &&
-    [ ! -s log ]
-ok $? "make install: the program, and a manual page with all of its flags"
+    [ ! -s log ] && ls "$tmp"/dest/usr/share/darknet-deepkd/export_onnx.py >log
+ok $? "make install: the program, its script, and a manual page with all of its flags"
 
 version=$(sed -n 's/#define DEEPKD_VERSION "\(.*\)"/\1/p' plugin/deepkd.h)
 head -n 1 debian/changelog >log && grep -q "^darknet-deepkd ($version) " log

@@ -309,15 +309,28 @@ def apart(function, *args):
 
 # The tests
 
+def once(folder, *words):
+    """The file of an export with these words; both readers' tests take the same."""
+    shared = os.path.join(os.path.dirname(folder.path), "files")
+    os.makedirs(shared, exist_ok=True)
+    path = os.path.join(shared, re.sub(r"\W+", "-", "-".join(words)) + ".onnx")
+    if not os.path.exists(path):
+        os.replace(export(folder, *words), path)
+    return path
+
+
 def random_case(folder, name, layers, is_detector):
-    """Writes net.cfg and net.weights"""
+    """Writes NAME.cfg and NAME.weights"""
     net = {"width": SIZE, "height": SIZE, **NET.get(name, {})}
     small_nets.write_cfg(folder, layers, **net)
     small_nets.write_weights(folder, layers, np.random.default_rng(len(name)))
+    files = [f"{name}.{end}" for end in ("cfg", "weights")]
+    for file in files:
+        os.replace(folder.at(f"net.{file.split('.')[-1]}"), folder.at(file))
     images = np.concatenate([photographs(net["width"], net["height"])[:3],
                              noise(net["width"], net["height"], 1)])
-    case = Case(folder.at("net.cfg"), folder.at("net.weights"), images, is_detector)
-    return case, lambda *flags: export(folder, "net.cfg", "net.weights", *flags)
+    case = Case(*map(folder.at, files), images, is_detector)
+    return case, lambda *flags: once(folder, *files, *flags)
 
 
 def check_says_something(case, name):
@@ -343,9 +356,9 @@ def compare_shipped(folder, reader):
         files = [os.path.join(ROOT, "cfg", f"{name}.{end}") for end in ("cfg", "weights")]
         images = np.concatenate([photographs(width, height), noise(width, height, 2)])
         case = Case(*files, images, is_detector=name != "fmnist-teacher")
-        case.check(export(folder, *files), reader, CLOSE, name)
+        case.check(once(folder, *files), reader, CLOSE, name)
         if reader.HALF:
-            case.check(export(folder, *files, "-half"), reader, HALF, f"{name} -half")
+            case.check(once(folder, *files, "-half"), reader, HALF, f"{name} -half")
 
 
 READERS = {"ONNX Runtime": (Runtime, need_runtime), "OpenCV": (OpenCV, need_opencv)}
@@ -514,6 +527,34 @@ def quantised(folder):
     assert small < size, (small, size)
 
 
+@test
+def scripts_refuse(folder):
+    """detect_onnx.py and quantize_onnx.py: no ONNX file, one of others, another form, no images"""
+    need_runtime()
+    import onnx  # pylint: disable=import-outside-toplevel
+    write_detector(folder)
+    model = onnx.load(export(folder, "net.cfg", "net.weights", "-heads", "raw"))
+    del model.metadata_props[:]
+    onnx.save(model, folder.at("other.onnx"))
+    folder.write("no.onnx", "no")
+    folder.write("val.json", '{"images": [], "annotations": [], "categories": []}')
+    folder.write("empty.list", "\n")
+    folder.write("some.list", "nothing.png\n")
+    before = folder.names(".")
+    for file, said in (("no.onnx", "no.onnx: no ONNX file"), ("other.onnx", "no metadata of"),
+                       ("gone.onnx", "No such file"), ("net.onnx", "its outputs are raw")):
+        done = script(folder, "detect_onnx.py", file, "val.json", ".", "found.json")
+        tap.check_refused(done, file, said)
+    for words, said in ((("no.onnx", "some.list", "out.onnx"), "no.onnx: no ONNX file"),
+                        (("net.onnx", "some.list", "out.onnx"), "nothing.png: No such file"),
+                        (("net.onnx", "empty.list", "out.onnx"), "empty.list: found no paths"),
+                        (("net.onnx", "some.list", "out"), "out: expected a name that ends with")):
+        done = script(folder, "quantize_onnx.py", *words)
+        if "no ONNX Runtime that quantises" not in done.stderr:
+            tap.check_refused(done, said)
+    assert folder.names(".") == before, folder.names(".")
+
+
 # Bad input
 
 ARGS = "net.cfg net.weights -onnx net.onnx"
@@ -609,6 +650,24 @@ bad("a number beyond float16", "numbers beyond float16's, expected no -half", wi
 bad("too few names", "names.txt: found 2 names, expected 3", with_names("a\nb\n"),
     "-names names.txt")
 bad("no names", "names.txt: No such file", without_file("names.txt"), "-names names.txt")
+
+
+@test
+def installed(folder):
+    """a program that `make install` has put somewhere finds its script there"""
+    need_runtime()
+    write_detector(folder)
+    for name in ("bin", "share/darknet-deepkd"):
+        os.makedirs(folder.at(name))
+    shutil.copy(DARKNET, folder.at("bin"))
+    for name in ("export_onnx.py", "oneline.py"):
+        shutil.copy(os.path.join(ROOT, "scripts", name), folder.at("share/darknet-deepkd"))
+    paths = [os.environ.get("PYTHONPATH"), os.path.join(ROOT, "build", "python")]
+    tap.check_ran(subprocess.run(
+        [folder.at("bin/darknet"), "deepkd", "export", *ARGS.split()], cwd=folder.path, check=False,
+        env={**ENVIRONMENT, "PYTHONPATH": ":".join(filter(None, paths))}, capture_output=True))
+    assert folder.names("share/darknet-deepkd") == ["export_onnx.py", "oneline.py"], "more"
+    assert json.loads(Runtime(folder.at("net.onnx")).metadata["names"])[0] == "class 0"
 
 
 @test
