@@ -85,7 +85,7 @@ def wrong_parts(folder):
     make_build(folder)
     for only in ("scene", "fmnist,scene", "scene,gemm"):
         check_refused(run_bench(folder, "--only", only), "--only: found scene, expected some of "
-                      "gemm,fmnist,resnet,scenes,photos,yolo,decode,evaluate,growth")
+                      "gemm,fmnist,resnet,scenes,photos,yolo,yolov4-tiny,decode,evaluate,growth")
     assert not made(folder) and not os.path.exists(folder.at("build/bench")), made(folder)
     os.unlink(folder.at("build/darknet"))
     check_refused(run_bench(folder, "--only", "gemm"), "build/darknet: not there; make makes it")

@@ -386,11 +386,11 @@ def table_counts(folder):
                            "25.15", "0.07", "25.10", "25.20", ""], text
     assert "\n| KD | 48.25 | 48.50 | 49.00 | **50.00** | diverged |\n" in text, text
     assert "kd has the rate 0.04, the search found 0.02" in out, out
-    out = check_ran(script(*words[:4], "deepkd-objectness,kd-dense", "--seeds", "1", BUILD=build))
-    assert "| DeepKD + objectness | 0.02 |" in out and "| KD on dense rows | 0.02 |" in out, out
-    assert "\n| DeepKD | 48.25 |" in out and "\n| KD on dense rows | 48.25 |" not in out, out
-    differs = rows.rate(rows.TASKS["scenes"], "deepkd-objectness") != .02
-    assert ("deepkd-objectness has the rate" in out) == differs, out
+    out = check_ran(script(*words[:4], "kd-objectness,kd-dense", "--seeds", "1", BUILD=build))
+    assert "| KD + objectness | 0.02 |" in out and "| KD on dense rows | 0.02 |" in out, out
+    assert "\n| KD | 48.25 |" in out and "\n| KD on dense rows | 48.25 |" not in out, out
+    differs = rows.rate(rows.TASKS["scenes"], "kd-objectness") != .02
+    assert ("kd-objectness has the rate" in out) == differs, out
     text = check_ran(script(*words, "3", BUILD=build))
     assert "| KD | 0.02 | 33.53 | 29.04 | 0.00 | 50.40 | |" in text.replace("|  |", "| |"), text
     assert "final runs that diverged, and count as 0 %: kd\n" in text, text
