@@ -31,13 +31,18 @@ LEAST_RATE = .00005
 SUBDIVISION = 64  # images of ImageNet; the official code too shares a batch among GPUs
 
 # What all of a method's pairs have in [deepkd_loss] unless their row says otherwise, by data.
-# warmup_epochs is our warmup=, in epochs. rows: {pair: what else it has}; STEPS' keys are [net]'s.
+# rows: {pair: what else it has}; STEPS' keys are [net]'s.
 Method = collections.namedtuple("Method", "shared rows")
 
 
 def row(delta_ncg, delta_tcg=-.075, **others):
     return {"delta_tog": .075, "delta_tcg": delta_tcg, "delta_ncg": delta_ncg, **others}
 
+
+STAIRS = {"warmup": 20, "warmup_shape": "epochs"}
+COSINE_STEPS = {"steps": ()}  # of CIFAR, in place of STEPS'
+HALVES = {"task_weight": .5, "teacher_weight": .5}
+TENTHS = {"task_weight": .1, "teacher_weight": .9}  # where a config says nothing
 
 METHODS = {
     "kd": Method({CIFAR: {"temperature": 4, "task_weight": .1},
@@ -62,7 +67,7 @@ METHODS = {
         "imagenet-resnet34_resnet18": row(.075),
         "imagenet-resnet50_mobilenetv1": row(.075),
     }),
-    "dkd": Method({CIFAR: {"temperature": 4, "alpha": 1, "beta": 8, "warmup_epochs": 20},
+    "dkd": Method({CIFAR: {"temperature": 4, "alpha": 1, "beta": 8, **STAIRS},
                    IMAGENET: {"temperature": 1, "alpha": 1, "beta": 1}}, {
         "resnet56_resnet20": row(.075, beta=.5),
         "resnet110_resnet20": row(.05, -.1, beta=2),
@@ -85,6 +90,52 @@ METHODS = {
         "imagenet-resnet50_mobilenetv1": row(.075, beta=2),
     }),
 }
+METHODS["mlkd"] = Method(
+    {CIFAR: {**HALVES, "beta": 8, "epochs": 480, "learning_rate": .025, **STAIRS},
+     IMAGENET: {"temperatures": "1,2,3,5,6", "beta": .5, **STAIRS}}, {
+        "resnet56_resnet20": row(.05),
+        "resnet110_resnet20": row(.05),
+        "resnet110_resnet32": row(.05),
+        "resnet32x4_resnet8x4": row(.05, beta=2),
+        "resnet32x4_vgg8": row(.05, teacher_weight=.9),
+        "resnet32x4_wrn_16_2": row(.05),
+        "resnet32x4_wrn_40_2": row(.05),
+        "resnet32x4_ShuffleV1": row(.05, teacher_weight=.9, learning_rate=.01, epochs=960),
+        "resnet32x4_ShuffleV2": row(.05, learning_rate=.01),
+        "wrn_40_2_wrn_16_2": row(.05),
+        "wrn_40_2_wrn_40_1": row(.025),
+        "wrn_40_2_resnet8x4": row(.05, learning_rate=.05),
+        "wrn_40_2_MobileNetV2": row(.05, **TENTHS, beta=.5, learning_rate=.005),
+        "wrn_40_2_ShuffleV1": row(.05, **TENTHS, learning_rate=.01),
+        "vgg13_vgg8": row(.075, **TENTHS, beta=.5, learning_rate=.01),
+        "vgg13_MobileNetV2": row(.05, task_weight=1, teacher_weight=1, alpha=1.5, beta=1,
+                                 learning_rate=.01),
+        "ResNet50_MobileNetV2": row(.05, **TENTHS, beta=.5, learning_rate=.01),
+        "imagenet-resnet34_resnet18": row(.05, **TENTHS, learning_rate=.1),
+        "imagenet-resnet50_mobilenetv1": row(.05, **HALVES),
+    })
+METHODS["crld"] = Method(
+    {CIFAR: {"temperature": 4, "beta": .5, "within_weight": 2, "across_weight": .5, **STAIRS},
+     IMAGENET: {"temperature": 1, "task_weight": 2, "beta": .5, "within_weight": 2,
+                "across_weight": .5, **STAIRS}}, {
+        "resnet56_resnet20": row(.05, within_weight=.5, **COSINE_STEPS),
+        "resnet110_resnet20": row(.05, beta=1, within_weight=1, **COSINE_STEPS),
+        "resnet110_resnet32": row(.05, within_weight=1, **COSINE_STEPS),
+        "resnet32x4_resnet8x4": row(.05, beta=2),
+        "resnet32x4_wrn_16_2": row(.05),
+        "resnet32x4_wrn_40_2": row(.05, **COSINE_STEPS),
+        "resnet32x4_ShuffleV2": row(.075, beta=1, within_weight=.5, learning_rate=.01,
+                                    **COSINE_STEPS),
+        "wrn_40_2_wrn_16_2": row(.05),
+        "wrn_40_2_wrn_40_1": row(.05, within_weight=.5, **COSINE_STEPS),
+        "wrn_40_2_resnet8x4": row(.05, within_weight=1, **COSINE_STEPS),
+        "wrn_40_2_MobileNetV2": row(.05, beta=2, learning_rate=.01, **COSINE_STEPS),
+        "vgg13_vgg8": row(.05),
+        "vgg13_MobileNetV2": row(.05, learning_rate=.01, **COSINE_STEPS),
+        "ResNet50_MobileNetV2": row(.05, learning_rate=.01, **COSINE_STEPS),
+        "imagenet-resnet34_resnet18": row(.05),
+        "imagenet-resnet50_mobilenetv1": row(.05),
+    })
 PAIRS = list(METHODS["kd"].rows)
 
 
@@ -121,7 +172,7 @@ def batches(data, row, epochs):
 def rate_keys(data, row):
     """Darknet's learning rate policy."""
     keys = {"learning_rate": row["learning_rate"]}
-    if "steps" in row:
+    if row.get("steps"):
         return {**keys, "policy": "steps",
                 "steps": ",".join(str(batches(data, row, epoch)) for epoch in row["steps"]),
                 "scales": ",".join(".1" for _ in row["steps"])}
@@ -133,7 +184,8 @@ def rate_keys(data, row):
 
 
 def crop_keys(data):
-    """As near to the official augmentation as Darknet's comes; flips are always on."""
+    """For the stock commands, and for ImageNet, as near to the official augmentation as Darknet's
+    comes; flips are always on."""
     if data == CIFAR:
         return {"min_crop": 32, "max_crop": 40}
     return {"min_crop": 224, "max_crop": 448, "aspect": .75}
@@ -151,13 +203,13 @@ def net_section(data, row):
 
 # The two files
 
-SCHEDULE_KEYS = (*STEPS, "warmup_epochs", "batch_norm_momentum")
+SCHEDULE_KEYS = (*STEPS, "batch_norm_momentum")
+AUGMENTATION = {CIFAR: "cifar", IMAGENET: "darknet"}
 
 
 def loss_section(data, method, row):
     options = {key: value for key, value in row.items() if key not in SCHEDULE_KEYS}
-    if "warmup_epochs" in row:
-        options["warmup"] = batches(data, row, row["warmup_epochs"])
+    options["augment"] = AUGMENTATION[data]
     return section("deepkd_loss", {"method": method, "trainer": "deepkd", **options})
 
 
@@ -170,9 +222,11 @@ def network_cfg(name, classes=None, head="", normalized=False, **row):
                       networks.cfg_sections(layers)])
 
 
-def as_official(row):
+def as_official(method, row):
     """TOG's momentum is TCG's there, whatever its delta says."""
     others = {key: value for key, value in row.items() if key != "delta_tog"}
+    if method in ("mlkd", "crld"):
+        others["official"] = 1
     return {**others, "momentum_tog": round(MOMENTUM + row["delta_tcg"], 4),
             "decay_component": "tcg", "decay_all": 1, "momentum_warmup": 0,
             "batch_norm_momentum": .1}
@@ -180,7 +234,7 @@ def as_official(row):
 
 def student_cfg(pair, method, prefix, classes=None, official=False):
     row = find_row(pair, method)
-    row = as_official(row) if official else row
+    row = as_official(method, row) if official else row
     teacher, student = split_pair(pair)
     data = NETWORKS[student][0]
     head = f"# Taught by {teacher}: DeepKD's official configs/ for {method}.\n"

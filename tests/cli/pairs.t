@@ -113,6 +113,11 @@ def written(folder, pair, method="kd", *words):
     return text
 
 
+# Of the official configs; others have 240, MLKD's 480, ImageNet's 100
+OTHER_EPOCHS = {("wrn_40_2_wrn_16_2", "dkd"): 480, ("wrn_40_2_MobileNetV2", "dkd"): 480,
+                ("resnet32x4_ShuffleV1", "mlkd"): 960}
+
+
 def taken(pair, method):
     def check(folder):
         data = networks.NETWORKS[make_pair.split_pair(pair)[0]][0]
@@ -123,15 +128,16 @@ def taken(pair, method):
         assert "none.weights: No such file" in result.err.split("\n")[-2], result.describe()
         net = options(text, "net")
         images = int(net["max_batches"]) * int(net["batch"])
-        epochs = 480 if method == "dkd" and pair in ("wrn_40_2_wrn_16_2", "wrn_40_2_MobileNetV2") \
-            else 100 if data is networks.IMAGENET else 240
+        epochs = OTHER_EPOCHS.get((pair, method)) or (
+            100 if data is networks.IMAGENET else 480 if method == "mlkd" else 240)
         assert 0 <= images - epochs * data.images < int(net["batch"]), net
     test(check, f"{pair} by {method}")
 
 
 for how in make_pair.METHODS:
-    for one in make_pair.METHODS[how].rows:
-        taken(one, how)
+    for one in make_pair.METHODS[how].rows:  # networks are the same for all methods
+        if how in ("kd", "dkd") or one.startswith(("resnet32x4_S", "imagenet-resnet34")):
+            taken(one, how)
 
 
 @test
@@ -144,13 +150,21 @@ def schedules(folder):
     assert [ours[key] for key in same] == [known[key] for key in same], (ours, known)
     assert options(text, "deepkd_loss") == {
         "method": "kd", "trainer": "deepkd", "temperature": "4", "task_weight": "0.5",
-        "delta_tog": "0.075", "delta_tcg": "-0.075", "delta_ncg": "0.075"}, text
+        "delta_tog": "0.075", "delta_tcg": "-0.075", "delta_ncg": "0.075", "augment": "cifar"}, text
     text = written(folder, "wrn_40_2_MobileNetV2", "dkd")
     assert options(text, "deepkd_loss") == {
         "method": "dkd", "trainer": "deepkd", "temperature": "4", "alpha": "1.5", "beta": "4",
-        "delta_tog": "0.075", "delta_tcg": "-0.075", "delta_ncg": "0.08", "warmup": "15625"}, text
+        "delta_tog": "0.075", "delta_tcg": "-0.075", "delta_ncg": "0.08", "warmup": "20",
+        "warmup_shape": "epochs", "augment": "cifar"}, text
     net = options(text, "net")
     assert (net["learning_rate"], net["steps"]) == ("0.006", "140625,234375,328125"), net
+    text = written(folder, "resnet110_resnet20", "crld")
+    loss, net = options(text, "deepkd_loss"), options(text, "net")
+    assert [loss[key] for key in ("beta", "within_weight", "across_weight")] == ["1", "1", "0.5"]
+    assert net["policy"] == "cosine" and net["learning_rate"] == "0.05" and "steps" not in net, net
+    loss = options(written(folder, "imagenet-resnet34_resnet18", "mlkd"), "deepkd_loss")
+    assert [loss[key] for key in ("temperatures", "task_weight", "teacher_weight", "augment")] == [
+        "1,2,3,5,6", "0.1", "0.9", "darknet"], loss
     net = options(written(folder, "imagenet-resnet34_resnet18"), "net")
     assert int(net["sgdr_cycle"]) * (1 + int(net["sgdr_mult"])) >= int(net["max_batches"]), net
     assert (net["batch"], net["subdivisions"], net["burn_in"]) == ("512", "8", "50046"), net
@@ -165,6 +179,8 @@ def official(folder):
                 "decay_component": "tcg", "decay_all": "1", "momentum_warmup": "0"}
     assert {key: loss[key] for key in expected} == expected and "delta_tog" not in loss, loss
     assert options(text, "net")["batch_norm_momentum"] == "0.1", text
+    text = written(folder, "resnet56_resnet20", "mlkd", "--official")
+    assert options(text, "deepkd_loss")["official"] == "1", text
 
 
 def starts(pair):
@@ -196,7 +212,7 @@ def refused(folder):
     check_refused(run(MAKE_PAIR, folder, "resnet32_resnet8", "pairs"), "make_pair.py",
                   "resnet32_resnet8: no such pair", "expected one of", *make_pair.PAIRS)
     check_refused(run(MAKE_PAIR, folder, "resnet32x4_vgg8", "pairs", "--method", "dkd"),
-                  "resnet32x4_vgg8", "has no dkd", "expected --method kd")
+                  "resnet32x4_vgg8", "has no dkd", "expected --method kd or mlkd")
     assert not os.path.exists(folder.at("pairs"))
 
 
