@@ -304,10 +304,13 @@ test-kernels: test-packages
 	@LC_ALL=C.UTF-8 OMP_WAIT_POLICY=passive DARKNET='$(abspath $(BUILD))/darknet' tests/kernels.sh \
 	    prove -j2 --exec '' $(call programs,$(filter-out $(NOT_TRAINING),$(CHOSEN)))
 
-# Darknet never frees its networks, so leaks are not looked for
+# Darknet never frees its networks, so leaks are not looked for. Without what takes minutes and is
+# about scripts
+OF_SCRIPTS = pairs imagenet onnx report glyphs peer
 test-asan:
 	@ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
-	    $(MAKE) --no-print-directory test BUILD=build-asan SANITIZE=1
+	    $(MAKE) --no-print-directory test BUILD=build-asan SANITIZE=1 \
+	    T='$(or $(T),$(sort $(filter-out $(OF_SCRIPTS),$(patsubst test_%,%,$(basename $(notdir $(TESTS)))))))'
 
 # By clang, whose OpenMP tells the sanitizer who waits for whom; without oneDNN, which has gcc's.
 # The sanitizer does not know all layouts of today's kernels: setarch -R. It breaks under limits to
