@@ -113,7 +113,7 @@ BCCD4_RATES = {"alone": .01, "kd": .01, "deepkd": .02, "deepkd-objectness": .04,
 BCCD4 = {name: SCENES[name]._replace(rate=rate) for name, rate in BCCD4_RATES.items()}
 ALL_OF_IT = {**FIXED, **OBJECTNESS, **BOXES, **DENSE}
 BCCD4["deepkd-all"] = Row("DeepKD, dense, + objectness, boxes", .01, ALL_OF_IT)
-BCCD4["deepkd-unlabelled"] = Row("the same, + images without labels", .01, ALL_OF_IT,
+BCCD4["deepkd-unlabelled"] = Row("the same, + images without labels", .02, ALL_OF_IT,
                                  unlabelled=True)
 
 DETECTOR = {"seeds": 3, "flags": ["-map"],
