@@ -15,7 +15,7 @@ import time
 
 from evaluate_coco import read_truth
 from onnx_boxes import find_boxes, open_model, read_image
-from oneline import InputError, replace_file, run
+from oneline import InputError, run, write_bytes
 
 
 def arguments():
@@ -52,11 +52,7 @@ def main():
     truth = read_truth(args.annotations)
     start = time.monotonic()
     results = detect(model, truth, args.images)
-
-    def write(name):
-        with open(name, "w", encoding="ascii") as file:
-            json.dump(results, file)
-    replace_file(args.out, write)
+    write_bytes(args.out, json.dumps(results).encode())
     print(f"{args.out}: {len(results)} boxes of {len(truth['images'])} images, "
           f"{time.monotonic() - start:.1f} s")
 

@@ -25,6 +25,7 @@ import networks
 import torch_weights
 from imagelist import InputError
 from networks import INPUT, NETWORKS
+from oneline import write_bytes
 
 COUNTED = ".num_batches_tracked"  # of no use in inference
 
@@ -117,7 +118,7 @@ def main():
     check(args.file, args.network, wanted_tensors(layers), tensors)
     content, numbers = torch_weights.weights_file(layers, data, tensors)
     text = make_pair.network_cfg(args.network, args.classes, normalized=not args.raw_pixels)
-    torch_weights.write_bytes(args.out + ".weights", content)
+    write_bytes(args.out + ".weights", content)
     imagelist.write_lines(args.out + ".cfg", text.rstrip("\n").split("\n"))
     print(f"wrote {args.out}.weights, {numbers} numbers, and {args.out}.cfg")
 

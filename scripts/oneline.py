@@ -22,6 +22,15 @@ def replace_file(path, write):
         raise
 
 
+def write_bytes(path, content):
+    def write(temporary):
+        with open(temporary, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+    replace_file(path, write)
+
+
 def run(command, interrupted="the lists are not complete"):
     """Calls command() and turns what went wrong into one line on stderr and the exit status."""
     program = os.path.basename(sys.argv[0])

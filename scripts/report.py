@@ -32,7 +32,7 @@ import sys
 # pylint: disable=wrong-import-order
 from plot import (COLOURS, COMPONENTS, GSNR_PANELS, LOSSES, SCORES, is_gsnr, is_taught, plt,
                   read_column, read_gsnr, read_run, set_style, smooth)
-from imagelist import InputError, replace_file, run
+from oneline import InputError, run, write_bytes
 import numpy as np
 
 # runs: of plot.py, one a seed; gsnr: what read_gsnr gives, of those that have it; seeds: of each
@@ -333,13 +333,6 @@ def to_png(figure):
     return data.getvalue()
 
 
-def write(out, name, data):
-    def save(temporary):
-        with open(temporary, "wb") as file:
-            file.write(data if isinstance(data, bytes) else data.encode())
-    replace_file(os.path.join(out, name), save)
-
-
 def main():
     args = arguments()
     methods = read_methods(args.runs)
@@ -354,12 +347,13 @@ def main():
     if os.path.exists(args.out) and not os.path.isdir(args.out):
         raise InputError(f"-o {args.out}: found a file, expected a folder")
     os.makedirs(args.out, exist_ok=True)
-    for part, png in pictures:
-        write(args.out, part.name + ".png", png)
-    write(args.out, "runs.csv", to_csv(rows))
-    write(args.out, "runs.tex", to_latex(rows))
     files = [path for method in methods for path in method.files]
-    write(args.out, "index.html", page(rows, pictures, shlex.join(sys.argv), files))
+    texts = {"runs.csv": to_csv(rows), "runs.tex": to_latex(rows),
+             "index.html": page(rows, pictures, shlex.join(sys.argv), files)}
+    contents = {**{part.name + ".png": png for part, png in pictures},
+                **{name: text.encode() for name, text in texts.items()}}
+    for name, content in contents.items():
+        write_bytes(os.path.join(args.out, name), content)
     print(f"wrote {os.path.join(args.out, 'index.html')}: {len(files)} runs, "
           f"{len(methods)} methods")
 

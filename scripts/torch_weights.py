@@ -9,14 +9,13 @@ the variance becomes another one; the bias of a convolution before it goes into 
 This is a module; scripts/from_torch.py and scripts/make_pair.py are the commands. It needs no
 PyTorch: tensors are arrays here.
 """
-import os
 import struct
 
 import numpy as np
 
-import imagelist
 import networks
 from networks import INPUT, NETWORKS
+from oneline import write_bytes
 
 TORCH_EPSILON, EPSILON = 1e-5, 1e-6
 HEADER = struct.pack("<iiiq", 0, 2, 0, 0)  # Darknet's version, and no image seen
@@ -51,15 +50,6 @@ def weights_file(layers, data, tensors):
     arrays = [array for layer in layers for array in layer_arrays(layer, data, tensors)]
     numbers = np.concatenate([array.ravel() for array in arrays]).astype("<f4")
     return HEADER + numbers.tobytes(), len(numbers)
-
-
-def write_bytes(path, content):
-    def write(temporary):
-        with open(temporary, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-    imagelist.replace_file(path, write)
 
 
 # Initial weights

@@ -38,8 +38,8 @@ import floors  # noqa: E402
 import gpu  # noqa: E402
 import tables  # noqa: E402
 import rows  # noqa: E402
-from imagelist import (InputError, positive, replace_file, run, write_lines,  # noqa: E402
-                       write_png)
+from imagelist import InputError, positive, run, write_lines, write_png  # noqa: E402
+from oneline import write_bytes  # noqa: E402
 from parts import EVALUATIONS, MODES, PAIRS, Ours, all_parts, cases_of, default_parts, switches  # noqa: E402
 from tables import Outcome, Result  # noqa: E402
 from table import cpu_model, first_line, read  # noqa: E402
@@ -269,11 +269,7 @@ def make_weights(build, cfg, path):
               for kind, size in layer_arrays(run_darknet(build, ["ops", cfg])[1], normalize)]
     header = np.array([0, 2, 0], "<i4").tobytes() + np.array([0], "<u8").tobytes()
     data = header + np.concatenate(arrays).astype("<f4").tobytes()
-
-    def write(temporary):
-        with open(temporary, "wb") as file:
-            file.write(data)
-    replace_file(path, write)
+    write_bytes(path, data)
 
 
 def network_file(args, part, suffix):
