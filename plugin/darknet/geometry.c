@@ -934,6 +934,18 @@ static size_t machine_memory(void)
 
 #define MB(bytes) (((bytes) + 999999) / 1000000)
 
+/* How many times the cfg's area the largest images of a detector's random= have */
+static double find_growth(const network *net)
+{
+    int i;
+    double most = 1, square = 608. * 608 / ((double)net->w * net->h);
+    for (i = 0; i < net->n; ++i) {
+        double random = net->layers[i].random, area = random > 1 ? random * random : square;
+        if (random && area > most) most = area;
+    }
+    return most;
+}
+
 /*
  * Pages that nobody writes to take no memory: prediction, which goes on with one image, does
  * with that one's where all of the batch has its addresses, and with the half of the arrays
@@ -943,12 +955,13 @@ static void check_memory(const geometry *g, network *net)
 {
     size_t one = (g->fixed + g->image) / 2 + g->workspace;
     size_t left = address_space(), has = machine_memory();
-    net->memory = g->fixed + g->image * g->batch + g->workspace;
-    if (net->memory > left) {
+    size_t batch = g->fixed + g->image * g->batch + g->workspace;
+    net->memory = g->fixed + find_growth(net) * (g->image * g->batch + g->workspace);
+    if (batch > left) {
         fprintf(stderr,
                 "%s: needs %zu MB of memory for %zu images at once, expected at most the %zu "
                 "MB that 'ulimit -v' leaves\n",
-                g->cfg, MB(net->memory), g->batch, left / 1000000);
+                g->cfg, MB(batch), g->batch, left / 1000000);
         exit(1);
     }
     if (one > has) {
@@ -966,8 +979,8 @@ void check_trainable(network *net)
     if (net->untrainable) stop(net->untrainable);
     if (gpu_index < 0 && net->memory > has) { /* a GPU's training leaves these arrays alone */
         fprintf(stderr,
-                "[net] batch and subdivisions: training %d images at once needs %zu MB of "
-                "memory, expected at most the %zu MB of this machine\n",
+                "[net] batch, subdivisions and a head's random=: training %d images at once "
+                "needs %zu MB of memory, expected at most the %zu MB of this machine\n",
                 net->batch, MB(net->memory), has / 1000000);
         exit_once(1);
     }
