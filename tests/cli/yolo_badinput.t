@@ -391,6 +391,11 @@ case("a [region] of one class with softmax", "student.cfg", "activation=softmax 
      "expected activation=logistic", student=detector_cfg(layers=ONE),
      data=detector_data(classes=1), teacher=teacher_detector_cfg([*BODY, *head("yolo", "8,8", 1)]), edit=new_teacher)
 DROPOUT = [*BODY, ("dropout", {"probability": ".1"})]
+# 361 times the images of the cfg's size
+case("random=1 whose images fit at the cfg's size alone", "[net] batch, subdivisions and a head's",
+     "random=: training 4096 images at once needs", "MB of this machine",
+     student=detector_cfg(layers=[*[conv(4) for _ in range(20)], *last(YOLO, random=1)],
+                          batch=4096))
 case("random=1 with a [dropout]", "student.cfg", "random=1", "cannot resize", "expected random=0",
      student=detector_cfg(layers=[*DROPOUT, *head("yolo", "8,8, 14,14", random=1)]))
 case("[teacher] resize=1 with a [dropout]", "teacher.cfg", "cannot resize",
