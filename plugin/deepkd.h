@@ -63,6 +63,8 @@
  *     device.c             its arrays, on the CPU or on the GPU
  *     outputs.c            output layers, where a prediction's logits stand, Darknet's assignment
  *     pass_through.c       a layer that is nothing to Darknet: our sections
+ *     onnx_model.c         an ONNX file, by ONNX Runtime
+ *     onnx_network.c       such a model as one of Darknet's networks
  *     memory_plan.c        which layers can share memory in inference
  *     description.c        all of it as JSON and numbers, for scripts
  *     strict.c             Darknet's own sections, without its leniency

@@ -65,7 +65,10 @@ network *parse_student(const setup *s)
 char *teacher_weights(const setup *s, const teacher *t)
 {
     char *weights = s->arguments.weights ? s->arguments.weights : t->weights;
-    if (!weights && !s->cache)
+    if (t->model && weights)
+        kd_fail("%s: [teacher] model=%s: found %s too, expected no weights beside it",
+                s->arguments.cfg, t->model, weights);
+    if (!weights && !s->cache && !t->model)
         kd_fail("%s: [teacher] has no weights=: expected TEACHER.weights", s->arguments.cfg);
     return weights;
 }
@@ -87,8 +90,10 @@ void load_networks(setup *s)
     s->kd = find_deepkd(s->net);
     teacher *t = s->kd->teacher;
     char *weights = teacher_weights(s, t);
-    printf("teacher: %s, %s %s\nstudent: %s%s%s\n", t->cfg, a->cache ? "logits" : "weights",
-           a->cache ? a->cache : weights, a->cfg, a->start ? ", starts from " : "",
+    printf("teacher: %s", t->cfg);
+    if (a->cache) printf(", logits %s", a->cache);
+    else if (weights) printf(", weights %s", weights);
+    printf("\nstudent: %s%s%s\n", a->cfg, a->start ? ", starts from " : "",
            a->start ? a->start : "");
     fflush(stdout);
     attach_teacher(s, s->kd);

@@ -17,7 +17,7 @@ static const option shared[] = {
     {"trainer", OPTION_CHOICE, TO(trainer), 0, 0, "deepkd|dot|sgd"},
     {"activation", OPTION_CHOICE, TO(activation), 0, 0, "softmax|logistic"},
     {"temperature", OPTION_REAL, TO(temperature), .01, 1000, 0},
-    {"temperatures", OPTION_NUMBERS, TO(temperatures), .01, 1000, 0},
+    {"temperatures", OPTION_GROWING, TO(temperatures), .01, 1000, 0},
     {"task_weight", OPTION_REAL, TO(task_weight), 0, 1e6, 0},
     {"teacher_weight", OPTION_REAL, TO(teacher_weight), 0, 1e6, 0},
     {"alpha", OPTION_REAL, TO(alpha), 0, 1e6, 0},

@@ -15,6 +15,11 @@
 static const option teacher_options[] = {
     {"cfg", OPTION_TEXT, offsetof(teacher, cfg), 0, 0, 0},
     {"weights", OPTION_TEXT, offsetof(teacher, weights), 0, 0, 0},
+    {"model", OPTION_TEXT, offsetof(teacher, model), 0, 0, 0},
+    {"mean", OPTION_NUMBERS, offsetof(teacher, form.mean), -1e6, 1e6, 0},
+    {"std", OPTION_NUMBERS, offsetof(teacher, form.std), 1e-6, 1e6, 0},
+    {"outputs", OPTION_CHOICE, offsetof(teacher, form.has_probabilities), 0, 0,
+     "logits|probabilities"},
     {"resize", OPTION_INT, offsetof(teacher, resize), 0, 1, 0},
     {"precision", OPTION_CHOICE, offsetof(teacher, precision), 0, 0, TEACHER_PRECISIONS},
     {0},
@@ -31,6 +36,7 @@ static void release_teacher_layer(layer l)
     free(t->file);
     free(t->cfg);
     free(t->weights);
+    free(t->model);
     free(t);
 }
 
@@ -72,6 +78,16 @@ static void resize_teacher_layer(layer *l, network *net)
     if (t->net) follow_student(t);
 }
 
+/* A model has all that a cfg and weights say, at one size. */
+static void name_model(teacher *t)
+{
+    if (t->cfg || t->weights || t->resize || t->precision)
+        kd_fail("%s: [teacher] model=%s: expected neither cfg=, weights=, resize=1 nor another "
+                "precision than float32 beside it",
+                t->file, t->model);
+    t->cfg = kd_copy(t->model);
+}
+
 layer parse_teacher(list *options, network *net, int index, char *cfgfile)
 {
     if (index < 1 || index != net->n - 2)
@@ -84,6 +100,7 @@ layer parse_teacher(list *options, network *net, int index, char *cfgfile)
     t->parts = DEFAULT_PARTS;
     read_options(cfgfile, "[teacher]", options, teacher_options, t);
     t->file = kd_copy(cfgfile);
+    if (t->model) name_model(t);
     t->student = net;
     layer l = make_pass_through_layer(net, index, forward_teacher_layer);
     l.plugin = t;
@@ -110,6 +127,15 @@ static int has_scratch(const network *net)
  */
 static void make_network(teacher *t)
 {
+    if (t->model) {
+        if (on_gpu(t->student))
+            kd_fail("%s: [teacher] model=%s runs on the CPU alone: expected -nogpu", t->file,
+                    t->model);
+        t->own_batch = t->student->batch;
+        t->net = make_onnx_network(t->model, t->own_batch, &t->form);
+        t->net->letter_box = t->student->letter_box;
+        return;
+    }
     t->own_batch = on_gpu(t->student) && !t->is_cached ? 1 : t->student->batch;
     t->net = parse_strictly(t->cfg, t->own_batch, 0);
     if (t->own_batch == t->student->batch || !has_scratch(t->net)) return;
@@ -141,7 +167,7 @@ void load_teacher(teacher *t, char *weights)
     if (weights) load_whole_weights(t->net, weights, 0);
     drop_training_buffers(t->net);
     follow_student(t);
-    if (t->is_cached) return;
+    if (t->is_cached || t->model) return;
     if (on_gpu(student)) attach_teacher_gpu(t);
     else
         attach_cores(t->net, &t->outputs, t->arithmetic == BFLOAT16 ? BFLOAT16 : FLOAT32,

@@ -8,13 +8,16 @@
 #define KD_TEACHER_H
 
 #include "distil/precision.h"
+#include "net/onnx_network.h"
 #include "net/outputs.h"
 
 typedef struct {
-    char *file;    /* the student's cfg, which has the section */
-    char *cfg;     /* [teacher] cfg=, or NULL */
-    char *weights; /* [teacher] weights=, or NULL */
-    int resize;    /* [teacher] resize=: 1: its input is always as large as the student's */
+    char *file;     /* the student's cfg, which has the section */
+    char *cfg;      /* [teacher] cfg=, or NULL */
+    char *weights;  /* [teacher] weights=, or NULL */
+    char *model;    /* [teacher] model=, an ONNX file, which cfg names too then; or NULL */
+    onnx_form form; /* of it */
+    int resize;     /* [teacher] resize=: 1: its input is always as large as the student's */
     precision precision;   /* [teacher] precision= */
     arithmetic arithmetic; /* of its convolutions; INT8: once they are calibrated (run/) */
 
@@ -39,8 +42,9 @@ layer parse_teacher(list *options, network *net, int index, char *cfgfile);
 
 /*
  * Makes the teacher ready for forward_teacher_layer: parses t->cfg with the student's batch and
- * loads `weights`, which must fit it exactly; a cached one's may be NULL. Exits on bad input,
- * on other input channels than the student's, and on a precision that can't be had here.
+ * loads `weights`, which must fit it exactly; a cached one's and a model's may be NULL. Exits
+ * on bad input, on other input channels than the student's, and on a precision that can't be
+ * had here.
  */
 void load_teacher(teacher *t, char *weights);
 

@@ -12,12 +12,27 @@
 
 #include <stdio.h>
 
+static void print_input(const network *net)
+{
+    printf(", input %d x %d x %d\n", net->w, net->h, net->c);
+}
+
 static void print_size(const char *role, network *net)
 {
     int layers = 0; /* without our two sections */
     for (int i = 0; i < net->n; ++i) layers += net->layers[i].type != BLANK;
-    printf("%s: %d layers, %zu parameters, %.4f BFLOPs, input %d x %d x %d\n", role, layers,
-           count_parameters(net), count_bflops(net), net->w, net->h, net->c);
+    printf("%s: %d layers, %zu parameters, %.4f BFLOPs", role, layers, count_parameters(net),
+           count_bflops(net));
+    print_input(net);
+}
+
+static void print_teacher(const teacher *t)
+{
+    if (!t->model) print_size("teacher", t->net);
+    else {
+        printf("teacher: an ONNX model");
+        print_input(t->net);
+    }
 }
 
 /* The layers with weights that multiply in this */
@@ -122,7 +137,7 @@ void announce_run(const replicas *r, const image_list *train, int valid_images, 
     const deepkd_options *o = &kd->options;
     char groups[256];
     describe_groups(kd, groups, sizeof(groups));
-    print_size("teacher", kd->teacher->net);
+    print_teacher(kd->teacher);
     print_precision("teacher", kd->teacher->net, kd->teacher->arithmetic);
     print_size("student", kd->net);
     print_precision("student", kd->net, kd->arithmetic);

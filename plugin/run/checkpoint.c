@@ -30,12 +30,25 @@ uint64_t hash_cfg(char *file)
     return hash;
 }
 
+static uint64_t hash_file(const char *file)
+{
+    unsigned char bytes[1 << 16];
+    uint64_t hash = KD_HASH_START;
+    size_t n;
+    FILE *fp = fopen(file, "rb");
+    if (!fp) file_error((char *)file);
+    while ((n = fread(bytes, 1, sizeof(bytes), fp))) hash = kd_hash(hash, bytes, n);
+    fclose(fp);
+    return hash;
+}
+
 run_state begin_state(const deepkd *kd, char *cfg, uint64_t train_hash, metric by,
                       uint64_t seed)
 {
     kd_arrays weights = network_arrays(kd->teacher->net);
     run_state state = {.cfg = read_cfg_text(cfg),
-                       .teacher_cfg_hash = hash_cfg(kd->teacher->cfg),
+                       .teacher_cfg_hash = kd->teacher->model ? hash_file(kd->teacher->model)
+                                                              : hash_cfg(kd->teacher->cfg),
                        .teacher_hash = hash_arrays(weights),
                        .train_hash = train_hash,
                        .seed = seed,
