@@ -53,6 +53,7 @@
  *     box_formulas.h       a detector's box from its logits, and its loss to another
  *     methods.c            the table of methods: name, options, default deltas, loss
  *     mlkd.c               MLKD's losses of a whole batch
+ *     mean_logits.c        several teachers' logits as one's
  *     confidence.c         how sure the teacher is, and weights that follow from it
  *     momentum.c           warm-up, signal and noise, momenta that follow them
  *     broken.c             what was not finite, as bits with names
@@ -91,6 +92,7 @@
  *     loader.c             images and truths of a batch, in threads, repeatable by seed
  *   distil/   one training step: how the student learns from the teacher
  *     precision.c          what precision= comes to here
+ *     ensemble.c           several teachers' outputs averaged
  *     teacher.c            the [teacher] section
  *     rows.c               the student's and the teacher's predictions, row by row
  *     loss_options.c       the options of [deepkd_loss]
