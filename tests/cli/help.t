@@ -20,8 +20,8 @@ FILES = {"distill": 3, "deepkd wrap": 1, "deepkd export": 2, "deepkd cache": 3, 
 SWITCHES = ["GPU", "CUDNN", "OPENCV", "OPENMP", "BLAS", "CJSON", "DNNL", "IMAGES", "SQLITE",
             "ORT", "DEBUG", "SANITIZE"]
 LIBRARIES = [("OpenBLAS", "BLAS"), ("oneDNN", "DNNL"), ("cJSON", "CJSON"), ("SQLite", "SQLITE"),
-             ("ONNXRuntime", "ORT"), ("libjpeg-turbo", "IMAGES"), ("libpng", "IMAGES"), ("CUDA", "GPU"),
-             ("cuDNN", "CUDNN"), ("OpenCV", "OPENCV")]
+             ("ONNXRuntime", "ORT"), ("libjpeg-turbo", "IMAGES"), ("libpng", "IMAGES"),
+             ("CUDA", "GPU"), ("cuDNN", "CUDNN"), ("OpenCV", "OPENCV")]
 
 
 def page(folder, *words):

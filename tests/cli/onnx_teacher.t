@@ -3,8 +3,8 @@
 
 Proves: a student learns from an exported teacher what it learns from its cfg and weights, to 1e-5,
 from logits and from probabilities, with the model's own normalisation, one image at a time, beside
-another teacher; from a cache the same bytes; another model is found out by -resume and by the cache;
-a detector of YOLOv8's form teaches (its boxes: test_onnx.c). What does not fit is one line.
+another teacher; from a cache the same bytes; -resume and a cache find another model out; a detector
+of YOLOv8's form teaches (its boxes: test_onnx.c). What does not fit is one line.
 """
 import importlib.util
 import os
@@ -224,7 +224,8 @@ def without_it(folder):
 
 refused("a file that is not there", "none.onnx", teacher={"model": "none.onnx"})
 refused("two outputs", "teacher.onnx: found 1 inputs and 2 outputs", change=two_outputs)
-refused("another number of classes", "found 6 classes, expected the teacher's 2 (teacher.onnx)", change=two_classes)
+refused("another number of classes", "found 6 classes, expected the teacher's 2 (teacher.onnx)",
+        change=two_classes)
 refused("an input of any size", "teacher.onnx: its input images is [any, 3, any, any]",
         "all but the batch fixed", change=change_input(0, 3, 0, 0))
 refused("a batch of eight", "[8, 3, 12, 12]", change=change_input(8, 3, 12, 12))
