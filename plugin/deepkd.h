@@ -53,6 +53,7 @@
  *     box_formulas.h       a detector's box from its logits, and its loss to another
  *     methods.c            the table of methods: name, options, default deltas, loss
  *     mlkd.c               MLKD's losses of a whole batch
+ *     mean_logits.c        several teachers' logits as one's
  *     confidence.c         how sure the teacher is, and weights that follow from it
  *     momentum.c           warm-up, signal and noise, momenta that follow them
  *     broken.c             what was not finite, as bits with names
@@ -63,6 +64,8 @@
  *     device.c             its arrays, on the CPU or on the GPU
  *     outputs.c            output layers, where a prediction's logits stand, Darknet's assignment
  *     pass_through.c       a layer that is nothing to Darknet: our sections
+ *     onnx_model.c         an ONNX file, by ONNX Runtime
+ *     onnx_network.c       such a model as one of Darknet's networks
  *     memory_plan.c        which layers can share memory in inference
  *     description.c        all of it as JSON and numbers, for scripts
  *     strict.c             Darknet's own sections, without its leniency
@@ -89,6 +92,7 @@
  *     loader.c             images and truths of a batch, in threads, repeatable by seed
  *   distil/   one training step: how the student learns from the teacher
  *     precision.c          what precision= comes to here
+ *     ensemble.c           several teachers' outputs averaged
  *     teacher.c            the [teacher] section
  *     rows.c               the student's and the teacher's predictions, row by row
  *     loss_options.c       the options of [deepkd_loss]

@@ -34,6 +34,7 @@ images libjpeg-dev: reads JPEG (not needed with IMAGES=0)
 images libpng-dev: reads PNG (not needed with IMAGES=0)
 images libstb-dev: reads BMP, TGA and others (not needed with IMAGES=0)
 sqlite libsqlite3-dev: keeps teachers' logits (not needed with SQLITE=0)
+ort    libonnxruntime-dev: teachers that are ONNX files (ORT=1 without ONNXRUNTIME= only)
 opencv libopencv-dev: video and windows (OPENCV=1 only)
 opencv pkg-config: finds OpenCV's flags (OPENCV=1 only)
 source git: fetches the Darknet submodule

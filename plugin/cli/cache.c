@@ -58,9 +58,9 @@ int run_cache(int argc, char **argv)
     agree_on_cache(s.cache, s.kd, &state, CACHE_WRITTEN, 1);
     check_cache(s.cache, s.kd, 0);
     catch_signals();
-    calibrate_teacher(s.kd, &s.train, a.of.threads, s.seed, &stop_signal);
+    calibrate_teachers(s.kd, &s.train, a.of.threads, s.seed, &stop_signal);
     validation valid = plan_validation(&s);
-    announce_teacher(s.kd->teacher, &valid, s.data.valid);
+    announce_teachers(s.kd->teacher, &valid, s.data.valid);
     cache_job job = {.cache = s.cache,
                      .kd = s.kd,
                      .list = &s.train,

@@ -79,8 +79,7 @@ static run_state begin_run(setup *s)
     metric by = !s->is_detector ? METRIC_TOP1 : a->map ? METRIC_MAP : METRIC_LOSS;
     run_state state = begin_state(s->kd, a->cfg, hash_list(&s->train), by, s->seed);
     if (s->cache) {
-        agree_on_cache(s->cache, s->kd, &state, CACHE_READ,
-                       !!teacher_weights(s, s->kd->teacher));
+        agree_on_cache(s->cache, s->kd, &state, CACHE_READ, has_teacher_weights(s));
         check_cache(s->cache, s->kd, state.planned);
     }
     if (a->resume) state.seed = a->seed;
@@ -164,9 +163,9 @@ int run_distill(int argc, char **argv)
     spread_student(&run.replicas);
     catch_signals();
     training t = plan_training(&run, files, &state);
-    calibrate_teacher(s->kd, &s->train, s->arguments.threads, state.seed, &stop_signal);
+    calibrate_teachers(s->kd, &s->train, s->arguments.threads, state.seed, &stop_signal);
     announce_run(&run.replicas, &s->train, s->valid.n, state.seed);
-    if (!s->cache) announce_teacher(s->kd->teacher, &t.valid, s->data.valid);
+    if (!s->cache) announce_teachers(s->kd->teacher, &t.valid, s->data.valid);
     int status = train(&t);
     release_run(&run);
     if (!status) check_printed();

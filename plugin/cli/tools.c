@@ -32,7 +32,7 @@
 #include <string.h>
 
 static const char sections[] = "\n[teacher]\n"
-                               "cfg=%s\n"
+                               "%s=%s\n"
                                "\n"
                                "[deepkd_loss]\n"
                                "method=kd\n"
@@ -49,7 +49,8 @@ static const command wrap_command = {
     "Prints a student's cfg: a plain one with [teacher] and [deepkd_loss] added.",
     (const word[]){
         {"STOCK.cfg", WORD_FILE, TO(cfg), 0, 1, "the network that is to be a student"},
-        {"-teacher TEACHER.cfg", WORD_TEXT, TO(teacher), 0, 1, "the network that teaches it"},
+        {"-teacher TEACHER.cfg", WORD_TEXT, TO(teacher), 0, 1,
+         "the network that teaches it; or an ONNX file"},
         {0}}};
 
 /* A line of a cfg has no place for a line end, a comment or outer blanks. */
@@ -78,7 +79,8 @@ static int run_wrap(int argc, char **argv)
     fclose(fp);
     free_network(parse_strictly(a.cfg, 1, 1)); /* or `distill` would refuse it later */
     export_cfg(a.cfg, stdout);
-    printf(sections, a.teacher);
+    const char *end = strrchr(a.teacher, '.');
+    printf(sections, end && !strcmp(end, ".onnx") ? "model" : "cfg", a.teacher);
     return 0;
 }
 

@@ -2,6 +2,7 @@
 #include "distil/loss_options.h"
 #include "cpu/cores.h"
 #include "data/strong.h"
+#include "distil/ensemble.h"
 #include "distil/precision.h"
 #include "options.h"
 #include "support.h"
@@ -17,9 +18,10 @@ static const option shared[] = {
     {"trainer", OPTION_CHOICE, TO(trainer), 0, 0, "deepkd|dot|sgd"},
     {"activation", OPTION_CHOICE, TO(activation), 0, 0, "softmax|logistic"},
     {"temperature", OPTION_REAL, TO(temperature), .01, 1000, 0},
-    {"temperatures", OPTION_NUMBERS, TO(temperatures), .01, 1000, 0},
+    {"temperatures", OPTION_GROWING, TO(temperatures), .01, 1000, 0},
     {"task_weight", OPTION_REAL, TO(task_weight), 0, 1e6, 0},
     {"teacher_weight", OPTION_REAL, TO(teacher_weight), 0, 1e6, 0},
+    {"ensemble", OPTION_CHOICE, TO(ensemble), 0, 0, ENSEMBLE_CHOICES},
     {"alpha", OPTION_REAL, TO(alpha), 0, 1e6, 0},
     {"warmup", OPTION_INT, TO(warmup), 0, INT_MAX, 0},
     {"warmup_shape", OPTION_CHOICE, TO(warmup_shape), 0, 0, "linear|epochs"},
@@ -58,6 +60,7 @@ static const deepkd_options defaults = {
     .temperature = NAN,
     .task_weight = 1,
     .teacher_weight = 1,
+    .ensemble = -1,
     .alpha = 1,
     .augment = -1,
     .topk_schedule = -1,

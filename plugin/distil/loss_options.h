@@ -21,6 +21,7 @@ typedef struct {
     double of_method[METHOD_OPTIONS]; /* as kd_methods first names them; NAN: not given */
     double temperature, alpha;
     double task_weight, teacher_weight;
+    int ensemble;                /* of several teachers: an ensemble_rule; -1: not given */
     option_numbers temperatures; /* n = 0: not given */
     int warmup, warmup_shape;    /* batches, or epochs; a warmup_shape */
     int views, augment;          /* of an image, 0: not given; place in its choices, -1 */

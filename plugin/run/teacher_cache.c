@@ -17,7 +17,6 @@ enum { NOTE = 512, BATCHES_A_SAVE = 100 };
 typedef unsigned long long number;
 
 static const char *const weights_key = "teacher weights", *const seed_key = "seed";
-static const char *const input_key = "teacher's input";
 static const char *const precision_notes[] = {"", ", bfloat16", ", int8"}; /* by arithmetic */
 
 /* Compares, or writes what is not there. */
@@ -72,24 +71,35 @@ static const char *name_rows(const deepkd *kd)
 }
 
 /* precision=auto takes a cache as it is. */
-static int was_narrow(logit_cache *cache, const deepkd *kd, cache_use use)
+static int was_narrow(logit_cache *cache, const char *key, const teacher *t, cache_use use)
 {
-    if (use != CACHE_READ || kd->teacher->precision != PRECISION_AUTO) return 0;
-    char *found = read_note(cache, input_key);
+    if (use != CACHE_READ || t->precision != PRECISION_AUTO) return 0;
+    char *found = read_note(cache, key);
     int is_narrow = found && strstr(found, precision_notes[BFLOAT16]);
     free(found);
     return is_narrow;
 }
 
+/* Of the ensemble's teacher i, from 1 */
+static void agree_on_teacher(logit_cache *cache, const teacher *t, int i, cache_use use)
+{
+    char key[NOTE] = "teacher's input", text[NOTE];
+    if (i > 1) snprintf(key, sizeof(key), "input of teacher %d", i);
+    arithmetic how = was_narrow(cache, key, t, use) ? BFLOAT16 : t->arithmetic;
+    snprintf(text, sizeof(text), "%d x %d%s", t->net->w, t->net->h, precision_notes[how]);
+    agree(cache, use, key, text);
+}
+
 static void agree_on_views(logit_cache *cache, const deepkd *kd, cache_use use)
 {
-    const network *net = kd->net, *teacher = kd->teacher->net;
+    static const char *const rules[] = {"mean logits", "mean probabilities"};
+    const network *net = kd->net;
+    int i = 0;
     char text[NOTE];
     snprintf(text, sizeof(text), "%d x %d", net->w, net->h);
     agree(cache, use, "student's input", text);
-    arithmetic how = was_narrow(cache, kd, use) ? BFLOAT16 : kd->teacher->arithmetic;
-    snprintf(text, sizeof(text), "%d x %d%s", teacher->w, teacher->h, precision_notes[how]);
-    agree(cache, use, input_key, text);
+    for (const teacher *t = kd->teacher; t; t = t->next) agree_on_teacher(cache, t, ++i, use);
+    if (i > 1) agree(cache, use, "ensemble", rules[kd->teacher->rule]);
     describe_augmentation(net, kd, text, sizeof(text));
     agree(cache, use, "augmentation", text);
     agree(cache, use, "rows", name_rows(kd));

@@ -262,13 +262,13 @@ case("no [teacher]", "student.cfg", "found no [teacher]", "before [deepkd_loss]"
      student=plain_cfg() + "[deepkd_loss]\n")
 case("no [deepkd_loss]", "student.cfg", "[teacher]", "expected", "before [deepkd_loss]",
      student=plain_cfg() + "[teacher]\ncfg=teacher.cfg\n")
-case("two of [teacher]", "student.cfg", "[teacher]", "once",
+case("two of [teacher]", "student.cfg", "[teacher]", "no cfg=",
      student=plain_cfg() + "[teacher]\n[teacher]\n[deepkd_loss]\n")
-case("two of [deepkd_loss]", "student.cfg", "[teacher]", "once",
+case("two of [deepkd_loss]", "student.cfg", "[deepkd_loss]", "once",
      student=student_cfg() + "[deepkd_loss]\n")
 case("the two in the wrong order", "student.cfg", "[deepkd_loss]", "at the end",
      student=plain_cfg() + "[deepkd_loss]\n[teacher]\n")
-case("the two in the middle", "student.cfg", "[teacher]", "at the end",
+case("the two in the middle", "student.cfg", "[deepkd_loss]", "at the end",
      student=tap.cfg([*STUDENT_LAYERS[:-1], *OURS, STUDENT_LAYERS[-1]]))
 case("the two and nothing else", "student.cfg", "expected", student=tap.cfg(OURS))
 case("the two before [net]", "student.cfg", "[net]", student="[teacher]\n" + plain_cfg())

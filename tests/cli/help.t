@@ -18,10 +18,10 @@ VERBS = ("wrap", "export", "cache", "map", "detect", "anchors", "version")
 FILES = {"distill": 3, "deepkd wrap": 1, "deepkd export": 2, "deepkd cache": 3, "deepkd map": 3,
          "deepkd detect": 4, "deepkd anchors": 2, "deepkd version": 0}
 SWITCHES = ["GPU", "CUDNN", "OPENCV", "OPENMP", "BLAS", "CJSON", "DNNL", "IMAGES", "SQLITE",
-            "DEBUG", "SANITIZE"]
+            "ORT", "DEBUG", "SANITIZE"]
 LIBRARIES = [("OpenBLAS", "BLAS"), ("oneDNN", "DNNL"), ("cJSON", "CJSON"), ("SQLite", "SQLITE"),
-             ("libjpeg-turbo", "IMAGES"), ("libpng", "IMAGES"), ("CUDA", "GPU"),
-             ("cuDNN", "CUDNN"), ("OpenCV", "OPENCV")]
+             ("ONNXRuntime", "ORT"), ("libjpeg-turbo", "IMAGES"), ("libpng", "IMAGES"),
+             ("CUDA", "GPU"), ("cuDNN", "CUDNN"), ("OpenCV", "OPENCV")]
 
 
 def page(folder, *words):
