@@ -23,7 +23,7 @@ from imagelist import InputError, run
 Task = collections.namedtuple(
     "Task", "student teacher weights data suffix maker grid seeds flags metrics rows")
 # title: in tables; rate: [net] learning_rate, or the row whose search decides it; options: of
-# [deepkd_loss]; teacher: of [teacher]; unlabelled: shows also images without labels (--labelled)
+# [deepkd_loss], None: not the student's own; teacher: of [teacher]; unlabelled: shows also images without labels (--labelled)
 Row = collections.namedtuple("Row", "title rate options teacher unlabelled",
                              defaults=[{}, False])
 
@@ -33,8 +33,13 @@ ALONE = {**SGD_KD, **NO_WARMUP, "teacher_weight": "0"}
 FIXED = {"trainer": "deepkd", "method": "kd", "topk_schedule": "off"}
 DTM = {**FIXED, "topk_schedule": "dynamic"}
 GSNR = {**FIXED, "momentum_rule": "gsnr"}
-# Above zero after 8 % of the run, as DKD's 20 of 240 epochs
-DKD = {"method": "dkd", "beta": "8", "warmup": "8%"}
+# Whole after 8 % of the run, as DKD's 20 of 240 epochs
+WARMUP = {"warmup": "8%"}
+DKD = {"method": "dkd", "beta": "8", **WARMUP}
+# With the warm-up that the official configs give them too, and the crop of all other rows
+TWO_VIEWS = {**WARMUP, "views": "2", "augment": "darknet"}
+CRLD = {"method": "crld", **TWO_VIEWS}
+MLKD = {"method": "mlkd", "temperature": None, **TWO_VIEWS}  # it has several
 NARROW, BYTES = {"precision": "bfloat16"}, {"precision": "int8"}
 DENSE = {"rows": "dense"}
 OBJECTNESS = {"objectness_weight": "1"}
@@ -56,6 +61,21 @@ IN_FEW_BITS = {
     "deepkd-int8": Row("DeepKD, the teacher in int8", "deepkd", FIXED, BYTES),
 }
 
+# Each method by three trainers; KD's and DKD's other rows are among CLASSIFIERS
+BY_TRAINER = {
+    "dkd-dot": Row("DOT (DKD)", .1, {**SGD_KD, **DKD, "trainer": "dot"}),
+    "dkd-deepkd": Row("DeepKD (DKD)", .1, {**FIXED, **DKD}),
+    "mlkd": Row("MLKD", .05, {**SGD_KD, **MLKD}),
+    "mlkd-dot": Row("DOT (MLKD)", .05, {**SGD_KD, **MLKD, "trainer": "dot"}),
+    "mlkd-deepkd": Row("DeepKD (MLKD)", .05, {**FIXED, **MLKD}),
+    "crld": Row("CRLD", .1, {**SGD_KD, **CRLD}),
+    "crld-dot": Row("DOT (CRLD)", .1, {**SGD_KD, **CRLD, "trainer": "dot"}),
+    "crld-deepkd": Row("DeepKD (CRLD)", .1, {**FIXED, **CRLD}),
+}
+
+# What table.py leaves out unless --rows names it
+ON_REQUEST = {*IN_FEW_BITS, *BY_TRAINER}
+
 CLASSIFIERS = {
     "alone": Row("student alone", .2, ALONE),
     "kd-plain": Row("KD without warm-up", .2, {**SGD_KD, **NO_WARMUP}),
@@ -73,7 +93,7 @@ CLASSIFIERS = {
 CIFAR10_RATES = {"kd": .1, "dot": .05, "deepkd-gsnr": .05, "deepkd-dtm": .05,
                  "deepkd-official": .05}
 CIFAR10 = {name: row._replace(rate=CIFAR10_RATES.get(name, row.rate))
-           for name, row in CLASSIFIERS.items()}
+           for name, row in {**CLASSIFIERS, **BY_TRAINER}.items()}
 
 SCENES = {
     "alone": Row("student alone", .02, ALONE),
@@ -137,7 +157,7 @@ TASKS = {
     "glyphs": Task("cfg/glyphs-student.cfg", "cfg/glyphs-teacher.cfg",
                    "cfg/glyphs-teacher.weights", "cfg/glyphs.data", "-glyphs",
                    "scripts/train-teacher.sh glyphs, then make,", (.1, .2, .4, .8), 5, [],
-                   {"top-1": "valid_top1"}, CLASSIFIERS),
+                   {"top-1": "valid_top1"}, {**CLASSIFIERS, **BY_TRAINER}),
     # Real photographs, which are not ours to hand out: `make table-cifar10` says where they are
     "cifar10": Task("cfg/cifar10-student.cfg", "cfg/cifar10-teacher.cfg",
                     "cfg/cifar10-teacher.weights", "cfg/cifar10.data", "-cifar10",
@@ -184,7 +204,8 @@ def get_option(text, key):
 
 
 def set_option(text, section, key, value):
-    """The cfg's text with key=value in its first [section]: replaced, or put at the top of it."""
+    """The cfg's text with key=value in its first [section]: replaced, or put at the top of it; with
+    None it goes."""
     start = re.search(rf"^\[{re.escape(section)}\][ \t]*\n", text, re.MULTILINE)
     if not start:
         raise InputError(f"found no [{section}], expected a cfg with one")
@@ -192,7 +213,7 @@ def set_option(text, section, key, value):
     end = re.search(r"^\[", body, re.MULTILINE)
     rest = body[end.start():] if end else ""
     body = body[:end.start()] if end else body
-    line = f"{key}={value}\n"
+    line = "" if value is None else f"{key}={value}\n"
     body, found = re.subn(rf"^{re.escape(key)}[ \t]*=.*\n", line, body, count=1,
                           flags=re.MULTILINE)
     return head + (body if found else line + body) + rest
@@ -216,7 +237,7 @@ def row_cfg(task, name, text, net):
     for key, value in net.items():
         text = set_option(text, "net", key, value)
     for key, value in row.options.items():
-        if value.endswith("%"):
+        if value and value.endswith("%"):
             value = round(batches * int(value[:-1]) / 100)
         text = set_option(text, "deepkd_loss", key, value)
     for key, value in row.teacher.items():

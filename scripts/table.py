@@ -17,8 +17,8 @@ garments are all of one class.
    nothing looked before: no best of several epochs, no choice among runs. A run that
    diverges counts as 0 %.
 
-The teacher runs once for all rows: `deepkd cache` keeps its logits of each seed's run in
-DIR/caches, which can be removed when the table is done.
+The teacher runs once for all rows, and once for all that see two views of an image: `deepkd cache`
+keeps its logits of each seed's run in DIR/caches, which can be removed when the table is done.
 
 Every run is a process `darknet distill` with one thread. Its outcome becomes a line of
 DIR/results.jsonl (or of --results), under a hash of its cfg, lists, teacher, first weights
@@ -81,7 +81,10 @@ def arguments():
                         + " or ".join(filter(None, (t.suffix for t in rows.TASKS.values()))))
     parser.add_argument("--rows", metavar="A,B", type=lambda text: text.split(","),
                         help="only these rows of rows.py (default: all but those in bfloat16 "
-                        "and int8, which not every processor has)")
+                        "and int8, which not every processor has, and those of methods by "
+                        "trainer, which take long)")
+    parser.add_argument("--baseline", metavar="ROW", default=rows.BASELINE,
+                        help="what the others are compared with (default: %(default)s)")
     parser.add_argument("--batches", type=positive,
                         help="budget of every run (default: max_batches of the student's cfg)")
     parser.add_argument("--limit", type=positive, metavar="N",
@@ -99,7 +102,7 @@ def arguments():
     only.add_argument("--report", action="store_true", help="run nothing, print what is there")
     args = parser.parse_args()
     args.task = rows.find_task(args.task)
-    args.rows = args.rows or [name for name in args.task.rows if name not in rows.IN_FEW_BITS]
+    args.rows = args.rows or [name for name in args.task.rows if name not in rows.ON_REQUEST]
     args.seeds = args.seeds or args.task.seeds
     args.out = os.path.abspath(args.out or os.path.join(BUILD, "table" + args.task.suffix))
     args.results = os.path.abspath(args.results or os.path.join(args.out, "results.jsonl"))
@@ -233,7 +236,8 @@ def cache_of(args, run):
         return None
     key = digest(args.student, args.batches, args.lists[run.split].digest,
                  read(os.path.join(BUILD, args.task.teacher)), read(args.teacher, "rb"),
-                 *["boxes"] * ("box_weight" in row.options))
+                 *["boxes"] * ("box_weight" in row.options),
+                 *["two views"] * ("views" in row.options))
     path = os.path.join(args.out, "caches", f"{run.split}-{run.seed}-{key}.sqlite")
     return Cache(run.split, run.seed, path, run_cfg(args, run))
 
@@ -471,12 +475,12 @@ def scores_of(found, row):
 
 def final_table(args, chosen, found):
     names = list(args.task.metrics)
-    baseline = scores_of(found, rows.BASELINE) if rows.BASELINE in chosen else None
+    baseline = scores_of(found, args.baseline) if args.baseline in chosen else None
     head, body = [f"test {names[0]}, %", "learning rate"], []
     teacher = next(filter(None, (result["teacher"] for result in found.values())), None)
     for name in names:
         head += ["mean" if name == names[0] else f"{name}, mean", "standard deviation", "min",
-                 "max", "to KD, paired"]
+                 "max", f"to {title(args, args.baseline)}, paired"]
     if teacher:  # lines of the first tables with caches may have none
         body.append(["the teacher", ""])
         for value in teacher:
@@ -568,7 +572,7 @@ def check_there(path, remedy):
 
 def read_inputs(args):
     """Checks that all is there, and reads the task's .data file and its student's cfg."""
-    for row in args.rows:
+    for row in [*args.rows, args.baseline]:
         rows.find_row(args.task, row)
     check_there(os.path.join(BUILD, "darknet"), "make")
     check_there(args.teacher, args.task.maker)
