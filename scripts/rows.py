@@ -23,9 +23,10 @@ from imagelist import InputError, run
 Task = collections.namedtuple(
     "Task", "student teacher weights data suffix maker grid seeds flags metrics rows")
 # title: in tables; rate: [net] learning_rate, or the row whose search decides it; options: of
-# [deepkd_loss]; teacher: of [teacher]; unlabelled: shows also images without labels (--labelled)
-Row = collections.namedtuple("Row", "title rate options teacher unlabelled",
-                             defaults=[{}, False])
+# [deepkd_loss]; teacher: of [teacher]; unlabelled: shows also images without labels (--labelled);
+# top: how many classes besides the target its cache of logits has, 0: all
+Row = collections.namedtuple("Row", "title rate options teacher unlabelled top",
+                             defaults=[{}, False, 0])
 
 NO_WARMUP = {"momentum_warmup": "0"}
 SGD_KD = {"trainer": "sgd", "method": "kd", "topk_schedule": "off"}
@@ -55,6 +56,12 @@ IN_FEW_BITS = {
     "kd-int8": Row("KD, the teacher in int8", "kd", SGD_KD, BYTES),
     "deepkd-int8": Row("DeepKD, the teacher in int8", "deepkd", FIXED, BYTES),
 }
+# Of the teacher's logits a part
+OF_TOP = {
+    "kd-top10": Row("KD, 10 largest logits", "kd", SGD_KD, top=10),
+    "deepkd-top10": Row("DeepKD, 10 largest logits", "deepkd", FIXED, top=10),
+}
+ON_REQUEST = {**IN_FEW_BITS, **OF_TOP}
 
 CLASSIFIERS = {
     "alone": Row("student alone", .2, ALONE),
@@ -137,7 +144,7 @@ TASKS = {
     "glyphs": Task("cfg/glyphs-student.cfg", "cfg/glyphs-teacher.cfg",
                    "cfg/glyphs-teacher.weights", "cfg/glyphs.data", "-glyphs",
                    "scripts/train-teacher.sh glyphs, then make,", (.1, .2, .4, .8), 5, [],
-                   {"top-1": "valid_top1"}, CLASSIFIERS),
+                   {"top-1": "valid_top1"}, {**CLASSIFIERS, **OF_TOP}),
     # Real photographs, which are not ours to hand out: `make table-cifar10` says where they are
     "cifar10": Task("cfg/cifar10-student.cfg", "cfg/cifar10-teacher.cfg",
                     "cfg/cifar10-teacher.weights", "cfg/cifar10.data", "-cifar10",

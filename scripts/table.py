@@ -66,7 +66,7 @@ Run = collections.namedtuple("Run", "row rate seed split")
 Lists = collections.namedtuple("Lists", "train valid rest train_images valid_images digest")
 Active = collections.namedtuple("Active", "run process log began program")
 # Of the runs of one split and seed
-Cache = collections.namedtuple("Cache", "split seed path cfg")
+Cache = collections.namedtuple("Cache", "split seed path cfg top")
 
 
 def arguments():
@@ -81,7 +81,8 @@ def arguments():
                         + " or ".join(filter(None, (t.suffix for t in rows.TASKS.values()))))
     parser.add_argument("--rows", metavar="A,B", type=lambda text: text.split(","),
                         help="only these rows of rows.py (default: all but those in bfloat16 "
-                        "and int8, which not every processor has)")
+                        "and int8, which not every processor has, and those of a part of the "
+                        "teacher's logits)")
     parser.add_argument("--batches", type=positive,
                         help="budget of every run (default: max_batches of the student's cfg)")
     parser.add_argument("--limit", type=positive, metavar="N",
@@ -99,7 +100,7 @@ def arguments():
     only.add_argument("--report", action="store_true", help="run nothing, print what is there")
     args = parser.parse_args()
     args.task = rows.find_task(args.task)
-    args.rows = args.rows or [name for name in args.task.rows if name not in rows.IN_FEW_BITS]
+    args.rows = args.rows or [name for name in args.task.rows if name not in rows.ON_REQUEST]
     args.seeds = args.seeds or args.task.seeds
     args.out = os.path.abspath(args.out or os.path.join(BUILD, "table" + args.task.suffix))
     args.results = os.path.abspath(args.results or os.path.join(args.out, "results.jsonl"))
@@ -203,7 +204,7 @@ def run_key(args, run):
     start = [read(args.start, "rb")] if args.start else []
     rest = [read(os.path.join(BUILD, args.lists[run.split].rest))] if shows_rest(args, run) else []
     return digest(*args.task.metrics, run_cfg(args, run), args.lists[run.split].digest, *teacher,
-                  *start, run.seed, *rest)
+                  *start, run.seed, *rest, *top_of(args.task.rows[run.row]))
 
 
 def read_results(path):
@@ -226,6 +227,11 @@ def run_folder(args, run):
     return os.path.join(args.out, "runs", f"{run.row}-{run.split}-{run.rate:g}-{run.seed}{started}")
 
 
+def top_of(row):
+    """What a cache of some logits alone depends on besides."""
+    return [f"top {row.top} at {row.options.get('temperature')}"] if row.top else []
+
+
 def cache_of(args, run):
     """The teacher's logits that the run learns from; None: none, or more than caches hold."""
     row = args.task.rows[run.row]
@@ -233,9 +239,9 @@ def cache_of(args, run):
         return None
     key = digest(args.student, args.batches, args.lists[run.split].digest,
                  read(os.path.join(BUILD, args.task.teacher)), read(args.teacher, "rb"),
-                 *["boxes"] * ("box_weight" in row.options))
+                 *["boxes"] * ("box_weight" in row.options), *top_of(row))
     path = os.path.join(args.out, "caches", f"{run.split}-{run.seed}-{key}.sqlite")
-    return Cache(run.split, run.seed, path, run_cfg(args, run))
+    return Cache(run.split, run.seed, path, run_cfg(args, run), row.top)
 
 
 def command(args, run):
@@ -276,7 +282,7 @@ def start_cache(args, cache):
     files = [stem + ".data", stem + ".cfg", args.teacher]
     return launch(cache, ["./darknet", "deepkd", "cache", *map(seen_from_build, files), "-seed",
                           str(cache.seed), "-threads", "1", "-out", seen_from_build(cache.path),
-                          *args.task.flags],
+                          *(["-top", str(cache.top)] if cache.top else []), *args.task.flags],
                   stem + ".log")
 
 
