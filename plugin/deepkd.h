@@ -55,6 +55,7 @@
  *     mlkd.c               MLKD's losses of a whole batch
  *     mean_logits.c        several teachers' logits as one's
  *     confidence.c         how sure the teacher is, and weights that follow from it
+ *     top_row.c            a row's largest logits in few bytes
  *     momentum.c           warm-up, signal and noise, momenta that follow them
  *     broken.c             what was not finite, as bits with names
  *     average_precision.c  mAP as COCO defines it

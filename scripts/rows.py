@@ -23,9 +23,11 @@ from imagelist import InputError, run
 Task = collections.namedtuple(
     "Task", "student teacher weights data suffix maker grid seeds flags metrics rows")
 # title: in tables; rate: [net] learning_rate, or the row whose search decides it; options: of
-# [deepkd_loss], None: not the student's own; teacher: of [teacher]; unlabelled: shows also images without labels (--labelled)
-Row = collections.namedtuple("Row", "title rate options teacher unlabelled",
-                             defaults=[{}, False])
+# [deepkd_loss], None: not the student's own; teacher: of [teacher]; unlabelled: shows also images
+# without labels (--labelled); top: how many classes besides the target its cache of logits has,
+# 0: all
+Row = collections.namedtuple("Row", "title rate options teacher unlabelled top",
+                             defaults=[{}, False, 0])
 
 NO_WARMUP = {"momentum_warmup": "0"}
 SGD_KD = {"trainer": "sgd", "method": "kd", "topk_schedule": "off"}
@@ -60,6 +62,11 @@ IN_FEW_BITS = {
     "kd-int8": Row("KD, the teacher in int8", "kd", SGD_KD, BYTES),
     "deepkd-int8": Row("DeepKD, the teacher in int8", "deepkd", FIXED, BYTES),
 }
+# Of the teacher's logits a part
+OF_TOP = {
+    "kd-top10": Row("KD, 10 largest logits", "kd", SGD_KD, top=10),
+    "deepkd-top10": Row("DeepKD, 10 largest logits", "deepkd", FIXED, top=10),
+}
 
 # Each method by three trainers; KD's and DKD's other rows are among CLASSIFIERS
 BY_TRAINER = {
@@ -74,7 +81,7 @@ BY_TRAINER = {
 }
 
 # What table.py leaves out unless --rows names it
-ON_REQUEST = {*IN_FEW_BITS, *BY_TRAINER}
+ON_REQUEST = {*IN_FEW_BITS, *OF_TOP, *BY_TRAINER}
 
 CLASSIFIERS = {
     "alone": Row("student alone", .2, ALONE),
@@ -157,7 +164,7 @@ TASKS = {
     "glyphs": Task("cfg/glyphs-student.cfg", "cfg/glyphs-teacher.cfg",
                    "cfg/glyphs-teacher.weights", "cfg/glyphs.data", "-glyphs",
                    "scripts/train-teacher.sh glyphs, then make,", (.1, .2, .4, .8), 5, [],
-                   {"top-1": "valid_top1"}, {**CLASSIFIERS, **BY_TRAINER}),
+                   {"top-1": "valid_top1"}, {**CLASSIFIERS, **BY_TRAINER, **OF_TOP}),
     # Real photographs, which are not ours to hand out: `make table-cifar10` says where they are
     "cifar10": Task("cfg/cifar10-student.cfg", "cfg/cifar10-teacher.cfg",
                     "cfg/cifar10-teacher.weights", "cfg/cifar10.data", "-cifar10",

@@ -66,7 +66,7 @@ Run = collections.namedtuple("Run", "row rate seed split")
 Lists = collections.namedtuple("Lists", "train valid rest train_images valid_images digest")
 Active = collections.namedtuple("Active", "run process log began program")
 # Of the runs of one split and seed
-Cache = collections.namedtuple("Cache", "split seed path cfg")
+Cache = collections.namedtuple("Cache", "split seed path cfg top")
 
 
 def arguments():
@@ -81,8 +81,8 @@ def arguments():
                         + " or ".join(filter(None, (t.suffix for t in rows.TASKS.values()))))
     parser.add_argument("--rows", metavar="A,B", type=lambda text: text.split(","),
                         help="only these rows of rows.py (default: all but those in bfloat16 "
-                        "and int8, which not every processor has, and those of methods by "
-                        "trainer, which take long)")
+                        "and int8, which not every processor has, of methods by trainer, which "
+                        "take long, and of a part of the teacher's logits)")
     parser.add_argument("--baseline", metavar="ROW", default=rows.BASELINE,
                         help="what the others are compared with (default: %(default)s)")
     parser.add_argument("--batches", type=positive,
@@ -206,7 +206,7 @@ def run_key(args, run):
     start = [read(args.start, "rb")] if args.start else []
     rest = [read(os.path.join(BUILD, args.lists[run.split].rest))] if shows_rest(args, run) else []
     return digest(*args.task.metrics, run_cfg(args, run), args.lists[run.split].digest, *teacher,
-                  *start, run.seed, *rest)
+                  *start, run.seed, *rest, *top_of(args.task.rows[run.row]))
 
 
 def read_results(path):
@@ -229,6 +229,11 @@ def run_folder(args, run):
     return os.path.join(args.out, "runs", f"{run.row}-{run.split}-{run.rate:g}-{run.seed}{started}")
 
 
+def top_of(row):
+    """What a cache of some logits alone depends on besides."""
+    return [f"top {row.top} at {row.options.get('temperature')}"] if row.top else []
+
+
 def cache_of(args, run):
     """The teacher's logits that the run learns from; None: none, or more than caches hold."""
     row = args.task.rows[run.row]
@@ -237,9 +242,9 @@ def cache_of(args, run):
     key = digest(args.student, args.batches, args.lists[run.split].digest,
                  read(os.path.join(BUILD, args.task.teacher)), read(args.teacher, "rb"),
                  *["boxes"] * ("box_weight" in row.options),
-                 *["two views"] * ("views" in row.options))
+                 *["two views"] * ("views" in row.options), *top_of(row))
     path = os.path.join(args.out, "caches", f"{run.split}-{run.seed}-{key}.sqlite")
-    return Cache(run.split, run.seed, path, run_cfg(args, run))
+    return Cache(run.split, run.seed, path, run_cfg(args, run), row.top)
 
 
 def command(args, run):
@@ -280,7 +285,7 @@ def start_cache(args, cache):
     files = [stem + ".data", stem + ".cfg", args.teacher]
     return launch(cache, ["./darknet", "deepkd", "cache", *map(seen_from_build, files), "-seed",
                           str(cache.seed), "-threads", "1", "-out", seen_from_build(cache.path),
-                          *args.task.flags],
+                          *(["-top", str(cache.top)] if cache.top else []), *args.task.flags],
                   stem + ".log")
 
 

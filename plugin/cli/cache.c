@@ -14,6 +14,7 @@ typedef struct {
     distill_arguments of; /* the run that it is for */
     char *out;
     uint64_t epochs; /* 0: as many as max_batches has */
+    int top;         /* classes that are kept, 0: all */
 } cache_arguments;
 
 #define TO(field) offsetof(cache_arguments, field)
@@ -28,6 +29,9 @@ const command cache_command = {
         {"-out FILE", WORD_TEXT, TO(out), 0, 1, "an SQLite database"},
         {"-epochs N", WORD_LONG, TO(epochs), INT32_MAX, 0,
          "of the training list; else as many as max_batches has"},
+        {"-top K", WORD_INT, TO(top), INT32_MAX, 0,
+         "classifiers: the target's logit and the K largest others, as float16, and the rest's "
+         "sum"},
         {"-seed N", WORD_LONG, TO(of.seed), INT64_MAX, 0,
          "the run's; else the file's, or the clock's"},
         {"-map", WORD_FLAG, TO(of.map), 0, 0,
@@ -52,6 +56,7 @@ int run_cache(int argc, char **argv)
     begin_setup(&s);
     load_networks(&s);
     read_lists(&s);
+    s.kd->cache_top = a.top;
     s.cache = make_logit_cache(a.out);
     if (!a.of.seed && cached_images(s.cache)) s.seed = cache_seed(s.cache);
     run_state state = begin_state(s.kd, a.of.cfg, hash_list(&s.train), METRIC_LOSS, s.seed);

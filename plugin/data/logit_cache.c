@@ -158,33 +158,33 @@ uint64_t cached_images(logit_cache *c)
 }
 
 /* With the position, so that no image's logits are taken for another's */
-static int64_t hash_logits(uint64_t position, const void *numbers, size_t n)
+static int64_t hash_logits(uint64_t position, const void *numbers, size_t bytes)
 {
     uint64_t hash = kd_hash(KD_HASH_START, &position, sizeof(position));
-    return kd_hash(hash, numbers, n * sizeof(float));
+    return kd_hash(hash, numbers, bytes);
 }
 
-void write_logits(logit_cache *c, uint64_t position, const float *numbers, size_t n)
+void write_logits(logit_cache *c, uint64_t position, const void *numbers, size_t bytes)
 {
     sqlite3_bind_int64(c->put, 1, position);
-    sqlite3_bind_int64(c->put, 2, hash_logits(position, numbers, n));
-    sqlite3_bind_blob64(c->put, 3, numbers, n * sizeof(float), SQLITE_STATIC);
+    sqlite3_bind_int64(c->put, 2, hash_logits(position, numbers, bytes));
+    sqlite3_bind_blob64(c->put, 3, numbers, bytes, SQLITE_STATIC);
     step(c, c->put);
     sqlite3_reset(c->put);
 }
 
-void read_cached_logits(logit_cache *c, uint64_t position, float *numbers, size_t n)
+void read_cached_logits(logit_cache *c, uint64_t position, void *numbers, size_t bytes)
 {
     sqlite3_bind_int64(c->get, 1, position);
     if (!step(c, c->get))
         kd_fail("%s: found no logits of image %llu of the run", c->file,
                 (unsigned long long)position);
-    size_t bytes = sqlite3_column_bytes(c->get, 1);
-    if (bytes != n * sizeof(float))
+    size_t found = sqlite3_column_bytes(c->get, 1);
+    if (found != bytes)
         kd_fail("%s: image %llu of the run: found %zu bytes, expected %zu", c->file,
-                (unsigned long long)position, bytes, n * sizeof(float));
+                (unsigned long long)position, found, bytes);
     if (bytes) memcpy(numbers, sqlite3_column_blob(c->get, 1), bytes);
-    if (sqlite3_column_int64(c->get, 0) != hash_logits(position, numbers, n))
+    if (sqlite3_column_int64(c->get, 0) != hash_logits(position, numbers, bytes))
         kd_fail("%s: image %llu of the run: found damaged logits", c->file,
                 (unsigned long long)position);
     sqlite3_reset(c->get);
@@ -222,9 +222,9 @@ void close_logit_cache(logit_cache *c UNUSED) NEVER const
     void save_logit_cache(logit_cache *c UNUSED) NEVER
 
     void write_logits(logit_cache *c UNUSED, uint64_t position UNUSED,
-                      const float *numbers UNUSED, size_t n UNUSED) NEVER
+                      const void *numbers UNUSED, size_t bytes UNUSED) NEVER
 
     void read_cached_logits(logit_cache *c UNUSED, uint64_t position UNUSED,
-                            float *numbers UNUSED, size_t n UNUSED) NEVER
+                            void *numbers UNUSED, size_t bytes UNUSED) NEVER
 
 #endif

@@ -3,8 +3,8 @@
  * which any language reads.
  *
  *   notes(key, value)                 what they are the logits of, in words
- *   logits(position, hash, numbers)   of the image at a position of the run, from 0: float32,
- * in the machine's order; FNV-1a of position and numbers
+ *   logits(position, hash, numbers)   of the image at a position of the run, from 0: float32 in
+ * the machine's order, or rows as math/top_row.h packs them; FNV-1a of position and numbers
  *
  * Positions come without gaps. A program that is killed leaves what it has saved, and one that
  * reads keeps others from writing until it ends. All functions exit with one line that names
@@ -33,9 +33,9 @@ void write_note(logit_cache *c, const char *key, const char *value);
 /* How many images it holds. */
 uint64_t cached_images(logit_cache *c);
 
-/* `n` numbers of the image at the position; one is cached only once. */
-void write_logits(logit_cache *c, uint64_t position, const float *numbers, size_t n);
-void read_cached_logits(logit_cache *c, uint64_t position, float *numbers, size_t n);
+/* The numbers, so many bytes, of the image at the position; one is cached only once. */
+void write_logits(logit_cache *c, uint64_t position, const void *numbers, size_t bytes);
+void read_cached_logits(logit_cache *c, uint64_t position, void *numbers, size_t bytes);
 
 /* What has been written is there from now on, whatever happens. */
 void save_logit_cache(logit_cache *c);

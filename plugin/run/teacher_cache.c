@@ -3,6 +3,7 @@
 #include "data/loader.h"
 #include "data/strong.h"
 #include "distil/views.h"
+#include "math/top_row.h"
 #include "run/stop.h"
 #include "run/train.h"
 #include "support.h"
@@ -17,6 +18,8 @@ enum { NOTE = 512, BATCHES_A_SAVE = 100 };
 typedef unsigned long long number;
 
 static const char *const weights_key = "teacher weights", *const seed_key = "seed";
+static const char *const rows_key = "rows";
+#define top_form "images, the target and %d others"
 static const char *const precision_notes[] = {"", ", bfloat16", ", int8"}; /* by arithmetic */
 
 /* Compares, or writes what is not there. */
@@ -62,8 +65,13 @@ static void describe_augmentation(const network *net, const deepkd *kd, char *te
                  last.random, images_per_batch(net), net->max_batches);
 }
 
-static const char *name_rows(const deepkd *kd)
+static const char *name_rows(const deepkd *kd, char *text, size_t size)
 {
+    if (kd->cache_top) {
+        snprintf(text, size, top_form " at temperature %.9g", kd->cache_top,
+                 kd->loss_config.temperature);
+        return text;
+    }
     if (!is_detector(&kd->outputs)) return kd->views > 1 ? "images, two views" : "images";
     if (kd->loss_config.box_weight)
         return kd->options.rows == ROWS_DENSE ? "dense, boxes" : "truth, boxes";
@@ -102,16 +110,47 @@ static void agree_on_views(logit_cache *cache, const deepkd *kd, cache_use use)
     if (i > 1) agree(cache, use, "ensemble", rules[kd->teacher->rule]);
     describe_augmentation(net, kd, text, sizeof(text));
     agree(cache, use, "augmentation", text);
-    agree(cache, use, "rows", name_rows(kd));
+    agree(cache, use, rows_key, name_rows(kd, text, sizeof(text)));
 }
 
-void agree_on_cache(logit_cache *cache, const deepkd *kd, run_state *state, cache_use use,
+static int read_top(logit_cache *cache)
+{
+    int top = 0;
+    char *found = read_note(cache, rows_key);
+    if (found) sscanf(found, top_form, &top);
+    free(found);
+    return top > 0 ? top : 0;
+}
+
+static void check_top(const deepkd *kd, const char *file)
+{
+    int others = kd->classes - 1;
+    if (is_detector(&kd->outputs) || kd->loss_config.activation != KD_SOFTMAX)
+        kd_fail("%s: -top keeps some of the classes of which one is true: expected a "
+                "classifier with activation=softmax",
+                file);
+    if (kd->loss_config.method->views > 1 || kd->loss_config.n_temperatures)
+        kd_fail("%s: -top keeps classes of one view, at one temperature: expected another "
+                "method than %s",
+                file, kd->loss_config.method->name);
+    if (kd->loss_config.standardize)
+        kd_fail("%s: -top does not keep a row's mean and deviation: expected "
+                "logit_standardization=0",
+                file);
+    if (kd->cache_top > others || others >= KD_MOST_TOP_CLASSES)
+        kd_fail("%s: -top %d: expected at most %d, the classes without the target, of up to %d",
+                file, kd->cache_top, others, KD_MOST_TOP_CLASSES);
+}
+
+void agree_on_cache(logit_cache *cache, deepkd *kd, run_state *state, cache_use use,
                     int has_weights)
 {
     char text[NOTE];
     char *known = has_weights ? 0 : read_note(cache, weights_key);
     if (known) state->teacher_hash = strtoull(known, 0, 16);
     free(known);
+    if (use == CACHE_READ) kd->cache_top = read_top(cache);
+    if (kd->cache_top) check_top(kd, logit_cache_file(cache));
     agree_on_hash(cache, use, "teacher cfg", state->teacher_cfg_hash);
     agree_on_hash(cache, use, weights_key, state->teacher_hash);
     agree_on_hash(cache, use, "training images", state->train_hash);

@@ -3,8 +3,9 @@
 
 Proves: a student learns the same from a cache as from the teacher itself, to the byte, classifiers
 and detectors, whole runs and resumed ones, and needs no teacher's weights then; a cache whose
-making was stopped or killed is gone on with; one of another run is refused by what differs; none
-that is damaged is believed, wherever the damage is.
+making was stopped or killed is gone on with; one of another run is refused by what differs; one of
+the largest logits has these and the rest's sum, and belongs to one temperature; none that is
+damaged is believed, wherever the damage is.
 """
 import os
 import random
@@ -261,7 +262,7 @@ def cifar(folder):
 
 @test
 def views(folder):
-    """two views of each image: MLKD and CRLD learn the same, a row has both, and operations count"""
+    """two views of each image: MLKD and CRLD learn the same, a row has both; operations count"""
     for options in ({"method": "mlkd", "views": 1}, {"method": "mlkd"},
                     {"method": "crld", "operations": "rotate,solarize"}):
         two = options.get("views") != 1
@@ -272,8 +273,84 @@ def views(folder):
             assert len(values) == CLASSES * (1 + two) and values.std() > 0, values
         if options.get("operations"):
             folder.write("student.cfg", student_cfg({"method": "crld"}, subdivisions=2))
-            check_error(folder.distill(*CACHE, "-clear").check(1), ["augmentation: found", "rotate"])
+            check_error(folder.distill(*CACHE, "-clear").check(1),
+                        ["augmentation: found", "rotate"])
         folder.remove("logits.sqlite")
+
+
+# Some of the classes
+
+def top_rows(folder, keep):
+    """A compact cache's rows: [images] of class [keep + 1], logit [keep + 1] and rest."""
+    form = [("class", "u2", keep + 1), ("logit", "f2", keep + 1), ("rest", "f4")]
+    return np.concatenate([np.frombuffer(numbers, form) for _, numbers in logits(folder)])
+
+
+def log_sum(y, temperature):
+    return np.log(np.exp(y / temperature).sum(axis=-1))
+
+
+@test
+def top(folder):
+    """-top 2 keeps the target, the two largest others, and what the rest sums to at T"""
+    folder.write("student.cfg", student_cfg({"temperature": 3}))
+    make_cache(folder).check(0)
+    whole = np.array([np.frombuffer(numbers, np.float32) for _, numbers in logits(folder)], float)
+    folder.remove("logits.sqlite")
+    make_cache(folder, "-top", "2").check(0)
+    rows = top_rows(folder, 2)
+    assert len(rows) == len(whole) and set(rows["class"][:, 0]) == set(range(CLASSES))
+    for y, row in zip(whole - whole.max(axis=1, keepdims=True), rows):
+        target, *others = row["class"]
+        ranked = [c for c in np.argsort(-y, kind="stable") if c != target][:2]
+        assert sorted(ranked) == others, (ranked, others)
+        np.testing.assert_array_equal(row["logit"], y[row["class"]].astype(np.float16))
+        rest = np.delete(y, row["class"])
+        np.testing.assert_allclose(row["rest"], log_sum(rest, 3), rtol=1e-5, atol=1e-6)
+
+
+@test
+def top_learns(folder):
+    """a student learns from it: with all other classes or few as from the teacher, almost"""
+    for loss, keep, tolerance in (({}, CLASSES - 1, 2e-3), ({"method": "dkd"}, 3, .1),
+                                  ({"topk": 2, "topk_schedule": "static"}, 2, 2e-3)):
+        folder.write("student.cfg", student_cfg(loss))
+        expected = tap.floats(outcome(folder)[0])
+        make_cache(folder, "-top", str(keep)).check(0)
+        found = tap.floats(outcome(folder, *CACHE)[0])
+        away = np.abs(found - expected).max()
+        assert 0 < away < tolerance, (keep, away)
+        folder.remove("logits.sqlite")
+
+
+@test
+def top_of_others(folder):
+    """it belongs to its K and its temperature, and has no meaning for some losses and detectors"""
+    make_cache(folder, "-top", "2").check(0)
+    before = folder.read("logits.sqlite")
+    for flags, found, expected in ((("-top", "3"), "and 2 others at", "and 3 others at"),
+                                   ((), "and 2 others at", "expected images")):
+        check_error(make_cache(folder, *flags).check(1), ["rows: found", found, expected])
+    for loss, words in (({"temperature": 2}, ["at temperature 4, expected", "temperature 2"]),
+                        ({"logit_standardization": 1}, ["-top", "logit_standardization=0"]),
+                        ({"activation": "logistic"}, ["-top", "activation=softmax"]),
+                        ({"method": "mlkd", "views": 1, "augment": "darknet"}, ["-top", "mlkd"]),
+                        ({"method": "crld"}, ["-top", "crld"])):
+        folder.write("student.cfg", student_cfg(loss))
+        check_error(folder.distill("-clear", *CACHE).check(1), ["logits.sqlite", *words])
+        assert folder.read("logits.sqlite") == before
+    folder.write("student.cfg", student_cfg({"logit_standardization": 1}))
+    folder.remove("logits.sqlite")
+    check_error(make_cache(folder, "-top", "2").check(1), ["logit_standardization=0"])
+    folder.write("student.cfg", student_cfg())
+    check_error(make_cache(folder, "-top", "6").check(1), ["-top 6: expected at most 5"])
+    check_error(make_cache(folder, "-top", "0").check(1), ["-top 0"])
+    make_cache(folder).check(0)
+    check_error(make_cache(folder, "-top", "2").check(1), ["rows: found images, expected images, "])
+    detectors = tap.DetectorFolder(folder.at("detectors"))
+    detectors.fill_scenes()
+    detectors.darknet("partial", "teacher.cfg", "", "teacher.weights", "99").check(0)
+    check_error(make_cache(detectors, "-top", "2").check(1), ["-top", "expected a classifier"])
 
 
 @test
