@@ -116,7 +116,7 @@ SCENES = {
     "kd-dense": Row("KD on dense rows", "kd", {**SGD_KD, **DENSE}),
     "deepkd-objectness": Row("DeepKD + objectness", .02, {**FIXED, **OBJECTNESS}),
     "deepkd-boxes": Row("DeepKD + boxes", .02, {**FIXED, **BOXES}),
-    "deepkd-bckd": Row("DeepKD of BCKD, dense", .02, {**FIXED, **BCKD}),
+    "deepkd-bckd": Row("DeepKD of BCKD, dense", .04, {**FIXED, **BCKD}),
     **IN_FEW_BITS,
 }
 
