@@ -31,6 +31,7 @@
 #   DNNL=1       its convolutions by oneDNN; 0: by matrix products
 #   CJSON=1      0: without cJSON; detectors can't be given annotations= then
 #   SQLITE=1     0: without SQLite; a teacher's logits can't be kept in a file then
+#   MPI=0        1: distill on several processes and machines, by mpirun
 #   ORT=0        1: with ONNX Runtime, for teachers that are ONNX files
 #   ONNXRUNTIME= the folder with its include and lib (ORT=1); default: the system's
 #   IMAGES=1     0: without libjpeg, libpng and stb: no image file can be read then
@@ -50,6 +51,7 @@ BLAS     = 1
 CJSON    = 1
 DNNL     = 1
 IMAGES   = 1
+MPI      = 0
 SQLITE   = 1
 ORT      = 0
 ONNXRUNTIME =
@@ -70,13 +72,13 @@ endif
 SOURCE  := build/source
 export BUILD PYTHON ROOT DARKNET_SRC
 
-$(foreach s,GPU CUDNN OPENCV OPENMP DEBUG BLAS CJSON DNNL IMAGES SQLITE ORT PLUGIN $(if \
+$(foreach s,GPU CUDNN OPENCV OPENMP DEBUG BLAS CJSON DNNL IMAGES MPI SQLITE ORT PLUGIN $(if \
     $(filter fuzz thread,$(SANITIZE)),,SANITIZE),$(if \
     $(filter x0 x1,x$(subst $() ,_,$($s))),,$(error $s=$($s): expected 0 or 1)))
 
 SWITCHES = GPU=$(GPU) CUDNN=$(CUDNN) OPENCV=$(OPENCV) OPENMP=$(OPENMP) DEBUG=$(DEBUG) \
-           BLAS=$(BLAS) CJSON=$(CJSON) DNNL=$(DNNL) IMAGES=$(IMAGES) SQLITE=$(SQLITE) \
-           ORT=$(ORT) PLUGIN=$(PLUGIN) SANITIZE=$(SANITIZE)
+           BLAS=$(BLAS) CJSON=$(CJSON) DNNL=$(DNNL) IMAGES=$(IMAGES) MPI=$(MPI) \
+           SQLITE=$(SQLITE) ORT=$(ORT) PLUGIN=$(PLUGIN) SANITIZE=$(SANITIZE)
 PACKAGES = build
 ifneq ($(strip $(ARCH)),)
 SWITCHES += 'ARCH=$(ARCH)'
@@ -112,6 +114,9 @@ PACKAGES += dnnl
 endif
 ifeq ($(IMAGES),1)
 PACKAGES += images
+endif
+ifeq ($(MPI),1)
+PACKAGES += mpi
 endif
 ifeq ($(SQLITE),1)
 PACKAGES += sqlite

@@ -81,6 +81,7 @@
  *     filters.c            batch norm, activations, sums, pooling: plain arrays
  *     forms.c              which layers hand images on channels last
  *     last.c               [route], pools and [upsample], channels last
+ *     ranks.c              processes that train as one (MPI=1), each a share of a batch
  *     cores.c              a network on all of the cores
  *     waiting.c            how long its threads look for work before they sleep
  *   data/     from files to a batch in memory

@@ -35,7 +35,7 @@ $(call objects,decode_others.c): CFLAGS += -fwrapv
 -include $(patsubst %.o,%.d,$(call objects,$(DARKNET_C)))
 
 ifeq ($(PLUGIN),1)
-VERSION_SWITCHES := GPU CUDNN OPENCV OPENMP BLAS CJSON DNNL IMAGES SQLITE ORT DEBUG SANITIZE
+VERSION_SWITCHES := GPU CUDNN OPENCV OPENMP BLAS CJSON DNNL IMAGES MPI SQLITE ORT DEBUG SANITIZE
 sources = $(wildcard $(PLUGIN_DIR)/*.$(1) $(PLUGIN_DIR)/*/*.$(1))
 PLUGIN_C := $(filter-out $(PLUGIN_DIR)/darknet/%,$(call sources,c))
 ifeq ($(GPU),1)
@@ -53,6 +53,13 @@ COMMON   += -DPLUGIN_INIT=deepkd_init
 ifeq ($(CJSON),1)
 COMMON += -DCJSON
 $(EXEC) tests/%: LDFLAGS += -lcjson
+endif
+ifeq ($(MPI),1)
+# as Open MPI and MPICH both say it: gcc -I... -L... -l...
+MPI_FLAGS := $(shell mpicc -show)
+COMMON += -DMPI
+$(call objects,ranks.c): CFLAGS += $(patsubst -I%,-isystem %,$(filter -I%,$(MPI_FLAGS)))
+$(EXEC) tests/%: LDFLAGS += $(filter -L% -l% -Wl%,$(MPI_FLAGS))
 endif
 ifeq ($(SQLITE),1)
 COMMON += -DSQLITE

@@ -5,6 +5,8 @@
 #include "cli/distill.h"
 #include "cli/command.h"
 #include "cli/setup.h"
+#include "cpu/cores.h"
+#include "cpu/ranks.h"
 #include "distil/groups.h"
 #include "distil/gsnr.h"
 #include "net/device.h"
@@ -86,23 +88,56 @@ static run_state begin_run(setup *s)
     return state;
 }
 
-/* Where the student begins: at random, at -start, or where the saved state stopped. */
+/* What ranks cannot do, or cannot do together */
+static void check_ranks(const setup *s, const run_state *state)
+{
+    static const char *const name[] = {"build of darknet",
+                                       "kind of processor",
+                                       ".data file",
+                                       "student's cfg",
+                                       "teacher's cfg",
+                                       "teacher",
+                                       "list of training images",
+                                       "list of validation images",
+                                       "metric (-map)"};
+    const distill_arguments *a = &s->arguments;
+    const teacher *t = s->kd->teacher;
+    if (count_ranks() == 1) return;
+    uint64_t number[] = {hash_program(),    hash_processor(),        hash_cfg(a->data),
+                         hash_cfg(a->cfg),  state->teacher_cfg_hash, state->teacher_hash,
+                         state->train_hash, hash_list(&s->valid),    state->metric};
+    check_ranks_agree(sizeof(number) / sizeof(*number), name, number);
+    if (on_gpu(s->net)) kd_fail("mpirun: found a GPU, expected -nogpu: ranks have CPUs alone");
+    if (t->arithmetic == INT8)
+        kd_fail("%s: [teacher] precision=int8: found %d ranks, expected one process", a->cfg,
+                count_ranks());
+    check_shares(s->net, a->cfg);
+    if (!t->is_cached) check_shares(t->net, t->cfg);
+}
+
+/* Where the student begins: at random, at -start, or where the saved state stopped; rank 0
+ * alone looks for those. */
 static run_state place_student(setup *s, const run_files *files)
 {
     distill_arguments *a = &s->arguments;
     network *net = s->net;
     run_state there;
-    state_kind kind = find_state(files->state, &there);
-    if (a->start) load_whole_weights(net, a->start, 1);
+    state_kind kind = is_first_rank() ? find_state(files->state, &there) : STATE_MISSING;
+    if (a->start && is_first_rank()) load_whole_weights(net, a->start, 1);
     if (a->clear) *net->seen = 0;
     if (a->start && *net->seen / images_per_batch(net) >= (size_t)net->max_batches)
         kd_fail("%s: has seen %zu images already, %s ends at %ld: expected -clear", a->start,
                 *net->seen, a->cfg, images_per_batch(net) * net->max_batches);
 
     run_state state = begin_run(s);
-    if (a->resume && kind != STATE_WHOLE) refuse_resume(s, files, kind);
-    if (a->resume) load_checkpoint(files->state, &state, s->kd);
-    else if (!a->clear) refuse_overwriting(files, kind, &there);
+    check_ranks(s, &state);
+    if (is_first_rank() && a->resume) {
+        if (kind != STATE_WHOLE) refuse_resume(s, files, kind);
+        load_checkpoint(files->state, &state, s->kd);
+    } else if (!a->clear) {
+        refuse_overwriting(files, kind, &there);
+    }
+    share_state(&state, s->kd);
     return state;
 }
 
@@ -150,11 +185,13 @@ int run_distill(int argc, char **argv)
 {
     distill_run run = {0};
     setup *s = &run.is;
+    start_ranks();
     setvbuf(stdout, 0, _IOLBF, 0);
     s->arguments = read_arguments(argc, argv);
     begin_setup(s);
+    copy_first_rank(&s->seed, sizeof(s->seed));
     run_files files = name_files(s->arguments.cfg, s->data.backup);
-    lock_files(&files);
+    if (is_first_rank()) lock_files(&files);
     choose_gpus(&s->arguments);
     load_networks(s);
     make_students(&run);
@@ -169,5 +206,6 @@ int run_distill(int argc, char **argv)
     int status = train(&t);
     release_run(&run);
     if (!status) check_printed();
+    finish_ranks();
     return status;
 }

@@ -2,6 +2,8 @@
 #include "cpu/between.h"
 #include "cpu/channels.h"
 #include "cpu/filters.h"
+#include "cpu/ranks.h"
+#include "net/device.h"
 #include "support.h"
 
 #include "activations.h"
@@ -51,13 +53,55 @@ static void roll(layer l, int f, double share)
     l.rolling_variance[f] = kept * l.rolling_variance[f] + added * l.variance[f];
 }
 
+/* to[n] = the sum of `rows` of them / divisor */
+static void add_rows(const double *sums, int rows, int n, double divisor, float *to)
+{
+    for (int f = 0; f < n; ++f) {
+        double sum = 0;
+        for (int k = 0; k < rows; ++k) sum += sums[(size_t)k * n + f];
+        to[f] = sum / divisor;
+    }
+}
+
+/* The images of this rank */
+static layer own_images(layer l)
+{
+    range own = own_range(l.batch);
+    cut_layer(&l, own.first, own.end - own.first);
+    return l;
+}
+
+/* filter_statistics of all filters, over the images of all ranks: of each image a sum, added up
+ * in the images' order */
+static void share_statistics(layer l)
+{
+    range own = own_range(l.batch);
+    filter_shape shape = find_filters(l);
+    double *sums = kd_calloc((size_t)l.batch * l.n, sizeof(double)),
+           n = (double)l.batch * l.out_h * l.out_w;
+    for (int is_variance = 0; is_variance <= 1; ++is_variance) {
+#pragma omp parallel for schedule(dynamic)
+        for (int f = 0; f < l.n; ++f)
+            for (int b = own.first; b < own.end; ++b)
+                sums[(size_t)b * l.n + f] = is_variance
+                                                ? filter_squares(shape, b, f, l.x, l.mean[f])
+                                                : filter_sum(shape, b, f, l.x);
+        gather_items(sums, l.batch, l.n * sizeof(double));
+        add_rows(sums, l.batch, l.n, n - is_variance, is_variance ? l.variance : l.mean);
+    }
+    free(sums);
+}
+
 static void normalize_filters(layer l, double share)
 {
+    layer own = own_images(l);
+    if (count_ranks() > 1) share_statistics(l);
 #pragma omp parallel for schedule(dynamic)
     for (int f = 0; f < l.n; ++f) {
-        filter_statistics(find_filters(l), f, l.x, l.mean + f, l.variance + f);
+        if (count_ranks() == 1)
+            filter_statistics(find_filters(l), f, l.x, l.mean + f, l.variance + f);
         roll(l, f, share);
-        finish_filter(l, f, l.mean, l.variance, l.x);
+        finish_filter(own, f, l.mean, l.variance, own.x);
     }
 }
 
@@ -73,13 +117,56 @@ const float *gradient_source(layer l)
     return l.activation_input ? l.activation_input : l.output;
 }
 
+static filter_norm find_norm(layer l, int f, const float *x)
+{
+    filter_norm norm = {0};
+    if (l.batch_normalize) norm = (filter_norm){x, l.mean[f], l.variance[f], l.scales[f]};
+    return norm;
+}
+
+/* backward_filter of all filters and one loss, l, over the images of all ranks, with x, what
+ * the batch norm was given, as l.x */
+static void share_backward(layer l)
+{
+    range own = own_range(l.batch);
+    layer ours = own_images(l);
+    filter_shape shape = find_filters(l);
+    double n = (double)l.batch * l.out_h * l.out_w;
+    double *sums = kd_calloc((size_t)2 * l.batch * l.n, sizeof(double));
+#pragma omp parallel for schedule(dynamic)
+    for (int f = 0; f < l.n; ++f)
+        for (int b = own.first; b < own.end; ++b) {
+            double *of = sums + 2 * ((size_t)b * l.n + f);
+            start_filter_back(shape, b, f, find_norm(l, f, l.x), gradient_source(l), l.delta,
+                              of, of + 1);
+        }
+    gather_items(sums, l.batch, 2 * l.n * sizeof(double));
+#pragma omp parallel for schedule(dynamic)
+    for (int f = 0; f < l.n; ++f) {
+        double sum = 0, product = 0;
+        for (int b = 0; b < l.batch; ++b) {
+            sum += sums[2 * ((size_t)b * l.n + f)];
+            product += sums[2 * ((size_t)b * l.n + f) + 1];
+        }
+        finish_filter_back(find_filters(ours), f, find_norm(ours, f, ours.x), n, sum, product,
+                           ours.delta, l.bias_updates + f,
+                           l.batch_normalize ? l.scale_updates + f : 0);
+    }
+    free(sums);
+}
+
 void backward_filters(const network *views, int groups, int i, const float *x)
 {
     layer l = with_filters(views->layers[i]);
+    for (int g = 0; g < groups && count_ranks() > 1; ++g) {
+        layer of_group = with_filters(views[g].layers[i]);
+        of_group.x = (float *)x;
+        share_backward(of_group);
+    }
+    if (count_ranks() > 1) return;
 #pragma omp parallel for schedule(dynamic)
     for (int f = 0; f < l.n; ++f) {
-        filter_norm norm = {0};
-        if (l.batch_normalize) norm = (filter_norm){x, l.mean[f], l.variance[f], l.scales[f]};
+        filter_norm norm = find_norm(l, f, x);
         for (int g = 0; g < groups; ++g) {
             layer own = views[g].layers[i];
             backward_filter(find_filters(l), f, norm, gradient_source(l), own.delta,
@@ -128,31 +215,24 @@ static void finish_channels(layer l, const float *mean, const float *variance, c
     free(a), free(b);
 }
 
-/* to[n] = the sum of `rows` of them / divisor */
-static void add_rows(const double *sums, int rows, int n, double divisor, float *to)
-{
-    for (int f = 0; f < n; ++f) {
-        double sum = 0;
-        for (int k = 0; k < rows; ++k) sum += sums[(size_t)k * n + f];
-        to[f] = sum / divisor;
-    }
-}
-
 static void channel_statistics(layer l, const network *parts, int count, int i)
 {
     wide_shape wide = find_channels(parts->layers[i]);
     size_t size = wide.shape.channels;
     double *sums = kd_calloc(count * size, sizeof(double)),
            n = (double)l.batch * l.out_h * l.out_w;
+    range own = own_range(count);
 #pragma omp parallel for schedule(dynamic)
-    for (int p = 0; p < count; ++p)
+    for (int p = own.first; p < own.end; ++p)
         sum_channels(wide.shape, parts[p].layers[i].x, sums + p * size);
+    gather_items(sums, count, size * sizeof(double));
     add_rows(sums, count * wide.copies, l.n, n, l.mean);
     float *mean = repeat(l.mean, l.n, wide.copies);
     memset(sums, 0, count * size * sizeof(double));
 #pragma omp parallel for schedule(dynamic)
-    for (int p = 0; p < count; ++p)
+    for (int p = own.first; p < own.end; ++p)
         square_channels(wide.shape, parts[p].layers[i].x, mean, sums + p * size);
+    gather_items(sums, count, size * sizeof(double));
     add_rows(sums, count * wide.copies, l.n, n - 1, l.variance);
     free(sums), free(mean);
 }
@@ -161,8 +241,9 @@ static void normalize_channels(layer l, const network *parts, int count, int i)
 {
     channel_statistics(l, parts, count, i);
     for (int f = 0; f < l.n; ++f) roll(l, f, rolling_share(*parts));
+    range own = own_range(count);
 #pragma omp parallel for schedule(dynamic)
-    for (int p = 0; p < count; ++p)
+    for (int p = own.first; p < own.end; ++p)
         finish_channels(parts[p].layers[i], l.mean, l.variance, parts[p].layers[i].x);
 }
 
@@ -190,8 +271,9 @@ static void backward_channels(layer l, const network *parts, int count, int i)
     double *sums = kd_calloc(2 * count * size, sizeof(double)), *products = sums + count * size;
     float *totals = kd_vectors((size_t)2 * l.n), *lines = kd_vectors(3 * size);
     float *mean = l.batch_normalize ? repeat(l.mean, l.n, wide.copies) : 0;
+    range own = own_range(count);
 #pragma omp parallel for schedule(dynamic)
-    for (int p = 0; p < count; ++p) {
+    for (int p = own.first; p < own.end; ++p) {
         layer part = parts[p].layers[i];
         if (part.activation_input)
             gradient_array(part.activation_input, part.batch * part.outputs, part.activation,
@@ -199,11 +281,13 @@ static void backward_channels(layer l, const network *parts, int count, int i)
         start_channels_back(wide.shape, part.output, mean ? part.x : 0, mean, part.delta,
                             sums + p * size, products + p * size);
     }
+    gather_items(sums, count, size * sizeof(double));
+    gather_items(products, count, size * sizeof(double));
     add_rows(sums, count * wide.copies, l.n, 1, totals);
     add_rows(products, count * wide.copies, l.n, 1, totals + l.n);
     find_lines_back(l, totals, wide.copies, lines);
 #pragma omp parallel for schedule(dynamic) if (mean)
-    for (int p = 0; p < (mean ? count : 0); ++p) {
+    for (int p = own.first; p < (mean ? own.end : 0); ++p) {
         layer part = parts[p].layers[i];
         finish_channels_back(wide.shape, part.x, mean, lines, lines + size, lines + 2 * size,
                              part.delta);

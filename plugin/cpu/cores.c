@@ -7,6 +7,7 @@
 #include "cpu/forms.h"
 #include "cpu/last.h"
 #include "cpu/onednn.h"
+#include "cpu/ranks.h"
 #include "cpu/scratch.h"
 #include "math/kd_math.h"
 #include "net/device.h"
@@ -27,7 +28,6 @@
 #include <string.h>
 
 #define ALIGNED 16 /* numbers: sums begin where vectors may */
-#define CHUNK 4096 /* numbers of a sum that a core takes at once */
 
 /* What a network has for its cores; network.plugin */
 typedef struct {
@@ -38,7 +38,7 @@ typedef struct {
     float *scales;              /* [net->n] of layers' outputs, with INT8; else NULL */
     image_form *forms;          /* [net->n] of layers' outputs; NULL: all plain */
     convolution **convolutions; /* [net->n] of a part's images; NULL: none */
-    float *sums;                /* gradients of weights: [part][loss][] */
+    float *sums;                /* gradients of weights: [part of this rank][loss][] */
     size_t n_sums;
 } cores;
 
@@ -227,19 +227,24 @@ static void forward_part(network part, int i)
 static void forward_normalized(const network *net, const network *parts, int i)
 {
     int count = count_parts(net);
+    range own = own_range(count);
 #pragma omp parallel for schedule(dynamic)
-    for (int p = 0; p < count; ++p)
+    for (int p = own.first; p < own.end; ++p)
         convolve(convolution_of(net, i), input_of(parts + p, i), parts[p].layers[i].x);
     normalize_parts(net, parts, count, i, convolution_of(net, i)->shape.out);
 }
 
-/* As forward_network does: [cost] and others may take another layer's output for the truth. */
+/* As forward_network does: [cost] and others may take another layer's output for the truth.
+ * Each rank runs the layer whole, so that all have all logits; a [dropout] and our sections
+ * need no other rank's images for that. */
 static void forward_whole(const network *whole, int i)
 {
     network net = *whole;
     layer l = net.layers[i];
     net.index = i;
     net.input = input_of(whole, i);
+    if (l.type != DROPOUT && l.type != BLANK)
+        gather_items(net.input, l.batch, l.inputs * sizeof(float));
     for (int j = 0; j < i; ++j)
         if (net.layers[j].truth) net.truth = net.layers[j].output;
     if (l.cost && l.delta) memset(l.delta, 0, (size_t)l.batch * l.outputs * sizeof(float));
@@ -310,9 +315,9 @@ static void note_output(network part, int i)
 static void forward_parts(const network *net, const network *parts, int first, int end,
                           const placement *at)
 {
-    int count = count_parts(net);
-#pragma omp parallel for schedule(dynamic) if (count > 1)
-    for (int p = 0; p < count; ++p) {
+    range own = own_range(count_parts(net));
+#pragma omp parallel for schedule(dynamic) if (own.end > 1)
+    for (int p = own.first; p < own.end; ++p) {
         if (at) use_own_memory(parts[p], at);
         for (int i = first; i < end; ++i) {
             forward_part(parts[p], i);
@@ -372,17 +377,6 @@ static void backward_layer(network net, int i)
     else l.backward(l, net);
 }
 
-/* to[size] += the n - 1 arrays that follow it, `apart` from one to the next, in their order */
-static void add_up(float *to, size_t apart, int n, size_t size)
-{
-#pragma omp parallel for
-    for (size_t start = 0; start < size; start += CHUNK) {
-        size_t end = start + CHUNK < size ? start + CHUNK : size;
-        for (int k = 1; k < n; ++k)
-            for (size_t j = start; j < end; ++j) to[j] += to[k * apart + j];
-    }
-}
-
 static void reserve_sums(cores *c, size_t n)
 {
     if (c->n_sums >= n) return;
@@ -411,26 +405,25 @@ static void backward_convolution(const network *views, network *const *parts, in
     cores *c = views->plugin;
     const convolution *own = c->convolutions[i];
     int count = count_parts(views);
-    size_t size = (gradient_size(own) + ALIGNED - 1) / ALIGNED * ALIGNED;
-    reserve_sums(c, size * count * groups);
+    range part = own_range(count);
+    size_t size = (gradient_size(own) + ALIGNED - 1) / ALIGNED * ALIGNED, all = size * groups;
+    reserve_sums(c, all * (part.end - part.first));
     backward_between(views, parts, groups, count, i, own->shape.out);
 #pragma omp parallel for schedule(dynamic)
-    for (int p = 0; p < count; ++p)
-        convolve_part_back(parts, groups, p, i, c->sums + size * groups * p, size);
-    for (int g = 0; g < groups; ++g) {
-        float *sum = c->sums + size * g;
-        add_up(sum, size * groups, count, gradient_size(own));
-        add_gradient(own, sum, views[g].layers[i].weight_updates);
-    }
+    for (int p = part.first; p < part.end; ++p)
+        convolve_part_back(parts, groups, p, i, c->sums + all * (p - part.first), size);
+    add_parts(c->sums, all, part.end - part.first, all);
+    for (int g = 0; g < groups; ++g)
+        add_gradient(own, c->sums + size * g, views[g].layers[i].weight_updates);
 }
 
 static void backward_normalized(const network *views, network *const *parts, int groups, int i)
 {
-    int count = count_parts(views);
+    range own = own_range(count_parts(views));
     backward_filters(views, groups, i, input_of(views, i));
     if (!i || !views->layers[i - 1].delta) return;
 #pragma omp parallel for schedule(dynamic)
-    for (int p = 0; p < count; ++p)
+    for (int p = own.first; p < own.end; ++p)
         for (int g = 0; g < groups; ++g) {
             layer l = parts[g][p].layers[i];
             add_row(l.batch * l.outputs, 1, l.delta, parts[g][p].layers[i - 1].delta);
@@ -439,9 +432,22 @@ static void backward_normalized(const network *views, network *const *parts, int
 
 static void backward_by_image(network *const *parts, int count, int groups, int i)
 {
+    range own = own_range(count);
 #pragma omp parallel for schedule(dynamic)
-    for (int p = 0; p < count; ++p)
+    for (int p = own.first; p < own.end; ++p)
         for (int g = 0; g < groups; ++g) backward_layer(parts[g][p], i);
+}
+
+/* On every rank too; where there are weights, their gradients are all ranks' own then. */
+static void backward_whole(const network *view, int i)
+{
+    layer l = view->layers[i];
+    if (l.type == CONNECTED || l.type == DECONVOLUTIONAL) {
+        gather_items(input_of(view, i), l.batch, l.inputs * sizeof(float));
+        gather_items(l.output, l.batch, l.outputs * sizeof(float));
+        gather_items(l.delta, l.batch, l.outputs * sizeof(float));
+    }
+    backward_layer(*view, i);
 }
 
 void backward_on_cores(const network *views, int groups)
@@ -455,9 +461,30 @@ void backward_on_cores(const network *views, int groups)
         else if (l.type == BATCHNORM) backward_normalized(views, parts, groups, i);
         else if (is_by_image(l)) backward_by_image(parts, count, groups, i);
         else
-            for (int g = 0; g < groups; ++g) backward_layer(views[g], i);
+            for (int g = 0; g < groups; ++g) backward_whole(views + g, i);
     }
     for (int g = 0; g < groups; ++g) free_parts(parts[g]);
+}
+
+void check_shares(const network *net, const char *cfg)
+{
+    static const LAYER_TYPE whole[] = {CONNECTED, DECONVOLUTIONAL, DROPOUT, SOFTMAX,
+                                       YOLO,      REGION,          BLANK,   BATCHNORM};
+    int parts = count_parts(net);
+    if (parts % count_ranks())
+        kd_fail("%s: found %d ranks, expected a divisor of %d, of the parts of a batch / "
+                "subdivisions of %d",
+                cfg, count_ranks(), parts, net->batch);
+    for (int i = 0; i < net->n && count_ranks() > 1; ++i) {
+        layer l = net->layers[i];
+        int is_known = is_convolution(l) || is_by_image(l);
+        for (size_t k = 0; k < sizeof(whole) / sizeof(*whole); ++k)
+            is_known |= l.type == whole[k];
+        if (!is_known)
+            kd_fail("%s: layer %d: found [%s], expected another layer, or one process: ranks "
+                    "cannot share it",
+                    cfg, i, get_layer_string(l.type));
+    }
 }
 
 int count_cores(void)

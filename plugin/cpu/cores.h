@@ -56,6 +56,12 @@ void detach_cores(network *net);
 /* Into how many parts the batch of a network with cores is cut: all have as many images. */
 int count_parts(const network *net);
 
+/*
+ * Exits when the ranks (ranks.h) cannot share a network with cores: when they are no divisor of
+ * its parts, or it has a layer that looks at other images than those that it is given.
+ */
+void check_shares(const network *net, const char *cfg);
+
 /* 1 after attach_cores. */
 int has_cores(const network *net);
 

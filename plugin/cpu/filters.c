@@ -118,12 +118,22 @@ void backward_sum(int n, ACTIVATION activation, float alpha, float beta, const f
     add_row(n, beta, delta, add_delta);
 }
 
+double filter_sum(filter_shape s, int image, int f, const float *x)
+{
+    return sum_row(s.spatial, row(s, image, f, x));
+}
+
+double filter_squares(filter_shape s, int image, int f, const float *x, float mean)
+{
+    return square_row(s.spatial, row(s, image, f, x), mean);
+}
+
 void filter_statistics(filter_shape s, int f, const float *x, float *mean, float *variance)
 {
     double n = (double)s.batch * s.spatial, sum = 0, squares = 0;
-    for (int b = 0; b < s.batch; ++b) sum += sum_row(s.spatial, row(s, b, f, x));
+    for (int b = 0; b < s.batch; ++b) sum += filter_sum(s, b, f, x);
     *mean = sum / n;
-    for (int b = 0; b < s.batch; ++b) squares += square_row(s.spatial, row(s, b, f, x), *mean);
+    for (int b = 0; b < s.batch; ++b) squares += filter_squares(s, b, f, x, *mean);
     *variance = squares / (n - 1);
 }
 
@@ -140,17 +150,13 @@ void forward_filter(filter_shape s, int f, float a, float b, const float *x, flo
     }
 }
 
-/* Through the activation; *sum of the deltas, *product with x - mean */
-static void start_back(filter_shape s, int f, filter_norm norm, const float *out, float *delta,
-                       double *sum, double *product)
+void start_filter_back(filter_shape s, int image, int f, filter_norm norm, const float *out,
+                       float *delta, double *sum, double *product)
 {
-    *sum = *product = 0;
-    for (int b = 0; b < s.batch; ++b) {
-        float *d = row(s, b, f, delta);
-        activation_back(s.spatial, s.activation, row(s, b, f, out), d);
-        *sum += sum_row(s.spatial, d);
-        if (norm.x) *product += product_row(s.spatial, row(s, b, f, norm.x), norm.mean, d);
-    }
+    float *d = row(s, image, f, delta);
+    activation_back(s.spatial, s.activation, row(s, image, f, out), d);
+    *sum += sum_row(s.spatial, d);
+    if (norm.x) *product += product_row(s.spatial, row(s, image, f, norm.x), norm.mean, d);
 }
 
 norm_back find_norm_back(filter_norm norm, double n, double sum, double product, float *scale)
@@ -160,17 +166,24 @@ norm_back find_norm_back(filter_norm norm, double n, double sum, double product,
     return (norm_back){a, -a * product / spread / n, -a * sum / n};
 }
 
-void backward_filter(filter_shape s, int f, filter_norm norm, const float *out, float *delta,
-                     float *bias, float *scale)
+void finish_filter_back(filter_shape s, int f, filter_norm norm, double n, double sum,
+                        double product, float *delta, float *bias, float *scale)
 {
-    double sum, product, n = (double)s.batch * s.spatial;
-    start_back(s, f, norm, out, delta, &sum, &product);
     *bias += sum;
     if (!norm.x) return;
     norm_back back = find_norm_back(norm, n, sum, product, scale);
     for (int i = 0; i < s.batch; ++i)
         normalize_row(s.spatial, row(s, i, f, norm.x), norm.mean, back.a, back.b, back.c,
                       row(s, i, f, delta));
+}
+
+void backward_filter(filter_shape s, int f, filter_norm norm, const float *out, float *delta,
+                     float *bias, float *scale)
+{
+    double sum = 0, product = 0, n = (double)s.batch * s.spatial;
+    for (int b = 0; b < s.batch; ++b)
+        start_filter_back(s, b, f, norm, out, delta, &sum, &product);
+    finish_filter_back(s, f, norm, n, sum, product, delta, bias, scale);
 }
 
 pool_shape find_pool(layer l, int n)

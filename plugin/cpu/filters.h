@@ -37,6 +37,10 @@ void activate_row(int n, ACTIVATION activation, float *keep, float *out);
 /* Mean, and variance with n-1, of filter f over all images. */
 void filter_statistics(filter_shape s, int f, const float *x, float *mean, float *variance);
 
+/* Of one image of filter f: the sum of x, and of the squares of x - mean */
+double filter_sum(filter_shape s, int image, int f, const float *x);
+double filter_squares(filter_shape s, int image, int f, const float *x, float mean);
+
 /* out = activation(a x + b) of filter f; x may be out. keep, unless NULL: a x + b. */
 void forward_filter(filter_shape s, int f, float a, float b, const float *x, float *keep,
                     float *out);
@@ -64,6 +68,16 @@ norm_back find_norm_back(filter_norm norm, double n, double sum, double product,
  */
 void backward_filter(filter_shape s, int f, filter_norm norm, const float *out, float *delta,
                      float *bias, float *scale);
+
+/*
+ * The same in two steps, for who knows some of the images. First of each image, through the
+ * activation: *sum and *product grow by what find_norm_back wants. Then of all images of the
+ * shape, with the n, sum and product of the whole batch.
+ */
+void start_filter_back(filter_shape s, int image, int f, filter_norm norm, const float *out,
+                       float *delta, double *sum, double *product);
+void finish_filter_back(filter_shape s, int f, filter_norm norm, double n, double sum,
+                        double product, float *delta, float *bias, float *scale);
 
 /* to[n] += a x */
 void add_row(int n, float a, const float *x, float *to);

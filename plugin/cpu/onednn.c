@@ -580,6 +580,11 @@ bfloat16_kind find_bfloat16(void)
     return has_isa(dnnl_cpu_isa_avx512_core) ? BFLOAT16_SLOW : BFLOAT16_NONE;
 }
 
+unsigned find_instructions(void)
+{
+    return dnnl_get_effective_cpu_isa();
+}
+
 int has_int8(void)
 {
     return has_isa(dnnl_cpu_isa_avx512_core_vnni);
@@ -596,6 +601,11 @@ int use_onednn(convolution *c)
 bfloat16_kind find_bfloat16(void)
 {
     return BFLOAT16_NONE;
+}
+
+unsigned find_instructions(void)
+{
+    return 0;
 }
 
 int has_int8(void)

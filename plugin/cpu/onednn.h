@@ -16,6 +16,9 @@ int use_onednn(convolution *c);
 typedef enum { BFLOAT16_NONE, BFLOAT16_SLOW, BFLOAT16_FAST } bfloat16_kind;
 bfloat16_kind find_bfloat16(void);
 
+/* What oneDNN uses of this processor, as a number of its own; 0 without DNNL=1 */
+unsigned find_instructions(void);
+
 /* 1 where products of int8 are exact and fast: with oneDNN, on AVX512_VNNI. */
 int has_int8(void);
 

@@ -1,6 +1,7 @@
 /* See loader.h. */
 #include "data/loader.h"
 #include "cpu/cores.h"
+#include "cpu/ranks.h"
 #include "data/strong.h"
 #include "support.h"
 
@@ -327,11 +328,12 @@ static image make_input_of_four(loader *l, const load *to, int index, float *tru
     return whole;
 }
 
-/* Makes image i of a load; 0 when a file can't be read. */
+/* Makes image i of a load, unless it is another rank's; 0 when a file can't be read. */
 static int load_one(loader *l, load *to, int i, failure *why)
 {
     image_batch *b = &to->loaded;
     float *truth = b->truths + (size_t)i * l->net.truths;
+    if (!is_own(i % l->net.batch, l->net.batch)) return 1;
     srand(b->seeds[i]);
     memset(truth, 0, l->net.truths * sizeof(float));
     int is_mosaic = l->augment && l->net.mosaic && rand() % 2;

@@ -51,11 +51,12 @@ int loading_threads(void);
 enum { AUGMENT_DARKNET = 1, AUGMENT_CIFAR = 2, AUGMENT_OPERATIONS = 4 };
 
 /*
- * A loader of `images` images at a time for `net`. With `augment`, images come in an order
- * shuffled anew each epoch; without, in the order of the list, cropped at the centre
- * (classifier), letterboxed, or with [net] letter_box=0 stretched (detector). What the list
- * points to must outlive the loader, and its files are not to change. Starts `threads` threads,
- * which wait for start_loading.
+ * A loader of `images` images at a time for `net`; of them a rank (ranks.h) reads its own ones
+ * of each of the net's batches, and has neither pixels, truths nor sizes of the others. With
+ * `augment`, images come in an order shuffled anew each epoch; without, in the order of the
+ * list, cropped at the centre (classifier), letterboxed, or with [net] letter_box=0 stretched
+ * (detector). What the list points to must outlive the loader, and its files are not to change.
+ * Starts `threads` threads, which wait for start_loading.
  */
 loader *make_loader(const image_list *list, network *net, int images, int augment, int threads,
                     uint64_t seed);

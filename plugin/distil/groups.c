@@ -1,6 +1,7 @@
 /* See groups.h. */
 #include "distil/groups.h"
 #include "cpu/cores.h"
+#include "cpu/ranks.h"
 #include "distil/groups_gpu.h"
 #include "net/device.h"
 #include "support.h"
@@ -185,14 +186,17 @@ void save_task_deltas(deepkd *kd)
     }
 }
 
+/* Of this rank's images */
 static void clear_deltas(network *net)
 {
+    range own = own_range(net->batch);
 #pragma omp parallel for schedule(dynamic) if (!on_gpu(net))
     for (int i = 0; i < net->n; ++i) {
         layer l = net->layers[i];
         float *delta = layer_delta(net, i);
         if (has_cores(net) && sets_delta(net, i)) continue;
-        if (delta) device_clear(net, (size_t)l.outputs * l.batch, delta);
+        size_t first = (size_t)l.outputs * own.first, end = (size_t)l.outputs * own.end;
+        if (delta) device_clear(net, end - first, delta + first);
     }
 }
 

@@ -1,5 +1,6 @@
 /* See replicas.h. */
 #include "distil/replicas.h"
+#include "cpu/ranks.h"
 #include "distil/replicas_gpu.h"
 #include "distil/views.h"
 #include "net/device.h"
@@ -22,6 +23,7 @@ void train_share(share *s)
     float *own_input = net->input, *own_truth = net->truth;
     for (int i = 0; i < net->subdivisions; ++i) {
         image_batch part = part_of_batch(s->batch, i * net->batch, net->batch);
+        gather_items(part.truths, part.n, part.n_truths * sizeof(float));
         kd->batch = &part;
         net->truth = part.truths;
         look_at_views(kd);

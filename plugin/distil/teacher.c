@@ -1,6 +1,7 @@
 /* See teacher.h. */
 #include "distil/teacher.h"
 #include "cpu/cores.h"
+#include "cpu/ranks.h"
 #include "distil/teacher_gpu.h"
 #include "net/device.h"
 #include "net/parameters.h"
@@ -216,12 +217,13 @@ void load_teacher(teacher *t, char *weights)
                      t->parts);
 }
 
-/* The student's images, each resized to the teacher's input. */
+/* The student's images, this rank's, each resized to the teacher's input. */
 static void resize_images(teacher *t)
 {
     network *from = t->student, *to = t->net;
     if (!t->input) t->input = kd_calloc((size_t)to->inputs * to->batch, sizeof(float));
-    for (int b = 0; b < from->batch; ++b) {
+    range own = own_range(from->batch);
+    for (int b = own.first; b < own.end; ++b) {
         image im =
             float_to_image(from->w, from->h, from->c, from->input + (size_t)b * from->inputs);
         image resized = resize_image(im, to->w, to->h);

@@ -127,7 +127,7 @@ static float *from(float *base, size_t offset)
     return base ? base + offset : 0;
 }
 
-static void cut_layer(layer *l, int first, int batch)
+void cut_layer(layer *l, int first, int batch)
 {
     size_t offset = (size_t)first * l->outputs;
     l->batch = batch;

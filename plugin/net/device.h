@@ -53,6 +53,9 @@ void device_pull(const network *net, size_t n, float *x, float *host);
 float *layer_output(const network *net, int i);
 float *layer_delta(const network *net, int i);
 
+/* Makes of a layer the same of the images [first, first + batch), as cut_network does. */
+void cut_layer(layer *l, int first, int batch);
+
 /*
  * A copy of the network with the images [first, first + batch) of its batch: its input, and its
  * layers' outputs, deltas, `x` and indexes, stand in the network's own arrays (on the GPU:

@@ -3,6 +3,7 @@
 #include "cpu/cores.h"
 #include "cpu/forms.h"
 #include "cpu/onednn.h"
+#include "cpu/ranks.h"
 #include "data/strong.h"
 #include "distil/gsnr.h"
 #include "net/parameters.h"
@@ -137,6 +138,9 @@ static void print_cores(const deepkd *kd)
     if (parts < cores)
         printf("cores: %d of %d, as many as the batch of %d has parts (parts=%d)\n", parts,
                cores, kd->net->batch, kd->options.parts);
+    if (count_ranks() > 1)
+        printf("ranks: %d, each with %d of a batch's %d parts\n", count_ranks(),
+               parts / count_ranks(), parts);
 }
 
 void announce_run(const replicas *r, const image_list *train, int valid_images, uint64_t seed)

@@ -1,5 +1,6 @@
 /* See checkpoint.h. */
 #include "run/checkpoint.h"
+#include "cpu/ranks.h"
 #include "net/device.h"
 #include "net/parameters.h"
 #include "run/cfg_text.h"
@@ -230,6 +231,21 @@ static void check_same_run(char *file, const run_state *found, const run_state *
     if (expected->seed && found->seed != expected->seed)
         kd_fail("%s: found the state of a run with another seed, %llu: expected it or no -seed",
                 file, (unsigned long long)found->seed);
+}
+
+void share_state(run_state *state, deepkd *kd)
+{
+    kd_arrays arrays = state_arrays(kd);
+    char *cfg = state->cfg;
+    state->seen = *kd->net->seen;
+    state->gsnr = kd->gsnr;
+    copy_first_rank(state, sizeof(*state));
+    for (int i = 0; i < arrays.n; ++i)
+        copy_first_rank(arrays.arrays[i].data, arrays.arrays[i].n * sizeof(float));
+    kd_free_arrays(arrays);
+    state->cfg = cfg;
+    *kd->net->seen = state->seen;
+    kd->gsnr = state->gsnr;
 }
 
 void load_checkpoint(char *file, run_state *state, deepkd *kd)

@@ -53,6 +53,9 @@ void keep_checkpoint(char *file, char *previous);
  */
 void load_checkpoint(char *file, run_state *state, deepkd *kd);
 
+/* Before the first batch: all ranks begin where rank 0 does. */
+void share_state(run_state *state, deepkd *kd);
+
 /* What the file is; the head of a whole state goes into *state, without its cfg. */
 state_kind find_state(char *file, run_state *state);
 

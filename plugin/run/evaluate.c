@@ -1,5 +1,6 @@
 /* See evaluate.h. */
 #include "run/evaluate.h"
+#include "cpu/ranks.h"
 #include "data/loader.h"
 #include "net/device.h"
 #include "run/detect.h"
@@ -39,7 +40,7 @@ int evaluate_classifier(network *net, const net_outputs *outputs, const image_li
     evaluation total = {METRIC_TOP1, 0, {0, 0}, k};
     loader *images = make_loader(list, net, net->batch, 0, threads, 0);
     start_loading(images, 0, net->w, net->h);
-    while (done < list->n && wait_for_images(images, stop)) {
+    while (done < list->n && !largest_of_ranks(!wait_for_images(images, stop))) {
         image_batch input = finish_loading(images);
         start_loading(images, done + net->batch, net->w, net->h);
         network_predict(net, input.images);
@@ -172,9 +173,11 @@ int evaluate_detector(network *net, const net_outputs *outputs, const image_list
     layer *layers = kd_calloc(net->n, sizeof(layer));
     loader *images = make_loader(list, net, net->batch, 0, threads, 0);
     start_loading(images, 0, net->w, net->h);
-    while (done < list->n && wait_for_images(images, stop)) {
+    while (done < list->n && !largest_of_ranks(!wait_for_images(images, stop))) {
         image_batch input = finish_loading(images);
         start_loading(images, done + net->batch, net->w, net->h);
+        gather_items(input.truths, input.n, input.n_truths * sizeof(float));
+        gather_items(input.sizes, input.n, 2 * sizeof(int));
         network_predict(net, input.images);
         for (int i = 0; i < net->batch && done < list->n; ++i, ++done) {
             /* Darknet reads detections of one image, or of two flipped */

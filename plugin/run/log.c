@@ -1,5 +1,6 @@
 /* See log.h. */
 #include "run/log.h"
+#include "cpu/ranks.h"
 #include "support.h"
 
 #include "utils.h"
@@ -41,9 +42,10 @@ void clear_progress(const run_log *log)
     if (log->is_terminal) printf("\r\033[K");
 }
 
-/* A new CSV file, or the old one up to a batch, to be gone on with */
+/* A new CSV file, or the old one up to a batch, to be gone on with; rank 0's alone is one. */
 static FILE *open_csv(char *file, const char *header, long resumed_batch)
 {
+    if (!is_first_rank()) return fopen("/dev/null", "w");
     FILE *fp = open_atomic(file);
     fputs(header, fp);
     if (resumed_batch >= 0) copy_rows(fp, file, header, resumed_batch);
@@ -55,11 +57,13 @@ static FILE *open_csv(char *file, const char *header, long resumed_batch)
 
 run_log open_log(char *csv_file, int is_detector, long resumed_batch)
 {
-    return (run_log){.csv = open_csv(csv_file, columns[is_detector], resumed_batch),
-                     .csv_file = csv_file,
-                     .is_terminal = isatty(STDOUT_FILENO),
-                     .is_detector = is_detector,
-                     .chart = make_chart(csv_file)};
+    return (run_log){
+        .csv = open_csv(csv_file, columns[is_detector], resumed_batch),
+        .csv_file = csv_file,
+        /* mpirun shows its terminal to what it starts even where it writes to a file */
+        .is_terminal = isatty(STDOUT_FILENO) && count_ranks() == 1,
+        .is_detector = is_detector,
+        .chart = is_first_rank() ? make_chart(csv_file) : 0};
 }
 
 void open_gsnr_log(run_log *log, char *file, long resumed_batch)

@@ -1,5 +1,6 @@
 /* See train.h. */
 #include "run/train.h"
+#include "cpu/ranks.h"
 #include "data/loader.h"
 #include "net/device.h"
 #include "run/clients.h"
@@ -26,6 +27,7 @@ typedef struct {
     double logged_at;  /* seconds, and images seen, when a batch was last logged */
     uint64_t logged_images;
     double waited, trained; /* seconds: for images, and in all batches */
+    long batches;           /* trained by now */
     int has_saved;          /* a state of its own */
 } loop;
 
@@ -104,6 +106,7 @@ static void settle(loop *run)
 static void save_run(loop *run)
 {
     settle(run);
+    if (!is_first_rank()) return;
     clear_progress(&run->log);
     run->state->seen = *run->net->seen;
     run->state->gsnr = run->kd->gsnr;
@@ -125,7 +128,7 @@ static void evaluate_student(loop *run, long batch)
     if (merit(&v) > run->state->best) {
         run->state->best = merit(&v);
         run->state->best_batch = batch;
-        save_weights(run->net, run->t->files.best);
+        if (is_first_rank()) save_weights(run->net, run->t->files.best);
     }
     log_evaluation(&run->log, &run->entry, &v, run->state->best, run->state->best_batch);
 }
@@ -165,7 +168,7 @@ static void train_batch(loop *run)
     long batch = get_current_batch(net), next = batch + batches_a_step(run);
     int is_logged = has_passed(run, next, run->t->log_interval) || next >= net->max_batches;
     int width, height;
-    if (!wait_for_images(run->loader, &stop_signal)) return;
+    if (largest_of_ranks(!wait_for_images(run->loader, &stop_signal))) return;
     image_batch images = finish_loading(run->loader);
     run->waited += what_time_is_it_now() - began;
     load_ahead(run, LOADER_AHEAD);
@@ -179,6 +182,7 @@ static void train_batch(loop *run)
     run->entry.region = run->kd->figures;
     fill_entry(run, loss, what_time_is_it_now() - began, is_logged || !on_gpu(net));
     run->trained += run->entry.seconds;
+    ++run->batches;
     if (run->kd->sampler && run->kd->sampler->batch > batch) log_gsnr(&run->log, run->kd);
     log_progress(&run->log, &run->entry);
     if (!is_logged) return;
@@ -236,10 +240,20 @@ static loop start_loop(const training *t)
     return run;
 }
 
-/* A signal, or a standard output that takes no more */
+/* A signal to one of the ranks, or a standard output that takes no more */
 static int has_to_stop(void)
 {
-    return stop_signal || ferror(stdout);
+    int signal = largest_of_ranks(stop_signal);
+    if (signal) stop_signal = signal;
+    return largest_of_ranks(signal || ferror(stdout));
+}
+
+static void print_exchange(const loop *run)
+{
+    exchange_figures of = read_exchange();
+    printf("ranks: %d, rank 0 exchanged %.2f MB a batch, in %.2f of %.2f seconds\n",
+           count_ranks(), of.bytes / 1e6 / (run->batches ? run->batches : 1), of.seconds,
+           run->trained);
 }
 
 /* Says how it ended, and saves what only a whole run has; returns the exit status. */
@@ -250,8 +264,9 @@ static int end_loop(loop *run)
     if (run->t->verbose)
         printf("waited for data: %.2f of %.2f seconds (%.1f %%)\n", run->waited, run->trained,
                run->trained > 0 ? 100 * run->waited / run->trained : 0);
-    if (is_whole) save_final(run);
-    else {
+    if (run->t->verbose && count_ranks() > 1) print_exchange(run);
+    if (is_whole && is_first_rank()) save_final(run);
+    if (!is_whole) {
         clear_progress(&run->log);
         printf("stopped at batch %zu; -resume goes on from %s\n", batch, run->t->files.state);
     }
