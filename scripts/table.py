@@ -82,6 +82,8 @@ def arguments():
     parser.add_argument("--rows", metavar="A,B", type=lambda text: text.split(","),
                         help="only these rows of rows.py (default: all but those in bfloat16 "
                         "and int8, which not every processor has)")
+    parser.add_argument("--sweep", choices=["topk"], help="in place of the task's rows: DeepKD "
+                        "without a mask and with K = 1, 2, 4, ... throughout")
     parser.add_argument("--batches", type=positive,
                         help="budget of every run (default: max_batches of the student's cfg)")
     parser.add_argument("--limit", type=positive, metavar="N",
@@ -99,6 +101,9 @@ def arguments():
     only.add_argument("--report", action="store_true", help="run nothing, print what is there")
     args = parser.parse_args()
     args.task = rows.find_task(args.task)
+    if args.sweep:
+        data = read(os.path.join(BUILD, args.task.data))
+        args.task = rows.sweep_topk(args.task, int(rows.get_option(data, "classes")))
     args.rows = args.rows or [name for name in args.task.rows if name not in rows.IN_FEW_BITS]
     args.seeds = args.seeds or args.task.seeds
     args.out = os.path.abspath(args.out or os.path.join(BUILD, "table" + args.task.suffix))

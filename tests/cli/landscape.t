@@ -151,7 +151,8 @@ def formula(folder):
     inner = [loss for (x, y), (loss, _) in points.items() if max(abs(x), abs(y)) < .5]
     centre = points[0, 0][0]
     assert len(points) == 49 and len(inner) == 9
-    assert f"sharpness {100 * (max(inner) - centre) / (1 + centre):.4g} % within 0.333" in said, said
+    expected = 100 * (max(inner) - centre) / (1 + centre)
+    assert f"sharpness {expected:.4g} % within 0.333" in said, said
 
 
 @test

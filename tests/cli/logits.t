@@ -65,7 +65,7 @@ def one_image(folder):
 
 @test
 def refused(folder):
-    """weights of another cfg, a detector, a folder that is not there, numbers that are not finite"""
+    """weights of another cfg, a detector, no such folder, numbers that are not finite"""
     for words, names in ((["teacher.weights: found "], {"weights": "teacher.weights"}),
                          (["detector.cfg: found a detector, expected a classifier"],
                           {"cfg": "detector.cfg"}),
