@@ -62,13 +62,15 @@ def scalars(line):
 
 
 class Table:
-    """A CSV file that may grow."""
+    """A CSV file that may grow, or come to be."""
 
     def __init__(self, path):
         self.path, self.read, self.lines, self.columns = path, 0, 0, None
 
     def go_on(self, is_over):
         """[(batch, [(tag, number)])] of the whole lines that are new; is_over: no more come."""
+        if not os.path.exists(self.path):
+            return []
         with open(self.path, "rb") as file:
             if os.fstat(file.fileno()).st_size < self.read:
                 raise InputError(f"{self.path}: found another run's, expected what it was; begin "
@@ -116,8 +118,8 @@ def find_tables(paths, out):
         folder = os.path.join(out, name)
         if os.path.isdir(folder) and any("tfevents" in file for file in os.listdir(folder)):
             raise InputError(f"{folder}: found event files, expected none: another -o")
-        files = path, os.path.splitext(path)[0] + "_gsnr.csv"
-        found += [(Table(file), folder) for file in files if os.path.exists(file)]
+        found += [(Table(file), folder)
+                  for file in (path, os.path.splitext(path)[0] + "_gsnr.csv")]
     return found
 
 

@@ -15,12 +15,13 @@ typedef struct {
     validation how; /* it is judged: by Darknet's loss, a classifier by its accuracy too */
 } single;
 
+typedef enum { EITHER_KIND, A_CLASSIFIER, A_DETECTOR } single_kind;
+
 /*
  * Reads the .data file, the cfg and the weights, on all cores or the GPU, and the validation
  * list into a zeroed `s`, which `how` points into. Exits on bad input, and when `kind` asks for
  * another kind of network than it is. Free with close_single.
  */
-typedef enum { EITHER_KIND, A_CLASSIFIER, A_DETECTOR } single_kind;
 void open_single(single *s, char *data, char *cfg, char *weights, int threads,
                  single_kind kind);
 void close_single(single *s);

@@ -114,11 +114,13 @@ def follow(folder):
         assert events(folder, "events/kd")["train/loss"] == {10: 1.5}
         with open(folder.at("kd.csv"), "a", encoding="ascii") as file:
             file.write("80,2.5,1,1,0,0,9,.01,900,,,\n20,.2,1280,,,,,,,,,.5,.625,.9\n")
+        folder.write("kd_gsnr.csv", "batch,layer,component,gsnr\n20,-1,tog,1.25\n")
         folder.remove("kd.lock")
         said = process.communicate(timeout=tap.PATIENCE)[0]
-    assert process.returncode == 0 and "1 runs, 3 rows" in said, said
+    assert process.returncode == 0 and "1 runs, 4 rows" in said, said
     found = events(folder, "events/kd")
     assert found["train/loss"] == {10: 1.5, 20: 2.5} and found["valid/top1"] == {20: .625}, found
+    assert found["gsnr/tog"] == {20: 1.25}, found
 
 
 @test
