@@ -295,7 +295,7 @@ EMULATED = tests/gpu/% tests/emulator/% tests/cli/gpu.t
 # tests that need it are skipped
 test-packages:
 	@scripts/deps.sh install $(PACKAGES) $(SOURCE_PACKAGES) prove python
-	@scripts/deps.sh try test demo coco onnx
+	@scripts/deps.sh try test demo coco onnx tensorboard
 
 check-deps:
 	@scripts/deps.sh install $(PACKAGES) $(SOURCE_PACKAGES) prove

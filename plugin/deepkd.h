@@ -57,6 +57,7 @@
  *     confidence.c         how sure the teacher is, and weights that follow from it
  *     top_row.c            a row's largest logits in few bytes
  *     momentum.c           warm-up, signal and noise, momenta that follow them
+ *     plane.c              a plane through weights: its directions, how sharp its middle is
  *     broken.c             what was not finite, as bits with names
  *     average_precision.c  mAP as COCO defines it
  *     shapes.c             a detector's anchors, from its training boxes
@@ -64,6 +65,7 @@
  *     parameters.c         its weights as a list of arrays: count, hash, check
  *     device.c             its arrays, on the CPU or on the GPU
  *     outputs.c            output layers, where a prediction's logits stand, Darknet's assignment
+ *     weight_plane.c       its weights moved along two random directions
  *     pass_through.c       a layer that is nothing to Darknet: our sections
  *     onnx_model.c         an ONNX file, by ONNX Runtime
  *     onnx_network.c       such a model as one of Darknet's networks
@@ -128,7 +130,10 @@
  *     arguments.c          command line and .data file of `distill`
  *     setup.c              from there to both networks and the images
  *     cache.c              ./darknet deepkd cache
+ *     single.c             from the words to one network by itself and the validation list
  *     map.c                ./darknet deepkd map
+ *     logits.c             ./darknet deepkd logits
+ *     landscape.c          ./darknet deepkd landscape
  *     detect_images.c      ./darknet deepkd detect
  *     anchors.c            ./darknet deepkd anchors
  *     version.c            ./darknet deepkd version
@@ -140,7 +145,7 @@
  *
  * Sources: DeepKD, arXiv 2505.15133; DKD, CVPR 2022; DOT, ICCV 2023; for rows=dense, arXiv
  * 1805.06361, as for boxes; BCKD, ICCV 2023; MLKD, CVPR 2023; CRLD, ACM MM 2024; RandAugment, arXiv
- * 1909.13719.
+ * 1909.13719; landscapes, arXiv 1712.09913.
  */
 #ifndef DEEPKD_H
 #define DEEPKD_H

@@ -204,6 +204,16 @@ def find_row(task, name):
     return find("row", task.rows, name)
 
 
+def sweep_topk(task, classes):
+    """The task with DeepKD alone: without a mask, and with a constant K of 1, 2, 4, ... of the
+    other classes, at the rate of the first."""
+    found = {"deepkd": find_row(task, "deepkd")}
+    for k in (2 ** i for i in range((classes - 2).bit_length())):
+        found[f"deepkd-topk-{k}"] = Row(f"DeepKD, K = {k}", "deepkd", {
+            **FIXED, "topk_schedule": "static", "topk": str(k)})
+    return task._replace(rows=found)
+
+
 def get_option(text, key):
     """The value of the first key= in a cfg's or .data file's text, or None."""
     found = re.search(rf"^[ \t]*{re.escape(key)}[ \t]*=[ \t]*(\S+)", text, re.MULTILINE)

@@ -85,6 +85,8 @@ def arguments():
                         "take long, and of a part of the teacher's logits)")
     parser.add_argument("--baseline", metavar="ROW", default=rows.BASELINE,
                         help="what the others are compared with (default: %(default)s)")
+    parser.add_argument("--sweep", choices=["topk"], help="in place of the task's rows: DeepKD "
+                        "without a mask and with K = 1, 2, 4, ... throughout")
     parser.add_argument("--batches", type=positive,
                         help="budget of every run (default: max_batches of the student's cfg)")
     parser.add_argument("--limit", type=positive, metavar="N",
@@ -102,6 +104,9 @@ def arguments():
     only.add_argument("--report", action="store_true", help="run nothing, print what is there")
     args = parser.parse_args()
     args.task = rows.find_task(args.task)
+    if args.sweep:
+        data = read(os.path.join(BUILD, args.task.data))
+        args.task = rows.sweep_topk(args.task, int(rows.get_option(data, "classes")))
     args.rows = args.rows or [name for name in args.task.rows if name not in rows.ON_REQUEST]
     args.seeds = args.seeds or args.task.seeds
     args.out = os.path.abspath(args.out or os.path.join(BUILD, "table" + args.task.suffix))

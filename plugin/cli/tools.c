@@ -6,6 +6,8 @@
  *                                         OpenCV, or writes ONNX (export.h)
  *   cache DATA STUDENT.cfg WEIGHTS -out F the teacher's logits of a run, in a file (cache.h)
  *   map DATA CFG WEIGHTS                  a detector's mAP (map.h)
+ *   logits DATA CFG WEIGHTS -out F        a classifier's logits, for Python (logits.h)
+ *   landscape DATA CFG WEIGHTS -out F     the loss around its weights (landscape.h)
  *   detect DATA CFG WEIGHTS [IMAGE ...]   what it finds in images (detect_images.h)
  *   anchors DATA [CFG]                    anchors for its boxes (anchors.h)
  *   version                               what this program is made of (version.h)
@@ -19,6 +21,8 @@
 #include "cli/detect_images.h"
 #include "cli/export.h"
 #include "cli/habits.h"
+#include "cli/landscape.h"
+#include "cli/logits.h"
 #include "cli/map.h"
 #include "cli/version.h"
 #include "net/strict.h"
@@ -87,9 +91,10 @@ static int run_wrap(int argc, char **argv)
 static const struct {
     const command *is;
     int (*run)(int argc, char **argv);
-} verbs[] = {{&wrap_command, run_wrap},      {&export_command, run_export},
-             {&cache_command, run_cache},    {&map_command, run_map},
-             {&detect_command, run_detect},  {&anchors_command, run_anchors},
+} verbs[] = {{&wrap_command, run_wrap},           {&export_command, run_export},
+             {&cache_command, run_cache},         {&map_command, run_map},
+             {&landscape_command, run_landscape}, {&logits_command, run_logits},
+             {&detect_command, run_detect},       {&anchors_command, run_anchors},
              {&version_command, run_version}};
 #define VERBS ((int)(sizeof(verbs) / sizeof(*verbs)))
 

@@ -13,10 +13,11 @@ import tap
 from tap import DARKNET, ENVIRONMENT, ROOT, test
 
 HELP = ("-h", "-help", "--help")
-VERBS = ("wrap", "export", "cache", "map", "detect", "anchors", "version")
+VERBS = ("wrap", "export", "cache", "map", "logits", "landscape", "detect", "anchors", "version")
 # files that are not there, as many as each command takes
 FILES = {"distill": 3, "deepkd wrap": 1, "deepkd export": 2, "deepkd cache": 3, "deepkd map": 3,
-         "deepkd detect": 4, "deepkd anchors": 2, "deepkd version": 0}
+         "deepkd logits": 3, "deepkd landscape": 3, "deepkd detect": 4, "deepkd anchors": 2,
+         "deepkd version": 0}
 SWITCHES = ["GPU", "CUDNN", "OPENCV", "OPENMP", "BLAS", "CJSON", "DNNL", "IMAGES", "MPI", "SQLITE",
             "ORT", "DEBUG", "SANITIZE"]
 LIBRARIES = [("OpenBLAS", "BLAS"), ("oneDNN", "DNNL"), ("cJSON", "CJSON"), ("SQLite", "SQLITE"),

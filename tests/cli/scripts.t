@@ -14,6 +14,7 @@ darknet: nothing here is about accuracy. To add a case: a function with @test
 before it.
 """
 import argparse
+import glob
 import json
 import math
 import os
@@ -279,6 +280,21 @@ def table_comes_out(folder):
     text = table.read(os.path.join(build, "table/table.md"))
     assert "] alone" not in again and text in report, again
     assert text.split("- command")[0] in first, f"{text}\n{first}"
+
+
+@test
+def sweep(folder):
+    """--sweep topk: DeepKD with a constant K, at the rate that DeepKD's own search finds"""
+    for classes, expected in ((2, []), (3, [1]), (10, [1, 2, 4, 8]), (11, [1, 2, 4, 8])):
+        found = list(table.rows.sweep_topk(table.rows.TASKS["fmnist"], classes).rows)
+        assert found == ["deepkd", *(f"deepkd-topk-{k}" for k in expected)], found
+    build = make_build(folder)
+    words = ["--batches", "2", "--seeds", "1", "--sweep", "topk", "--rows", "deepkd,deepkd-topk-4"]
+    said = check_ran(script("table.py", *words, BUILD=build))
+    rates = re.findall(r"^\| (DeepKD|DeepKD, K = 4) \| ([.\d]+) \|", said, re.MULTILINE)
+    assert len(rates) == 2 and rates[0][1] == rates[1][1], said
+    found = glob.glob(os.path.join(build, "table/runs/deepkd-topk-4-test-*/deepkd-topk-4.cfg"))
+    assert "topk_schedule=static\n" in table.read(found[0]) and "topk=4\n" in table.read(found[0])
 
 
 @test
