@@ -53,7 +53,8 @@
  *     box_formulas.h       a detector's box from its logits, and its loss to another
  *     methods.c            the table of methods: name, options, default deltas, loss
  *     mlkd.c               MLKD's losses of a whole batch
- *     confidence.c         how sure the teacher is, and weights that follow from it
+ *     dist.c               DIST's
+ *     confidence.c         probabilities, how sure the teacher is, and weights that follow
  *     momentum.c           warm-up, signal and noise, momenta that follow them
  *     broken.c             what was not finite, as bits with names
  *     average_precision.c  mAP as COCO defines it
@@ -133,8 +134,8 @@
  *   deepkd.c  registers all of it with Darknet
  *
  * Sources: DeepKD, arXiv 2505.15133; DKD, CVPR 2022; DOT, ICCV 2023; for rows=dense, arXiv
- * 1805.06361, as for boxes; BCKD, ICCV 2023; MLKD, CVPR 2023; CRLD, ACM MM 2024; RandAugment, arXiv
- * 1909.13719.
+ * 1805.06361, as for boxes; BCKD, ICCV 2023; MLKD, CVPR 2023; CRLD, ACM MM 2024; DIST, NeurIPS
+ * 2022; SLD, arXiv 2504.20108; RandAugment, arXiv 1909.13719.
  */
 #ifndef DEEPKD_H
 #define DEEPKD_H

@@ -81,8 +81,8 @@ def arguments():
                         + " or ".join(filter(None, (t.suffix for t in rows.TASKS.values()))))
     parser.add_argument("--rows", metavar="A,B", type=lambda text: text.split(","),
                         help="only these rows of rows.py (default: all but those in bfloat16 "
-                        "and int8, which not every processor has, and those of methods by "
-                        "trainer, which take long)")
+                        "and int8, which not every processor has, those of methods by "
+                        "trainer and those beyond the paper)")
     parser.add_argument("--baseline", metavar="ROW", default=rows.BASELINE,
                         help="what the others are compared with (default: %(default)s)")
     parser.add_argument("--batches", type=positive,

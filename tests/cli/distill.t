@@ -230,6 +230,7 @@ OPTIONS = [
     {"method": "crld"}, {"method": "crld", "official": 1, "confidence_weak": ".3"},
     {"method": "crld", "trainer": "dot", "operations": "rotate,solarize"},
     {"method": "crld", "teacher_weight": 0, "trainer": "sgd"},
+    {"method": "dist", "topk_schedule": "off"}, {"tcg_gate": 1}, {"swap": 1},
 ]
 
 

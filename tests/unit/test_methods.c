@@ -83,12 +83,22 @@ static double task(void)
     return kd->options.task_weight * task_loss(kd->net, kd->outputs.layer[0]);
 }
 
-/* What a component's gradient is the gradient of; TOG's own loss is reckoned in double. */
+/* What a component's gradient is the gradient of, but DIST's, which has one loss; TOG's own
+ * loss is reckoned in double. */
 static double component_loss(kd_component c)
 {
     forward();
     if (c != KD_TOG) return kd->loss[c];
     return kd->loss[c] - *kd->net->cost * kd->options.task_weight + task();
+}
+
+/* Of a group's components */
+static double group_loss(const momentum_group *g)
+{
+    double loss = 0;
+    for (int c = 0; c < KD_COMPONENTS; ++c)
+        if (g->has[c]) loss += component_loss(c);
+    return loss;
 }
 
 static void ignore(network *net)
@@ -110,21 +120,22 @@ static void check_gradients(void)
     memset(kd->groups->momenta, 0, kd->groups->n * kd->groups->size * sizeof(float));
     forward();
     kd->net->backward(kd->net);
-    for (kd_component c = 0; c < KD_COMPONENTS; ++c) {
-        const float *gradient = group_of(c)->buffers[0].weights;
+    for (int k = 0; k < kd->groups->n; ++k) {
+        const momentum_group *g = kd->groups->group + k;
+        const float *gradient = g->buffers[0].weights;
         double worst = 0, scale = largest_of(gradient, weights_of(first));
         for (int i = 0; i < SAMPLES; ++i) {
             float *w = first.weights + i * weights_of(first) / SAMPLES, before = *w;
             *w = before + STEP;
-            double above = component_loss(c), width = *w;
+            double above = group_loss(g), width = *w;
             *w = before - STEP;
-            double below = component_loss(c);
+            double below = group_loss(g);
             width -= *w;
             *w = before;
             worst = fmax(worst,
                          fabs((above - below) / width + gradient[w - first.weights]) / scale);
         }
-        check(worst < 5e-3, "%s: off by %.1e of the largest", kd_component_name[c], worst);
+        check(worst < 5e-3, "group %d: off by %.1e of the largest", k, worst);
     }
 }
 
@@ -393,6 +404,37 @@ static void test_batch_loss(void)
     free_pair(kd);
 }
 
+/* Of all components together, for DIST's loss is one */
+static void test_dist(void)
+{
+    start(STUDENT "trainer=sgd\nmethod=dist\ninter_weight=2\n", 0);
+    forward();
+    check(kd->loss[KD_NCG] > 0 && !kd->loss[KD_TCG], "its loss is in ncg alone");
+    check_gradients();
+    free_pair(kd);
+}
+
+/* The teacher's logits with swap=1 are those of a teacher that was right. */
+static void test_swap(void)
+{
+    start(STUDENT SEPARATE "swap=1\n", 0);
+    network *teacher = kd->teacher->net;
+    float *logits = output_logits(teacher, &kd->teacher->outputs, 0);
+    forward();
+    double with = kd->loss[KD_NCG];
+    for (int i = 0; i < IMAGES; ++i) {
+        double y[CLASSES];
+        for (int j = 0; j < CLASSES; ++j) y[j] = logits[i * CLASSES + j];
+        kd_swap(CLASSES, y, max_index(kd->net->truth + i * CLASSES, CLASSES));
+        for (int j = 0; j < CLASSES; ++j) logits[i * CLASSES + j] = y[j];
+    }
+    kd->options.swap = 0;
+    kd->teacher->has_run = 1; /* its logits stay */
+    forward();
+    check(kd->loss[KD_NCG] == with, "%g, swapped beforehand %g", with, kd->loss[KD_NCG]);
+    free_pair(kd);
+}
+
 static void infinite_in_tog(const kd_loss_config *config, const kd_row_batch *b,
                             double loss[KD_COMPONENTS], double *gradient[KD_COMPONENTS])
 {
@@ -542,6 +584,8 @@ int main(void)
         TEST(test_batch_norm_of_views),
         TEST(test_warmup_by_epochs),
         TEST(test_batch_loss),
+        TEST(test_dist),
+        TEST(test_swap),
         TEST(test_batch_loss_not_finite),
         TEST(test_batch_loss_alone_in_tog),
         TEST(test_needs),
