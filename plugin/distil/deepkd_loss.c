@@ -173,10 +173,6 @@ static void choose_views(deepkd *kd, const char *cfg)
         kd_fail(
             "%s: [deepkd_loss] operations=%s: found one view, expected it with views=2 alone",
             cfg, o->operation_names);
-    if (kd->views > 1 && (o->gsnr_interval > 0 || o->momentum_rule == RULE_GSNR))
-        kd_fail("%s: [deepkd_loss] gsnr_interval or momentum_rule=gsnr: found %d views of an "
-                "image, expected views=1",
-                cfg, kd->views);
     if (o->augment > 0 && is_detector(&kd->outputs))
         kd_fail("%s: [deepkd_loss] augment=cifar: expected it in a classifier's cfg alone",
                 cfg);

@@ -464,8 +464,6 @@ case("views=2 with kd", "student.cfg", "[deepkd_loss] views=2", "method=kd", "ex
 for method in ("mlkd", "crld"):
     case(f"{method}, logistic", "student.cfg", f"method={method}", "expected activation=softmax",
          student=student_cfg({"method": method, "activation": "logistic"}))
-    case(f"{method} and gsnr_interval", "student.cfg", "gsnr_interval", "2 views", "expected views=1",
-         student=student_cfg({"method": method, "gsnr_interval": 2}))
 for method in ("mlkd", "dist"):
     case(f"{method}, one image a subdivision", "student.cfg", "[net] batch / subdivisions is 1",
          f"method={method}", "expected 2 or more",

@@ -10,6 +10,7 @@
  *   - the batch arrives whole: each subdivision knows its images.
  * Gradients are held against finite differences of the losses, through the whole network.
  */
+#include "distil/gsnr.h"
 #include "distil/replicas.h"
 #include "distil/views.h"
 #include "nets.h"
@@ -313,6 +314,53 @@ static void test_step_of_views(void)
     end_views(b);
 }
 
+static double square(const float *a, const float *b, size_t n, int sign)
+{
+    double sum = 0;
+    for (size_t i = 0; i < n; ++i) sum += pow(a[i] + sign * b[i], 2);
+    return sum;
+}
+
+/* Measured are the halves' gradients, of both views, and the momenta before either of them. */
+static void test_gsnr_of_views(void)
+{
+    image_batch b;
+    start_views(STUDENT SEPARATE "gsnr_interval=1\nmethod=crld\nconfidence_weak=.2\n", 0, &b);
+    size_t size = kd->groups->size, all = KD_COMPONENTS * size;
+    float *half[2] = {kd_calloc(all, sizeof(float)), kd_calloc(all, sizeof(float))};
+    for (int k = 0; k < 4; ++k) {
+        momentum_groups *probe = make_groups(kd, 1);
+        enter_view(kd, k / 2);
+        forward();
+        save_task_deltas(kd);
+        allocate_group_deltas(kd->net, probe);
+        backward_images(kd, probe, k % 2 * IMAGES / 2, IMAGES / 2);
+        for (size_t i = 0; i < all; ++i) half[k % 2][i] += probe->momenta[i];
+        free_groups(kd->net, probe);
+    }
+    attach_gsnr(kd, "student.cfg");
+    for (size_t i = 0; i < all; ++i) kd->groups->momenta[i] = .5;
+    kd->net->update = ignore;
+    replicas r = {{kd}, 1, 0};
+    train_replicas(&r, b, 1);
+    for (int c = 0; c < KD_COMPONENTS; ++c) {
+        const float *first = half[0] + c * size, *second = half[1] + c * size;
+        kd_snr found = kd->sampler->samples[0].gradient[c],
+               want = kd_signal_noise(square(first, second, size, 1),
+                                      square(first, second, size, -1), IMAGES / 2, 1);
+        check(fabs(found.signal - want.signal) < 1e-4 * fabs(want.signal) &&
+                  fabs(found.noise - want.noise) < 1e-4 * want.noise,
+              "%s: %g and %g, expected %g and %g", kd_component_name[c], found.signal,
+              found.noise, want.signal, want.noise);
+    }
+    for (size_t i = 0; i < all; ++i)
+        check(kd->sampler->before[i] == .5f, "momentum %zu is not that before the batch", i);
+    assert_int_equal(kd->gsnr.samples, 1);
+    free(half[0]), free(half[1]);
+    release_gsnr(kd);
+    end_views(b);
+}
+
 /* In a step each view has the batch norm of its own images alone. */
 static void test_batch_norm_of_views(void)
 {
@@ -582,6 +630,7 @@ int main(void)
         TEST(test_methods_of_views),
         TEST(test_step_of_views),
         TEST(test_batch_norm_of_views),
+        TEST(test_gsnr_of_views),
         TEST(test_warmup_by_epochs),
         TEST(test_batch_loss),
         TEST(test_dist),
