@@ -54,7 +54,8 @@
  *     methods.c            the table of methods: name, options, default deltas, loss
  *     mlkd.c               MLKD's losses of a whole batch
  *     mean_logits.c        several teachers' logits as one's
- *     confidence.c         how sure the teacher is, and weights that follow from it
+ *     dist.c               DIST's
+ *     confidence.c         probabilities, how sure the teacher is, and weights that follow
  *     top_row.c            a row's largest logits in few bytes
  *     momentum.c           warm-up, signal and noise, momenta that follow them
  *     plane.c              a plane through weights: its directions, how sharp its middle is
@@ -144,8 +145,8 @@
  *   deepkd.c  registers all of it with Darknet
  *
  * Sources: DeepKD, arXiv 2505.15133; DKD, CVPR 2022; DOT, ICCV 2023; for rows=dense, arXiv
- * 1805.06361, as for boxes; BCKD, ICCV 2023; MLKD, CVPR 2023; CRLD, ACM MM 2024; RandAugment, arXiv
- * 1909.13719; landscapes, arXiv 1712.09913.
+ * 1805.06361, as for boxes; BCKD, ICCV 2023; MLKD, CVPR 2023; CRLD, ACM MM 2024; DIST, NeurIPS
+ * 2022; SLD, arXiv 2504.20108; RandAugment, arXiv 1909.13719; landscapes, arXiv 1712.09913.
  */
 #ifndef DEEPKD_H
 #define DEEPKD_H

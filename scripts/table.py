@@ -82,7 +82,8 @@ def arguments():
     parser.add_argument("--rows", metavar="A,B", type=lambda text: text.split(","),
                         help="only these rows of rows.py (default: all but those in bfloat16 "
                         "and int8, which not every processor has, of methods by trainer, which "
-                        "take long, and of a part of the teacher's logits)")
+                        "take long, of methods beyond the paper, and of a part of the teacher's "
+                        "logits)")
     parser.add_argument("--baseline", metavar="ROW", default=rows.BASELINE,
                         help="what the others are compared with (default: %(default)s)")
     parser.add_argument("--sweep", choices=["topk"], help="in place of the task's rows: DeepKD "

@@ -188,13 +188,30 @@ static void choose_views(deepkd *kd, const char *cfg)
         kd_fail(
             "%s: [deepkd_loss] operations=%s: found one view, expected it with views=2 alone",
             cfg, o->operation_names);
-    if (kd->views > 1 && (o->gsnr_interval > 0 || o->momentum_rule == RULE_GSNR))
-        kd_fail("%s: [deepkd_loss] gsnr_interval or momentum_rule=gsnr: found %d views of an "
-                "image, expected views=1",
-                cfg, kd->views);
     if (o->augment > 0 && is_detector(&kd->outputs))
         kd_fail("%s: [deepkd_loss] augment=cifar: expected it in a classifier's cfg alone",
                 cfg);
+}
+
+/* What changes the teacher's word, or takes it for less, and where it cannot */
+static void check_doubts(const deepkd *kd, const char *cfg)
+{
+    const deepkd_options *o = &kd->options;
+    const char *given = o->swap ? "swap" : o->tcg_gate ? "tcg_gate" : 0;
+    const char *cut = o->standardize                            ? "logit_standardization=1"
+                      : kd->topk_config.schedule != KD_TOPK_OFF ? "a top-k mask"
+                      : o->tcg_gate                             ? "tcg_gate=1"
+                                                                : 0;
+    if (given && is_detector(&kd->outputs))
+        kd_fail("%s: [deepkd_loss] %s=1: expected it in a classifier's cfg alone", cfg, given);
+    if (o->tcg_gate && kd->loss_config.activation != KD_SOFTMAX)
+        kd_fail("%s: [deepkd_loss] tcg_gate=1: expected activation=softmax", cfg);
+    if (cut && kd->loss_config.method->is_raw)
+        kd_fail("%s: [deepkd_loss] %s: method=%s compares all classes as they are, expected it "
+                "with another method",
+                cfg, cut, kd->loss_config.method->name);
+    if (given && on_gpu(kd->net))
+        kd_fail("%s: [deepkd_loss] %s=1: has no code for the GPU, expected -nogpu", cfg, given);
 }
 
 /* What a method needs that is not always there */
@@ -239,6 +256,7 @@ void attach_deepkd_loss(deepkd *kd, const char *cfg)
     kd->loss_config.activation = activation;
     choose_views(kd, cfg);
     check_method(kd, cfg);
+    check_doubts(kd, cfg);
     allocate_student_deltas(kd);
     allocate_views(kd);
     if (on_gpu(kd->net)) attach_student_gpu(kd);
@@ -278,6 +296,7 @@ static void read_logits(const deepkd *kd, const row *r, double *z, double *y)
         z[j] = student[(size_t)j * p.stride];
         y[j] = teacher[(size_t)j * q.stride];
     }
+    if (kd->options.swap) kd_swap(kd->classes, y, r->target);
 }
 
 /* delta <- delta - weight gradient[classes], at a prediction of the student */

@@ -28,6 +28,7 @@ typedef struct {
     unsigned operations;         /* of the strong view, as bits (data/strong.h) */
     char *operation_names;       /* the same as given, or NULL */
     int standardize;
+    int tcg_gate, swap;      /* 1: as kd_row and kd_swap say */
     int topk_schedule, topk; /* kd_schedule (-1: not given); K*, 0: not given */
     int rows, feature_nms;   /* kd_rows; detectors only, as objectness_weight */
     double objectness_weight;

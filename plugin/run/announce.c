@@ -99,6 +99,8 @@ static void print_loss(const deepkd *kd)
     for (int i = 0; i < KD_PARAMETERS && p[i].name; ++i)
         if (loss->parameter[i] == KD_WHOLE_KL) printf("%s 1-q_t, ", p[i].name);
         else printf("%s %g, ", p[i].name, loss->parameter[i]);
+    if (o->tcg_gate) printf("TCG gated, ");
+    if (o->swap) printf("a wrong teacher's logits swapped, ");
     printf("standardization %s, warmup %d %s\n", o->standardize ? "on" : "off", o->warmup,
            o->warmup_shape == WARMUP_EPOCHS ? "epochs" : "batches");
     if (kd->views > 1) print_views(o->operations);

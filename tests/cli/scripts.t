@@ -66,6 +66,7 @@ def momenta_of(base):
             "kd-objectness": sgd, "kd-dense": sgd, "deepkd-objectness": deepkd,
             "deepkd-boxes": deepkd, "deepkd-bckd": deepkd,
             **{row: sgd if row.startswith("kd") else deepkd for row in rows.IN_FEW_BITS},
+            **{row: deepkd if row.startswith("deepkd") else sgd for row in rows.BEYOND},
             **{row: by_trainer[row.partition("-")[2]] for row in rows.BY_TRAINER}}
 
 

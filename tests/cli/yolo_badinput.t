@@ -372,9 +372,12 @@ for key, values in {"feature_nms": ("-1", "2", ".5", "x"),
 for options in ({"box_loss": "giou"}, {"box_loss": "ciou", "box_weight": 0}):
     case(f"{options} without boxes", "student.cfg", "found box_loss", "box_weight above 0",
          student=loss(**options))
-for method in ("mlkd", "crld"):
+for method in ("mlkd", "crld", "dist"):
     case(f"{method} of a detector", "student.cfg", f"method={method} compares whole images",
          "expected a classifier", student=loss(method=method))
+for option in ("tcg_gate", "swap"):
+    case(f"{option} of a detector", "student.cfg", f"{option}=1: expected it in a classifier's cfg",
+         student=loss(**{option: 1}))
 case("augment=cifar of a detector", "student.cfg", "augment=cifar", "classifier's cfg",
      student=loss(augment="cifar"))
 case("bckd of softmax", "student.cfg", "method=bckd", "expected activation=logistic",
