@@ -124,13 +124,14 @@
  *     files.c              the files that a run writes, and its lock
  *     stop.c               signals that end a run
  *     train.c              the loop
+ *     cache_parts.c        that file in parts, and one of them
  *     teacher_cache.c      the file of a teacher's logits: made, and whether it is this run's
  *   cli/      the commands: from words to a run
  *     habits.c             words of AlexeyAB's Darknet, and what stands for them here
  *     command.c            a command's words: what its parser and its --help read
  *     arguments.c          command line and .data file of `distill`
  *     setup.c              from there to both networks and the images
- *     cache.c              ./darknet deepkd cache
+ *     cache.c              ./darknet deepkd cache and deepkd merge
  *     single.c             from the words to one network by itself and the validation list
  *     map.c                ./darknet deepkd map
  *     logits.c             ./darknet deepkd logits

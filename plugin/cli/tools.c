@@ -5,6 +5,7 @@
  *   export STUDENT.cfg [WEIGHTS ...]      prints it without them, for stock Darknet and
  *                                         OpenCV, or writes ONNX (export.h)
  *   cache DATA STUDENT.cfg WEIGHTS -out F the teacher's logits of a run, in a file (cache.h)
+ *   merge OUT PART ...                    such a file of its parts
  *   map DATA CFG WEIGHTS                  a detector's mAP (map.h)
  *   logits DATA CFG WEIGHTS -out F        a classifier's logits, for Python (logits.h)
  *   landscape DATA CFG WEIGHTS -out F     the loss around its weights (landscape.h)
@@ -91,11 +92,11 @@ static int run_wrap(int argc, char **argv)
 static const struct {
     const command *is;
     int (*run)(int argc, char **argv);
-} verbs[] = {{&wrap_command, run_wrap},           {&export_command, run_export},
-             {&cache_command, run_cache},         {&map_command, run_map},
-             {&landscape_command, run_landscape}, {&logits_command, run_logits},
-             {&detect_command, run_detect},       {&anchors_command, run_anchors},
-             {&version_command, run_version}};
+} verbs[] = {{&wrap_command, run_wrap},       {&export_command, run_export},
+             {&cache_command, run_cache},     {&merge_command, run_merge},
+             {&map_command, run_map},         {&landscape_command, run_landscape},
+             {&logits_command, run_logits},   {&detect_command, run_detect},
+             {&anchors_command, run_anchors}, {&version_command, run_version}};
 #define VERBS ((int)(sizeof(verbs) / sizeof(*verbs)))
 
 static const char *verb_name(int i)

@@ -113,6 +113,14 @@ static void agree_on_views(logit_cache *cache, const deepkd *kd, cache_use use)
     agree(cache, use, rows_key, name_rows(kd, text, sizeof(text)));
 }
 
+static void refuse_part(logit_cache *cache)
+{
+    cache_part p = read_part(cache);
+    if (p.of)
+        kd_fail("%s: found part %d of %d, expected all of them, as `deepkd merge` makes it",
+                logit_cache_file(cache), p.number, p.of);
+}
+
 static int read_top(logit_cache *cache)
 {
     int top = 0;
@@ -149,6 +157,7 @@ void agree_on_cache(logit_cache *cache, deepkd *kd, run_state *state, cache_use 
     char *known = has_weights ? 0 : read_note(cache, weights_key);
     if (known) state->teacher_hash = strtoull(known, 0, 16);
     free(known);
+    if (use == CACHE_READ) refuse_part(cache);
     if (use == CACHE_READ) kd->cache_top = read_top(cache);
     if (kd->cache_top) check_top(kd, logit_cache_file(cache));
     agree_on_hash(cache, use, "teacher cfg", state->teacher_cfg_hash);
@@ -172,7 +181,7 @@ uint64_t cache_seed(logit_cache *cache)
 
 void check_cache(logit_cache *cache, const deepkd *kd, uint64_t planned)
 {
-    uint64_t images = cached_images(cache);
+    uint64_t images = planned ? cached_images(cache, 0) : 0;
     if (needs_teacher(&kd->source) && kd->options.rows != ROWS_DENSE)
         kd_fail("%s: found a [region] with bias_match=0, which looks at its boxes: expected no "
                 "cache",
@@ -201,10 +210,15 @@ static void cache_batch(const cache_job *job, image_batch batch, uint64_t positi
     job->kd->batch = 0;
 }
 
+static uint64_t end_of(const cache_part *part)
+{
+    return part->first + part->images;
+}
+
 /* Begins to load the images at a position, as large as their batch; none behind the end. */
 static void load_at(const cache_job *job, loader *l, uint64_t position, int width, int height)
 {
-    if (position >= job->images) return;
+    if (position >= end_of(&job->part)) return;
     find_training_size(job->kd->net, job->is_detector, job->seed,
                        position / images_per_batch(job->kd->net), &width, &height);
     start_loading(l, position, width, height);
@@ -215,21 +229,23 @@ static void print_progress(const cache_job *job, uint64_t position, uint64_t fir
 {
     double seconds = what_time_is_it_now() - began;
     save_logit_cache(job->cache);
-    printf("%llu of %llu images, %.0f images/s\n", (number)position, (number)job->images,
-           (position - first) / (seconds + 1e-9));
+    printf("%llu of %llu images, %.0f images/s\n", (number)(position - job->part.first),
+           (number)job->part.images, (position - first) / (seconds + 1e-9));
 }
 
 int fill_cache(const cache_job *job)
 {
     network *net = job->kd->net;
     int width = net->w, height = net->h, w, h;
-    uint64_t step = images_per_batch(net), first = cached_images(job->cache), position = first;
+    uint64_t step = images_per_batch(net), end = end_of(&job->part);
+    uint64_t cached = cached_images(job->cache, job->part.first);
+    uint64_t first = job->part.first + cached, position = first;
     double began = what_time_is_it_now();
     job->kd->teacher->idle = 0; /* also that of a student with teacher_weight=0 */
     loader *l = make_loader(job->list, net, step, training_augmentation(job->kd), job->threads,
                             job->seed);
     for (int i = 0; i < LOADER_AHEAD; ++i) load_at(job, l, first + i * step, width, height);
-    while (position < job->images && wait_for_images(l, &stop_signal)) {
+    while (position < end && wait_for_images(l, &stop_signal)) {
         image_batch batch = finish_loading(l);
         load_at(job, l, position + LOADER_AHEAD * step, width, height);
         w = width, h = height;
@@ -237,10 +253,10 @@ int fill_cache(const cache_job *job)
         if (net->w != w || net->h != h) resize_network(net, w, h);
         cache_batch(job, batch, position);
         position += step;
-        if (position / step % BATCHES_A_SAVE == 0 || position >= job->images)
+        if (position / step % BATCHES_A_SAVE == 0 || position >= end)
             print_progress(job, position, first, began);
     }
-    if (position == first) printf("%llu images, nothing to add\n", (number)first);
+    if (position == first) printf("%llu images, nothing to add\n", (number)cached);
     save_logit_cache(job->cache);
     if (stop_signal)
         printf("stopped at image %llu; the same command goes on from there\n",

@@ -8,6 +8,7 @@
 
 #include "data/lists.h"
 #include "distil/cached_logits.h"
+#include "run/cache_parts.h"
 #include "run/checkpoint.h"
 
 /*
@@ -35,7 +36,7 @@ typedef struct {
     const image_list *list;
     int is_detector, threads;
     uint64_t seed;
-    uint64_t images; /* that the cache is to have */
+    cache_part part; /* that the cache is to have, also of the whole run */
 } cache_job;
 
 /* Adds what the cache lacks, in whole batches, until a signal comes. Prints how far it is.
