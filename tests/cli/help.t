@@ -17,8 +17,8 @@ VERBS = ("wrap", "export", "cache", "map", "detect", "anchors", "version")
 # files that are not there, as many as each command takes
 FILES = {"distill": 3, "deepkd wrap": 1, "deepkd export": 2, "deepkd cache": 3, "deepkd map": 3,
          "deepkd detect": 4, "deepkd anchors": 2, "deepkd version": 0}
-SWITCHES = ["GPU", "CUDNN", "OPENCV", "OPENMP", "BLAS", "CJSON", "DNNL", "IMAGES", "SQLITE",
-            "DEBUG", "SANITIZE"]
+SWITCHES = ["GPU", "CUDNN", "OPENCV", "OPENMP", "BLAS", "CJSON", "DNNL", "IMAGES", "MPI",
+            "SQLITE", "DEBUG", "SANITIZE"]
 LIBRARIES = [("OpenBLAS", "BLAS"), ("oneDNN", "DNNL"), ("cJSON", "CJSON"), ("SQLite", "SQLITE"),
              ("libjpeg-turbo", "IMAGES"), ("libpng", "IMAGES"), ("CUDA", "GPU"),
              ("cuDNN", "CUDNN"), ("OpenCV", "OPENCV")]
