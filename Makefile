@@ -116,7 +116,7 @@ ifeq ($(IMAGES),1)
 PACKAGES += images
 endif
 ifeq ($(MPI),1)
-PACKAGES += mpi
+PACKAGES += $(if $(shell command -v $(or $(MPICC),mpicc)),,mpi)
 endif
 ifeq ($(SQLITE),1)
 PACKAGES += sqlite

@@ -56,7 +56,8 @@ $(EXEC) tests/%: LDFLAGS += -lcjson
 endif
 ifeq ($(MPI),1)
 # as Open MPI and MPICH both say it: gcc -I... -L... -l...
-MPI_FLAGS := $(shell mpicc -show)
+MPICC ?= mpicc
+MPI_FLAGS := $(shell $(MPICC) -show)
 COMMON += -DMPI
 $(call objects,ranks.c): CFLAGS += $(patsubst -I%,-isystem %,$(filter -I%,$(MPI_FLAGS)))
 $(EXEC) tests/%: LDFLAGS += $(filter -L% -l% -Wl%,$(MPI_FLAGS))

@@ -26,9 +26,10 @@ typedef struct {
     int width, height; /* of the student's input, as its cfg says */
     double logged_at;  /* seconds, and images seen, when a batch was last logged */
     uint64_t logged_images;
-    double waited, trained; /* seconds: for images, and in all batches */
-    long batches;           /* trained by now */
-    int has_saved;          /* a state of its own */
+    double waited, trained;     /* seconds: for images, and in all batches */
+    long batches;               /* trained by now */
+    exchange_figures exchanged; /* with other ranks, in them */
+    int has_saved;              /* a state of its own */
 } loop;
 
 /* Batches that one step trains */
@@ -159,6 +160,14 @@ static int has_passed(const loop *run, long batch, long interval)
     return batch / interval != (batch - batches_a_step(run)) / interval;
 }
 
+static void add_exchange(loop *run, exchange_figures before)
+{
+    exchange_figures now = read_exchange();
+    run->exchanged.bytes += now.bytes - before.bytes;
+    run->exchanged.seconds += now.seconds - before.seconds;
+    ++run->batches;
+}
+
 /* One step: a batch, or with several GPUs one for each; none if a signal comes before images
  * do. */
 static void train_batch(loop *run)
@@ -168,6 +177,7 @@ static void train_batch(loop *run)
     long batch = get_current_batch(net), next = batch + batches_a_step(run);
     int is_logged = has_passed(run, next, run->t->log_interval) || next >= net->max_batches;
     int width, height;
+    exchange_figures before = read_exchange();
     if (largest_of_ranks(!wait_for_images(run->loader, &stop_signal))) return;
     image_batch images = finish_loading(run->loader);
     run->waited += what_time_is_it_now() - began;
@@ -182,7 +192,7 @@ static void train_batch(loop *run)
     run->entry.region = run->kd->figures;
     fill_entry(run, loss, what_time_is_it_now() - began, is_logged || !on_gpu(net));
     run->trained += run->entry.seconds;
-    ++run->batches;
+    add_exchange(run, before);
     if (run->kd->sampler && run->kd->sampler->batch > batch) log_gsnr(&run->log, run->kd);
     log_progress(&run->log, &run->entry);
     if (!is_logged) return;
@@ -250,7 +260,7 @@ static int has_to_stop(void)
 
 static void print_exchange(const loop *run)
 {
-    exchange_figures of = read_exchange();
+    exchange_figures of = run->exchanged;
     printf("ranks: %d, rank 0 exchanged %.2f MB a batch, in %.2f of %.2f seconds\n",
            count_ranks(), of.bytes / 1e6 / (run->batches ? run->batches : 1), of.seconds,
            run->trained);
