@@ -88,6 +88,17 @@ static run_state begin_run(setup *s)
     return state;
 }
 
+/* Which teachers ranks cannot share */
+static void check_teacher_of_ranks(const teacher *t, const char *cfg)
+{
+    const char *what = t->model ? "model=" : t->arithmetic == INT8 ? "precision=int8" : 0;
+    if (t->is_cached) return;
+    if (what)
+        kd_fail("%s: [teacher] %s: found %d ranks, expected one process", cfg, what,
+                count_ranks());
+    check_shares(t->net, t->cfg);
+}
+
 /* What ranks cannot do, or cannot do together */
 static void check_ranks(const setup *s, const run_state *state)
 {
@@ -101,18 +112,14 @@ static void check_ranks(const setup *s, const run_state *state)
                                        "list of validation images",
                                        "metric (-map)"};
     const distill_arguments *a = &s->arguments;
-    const teacher *t = s->kd->teacher;
     if (count_ranks() == 1) return;
     uint64_t number[] = {hash_program(),    hash_processor(),        hash_cfg(a->data),
                          hash_cfg(a->cfg),  state->teacher_cfg_hash, state->teacher_hash,
                          state->train_hash, hash_list(&s->valid),    state->metric};
     check_ranks_agree(sizeof(number) / sizeof(*number), name, number);
     if (on_gpu(s->net)) kd_fail("mpirun: found a GPU, expected -nogpu: ranks have CPUs alone");
-    if (t->arithmetic == INT8)
-        kd_fail("%s: [teacher] precision=int8: found %d ranks, expected one process", a->cfg,
-                count_ranks());
     check_shares(s->net, a->cfg);
-    if (!t->is_cached) check_shares(t->net, t->cfg);
+    for (const teacher *t = s->kd->teacher; t; t = t->next) check_teacher_of_ranks(t, a->cfg);
 }
 
 /* Where the student begins: at random, at -start, or where the saved state stopped; rank 0
