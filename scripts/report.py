@@ -168,7 +168,7 @@ def to_png(figure):
 
 def main():
     args = arguments()
-    methods = read_methods(args.runs)
+    methods = read_methods(args.runs, args.out)
     names = [method.name for method in methods]
     if args.baseline and args.baseline not in names:
         raise InputError(f"--baseline {args.baseline}: expected one of {', '.join(names)}")

@@ -105,10 +105,10 @@ def draw_kept(given):
     figure, (axes,) = start(1, 8)
     for method in given.methods:
         curves = [one.values["k"] for one in method.runs if is_taught(one)]
-        for path, (_, k) in zip(method.files, curves):
-            if k.max(initial=0) >= len(shares):
-                raise InputError(f"{path}: found K={k.max():g}, expected at most "
-                                 f"{len(shares) - 1}, by the classes of {given.teacher}")
+        most = max((k.max(initial=0) for _, k in curves), default=0)
+        if most >= len(shares):
+            raise InputError(f"{method.files[0]}: found K={most:g}, expected at most "
+                             f"{len(shares) - 1}, by the classes of {given.teacher}")
         draw_band(axes, method, [(at, shares[k.astype(int)]) for at, k in curves], 100)
     axes.set(ylabel=f"kept, % (T = {given.temperature:g})", ylim=(0, 104))
     return finish(figure, [axes])

@@ -31,15 +31,16 @@ BESIDE = ("_gsnr.csv", "_landscape.csv", "_logits.npy", "_detections.json")  # N
 
 # Reading
 
-def find_files(paths):
-    """All CSV files of runs, without what stands beside them."""
+def find_files(paths, out=None):
+    """All CSV files of runs, without what stands beside them, or in a report's own folder."""
     found = []
     for path in paths:
         if not os.path.exists(path):
             raise InputError(f"{path}: no such file or folder")
         files = [path] if os.path.isfile(path) else sorted(
             os.path.join(folder, name) for folder, _, names in os.walk(path)
-            for name in names if name.endswith(".csv"))
+            for name in names if name.endswith(".csv")
+            and not (out and os.path.abspath(folder) == os.path.abspath(out)))
         files = [file for file in files if not file.endswith(BESIDE)]
         if not files and os.path.isdir(path):
             raise InputError(f"{path}: found no CSV file, expected those of darknet distill")
@@ -91,9 +92,9 @@ def read_method(i, name, files):
     return Method(name, colour, dashes, runs, gsnr, [seed_of(path) for path in files], files)
 
 
-def read_methods(paths):
+def read_methods(paths, out):
     files = {}
-    for path in find_files(paths):
+    for path in find_files(paths, out):
         files.setdefault(os.path.splitext(os.path.basename(path))[0], []).append(path)
     if len(files) > len(COLOURS):
         raise InputError(f"found {len(files)} methods, expected at most {len(COLOURS)}")

@@ -122,10 +122,10 @@ def real_runs(folder):
 @test
 def again(folder):
     """a second report takes the first one's place, and the same runs give the same figures"""
-    path = write_run(folder, "kd", 1, [.5, .6])
-    check_ran(report(path, "-o", folder.at("out")))
+    write_run(folder, "kd", 1, [.5, .6])
+    check_ran(report(folder.at("."), "-o", folder.at("out")))
     first = folder.read("out/scores.png")
-    check_ran(report(path, "-o", folder.at("out")))
+    check_ran(report(folder.at("."), "-o", folder.at("out")))
     assert folder.read("out/scores.png") == first
 
 
