@@ -231,8 +231,26 @@ OPTIONS = [
     {"method": "crld"}, {"method": "crld", "official": 1, "confidence_weak": ".3"},
     {"method": "crld", "trainer": "dot", "operations": "rotate,solarize"},
     {"method": "crld", "teacher_weight": 0, "trainer": "sgd"},
-    {"method": "dist", "topk_schedule": "off"}, {"tcg_gate": 1}, {"swap": 1},
+    {"method": "dist", "topk_schedule": "off"},
 ]
+
+
+def check_matters(folder, option, said, options, **net):
+    folder.write("student.cfg", student_cfg(options, **net))
+    folder.distill("-clear").check(0)
+    expected = folder.read(FINAL)
+    folder.write("student.cfg", student_cfg({**options, option: 1}, **net))
+    assert said in folder.distill("-clear").check(0).out
+    assert folder.read(FINAL) != expected, f"as without {option}"
+
+
+@test
+def doubts(folder):
+    """tcg_gate matters to a student that gets surer than the teacher, swap with a teacher's errors"""
+    check_matters(folder, "tcg_gate", "TCG gated, ", {"teacher_weight": ".01", "temperature": 1},
+                  max_batches=30, learning_rate=".1")
+    folder.darknet("partial", "teacher.cfg", "", "teacher.weights", "99").check(0)
+    check_matters(folder, "swap", "a wrong teacher's logits swapped, ", {}, max_batches=3)
 
 
 @test

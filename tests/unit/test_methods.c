@@ -480,6 +480,9 @@ static void test_swap(void)
     kd->teacher->has_run = 1; /* its logits stay */
     forward();
     check(kd->loss[KD_NCG] == with, "%g, swapped beforehand %g", with, kd->loss[KD_NCG]);
+    kd->teacher->has_run = 0;
+    forward();
+    check(kd->loss[KD_NCG] != with, "%g with swap=1 and without", with);
     free_pair(kd);
 }
 
