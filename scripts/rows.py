@@ -62,11 +62,10 @@ IN_FEW_BITS = {
     "kd-int8": Row("KD, the teacher in int8", "kd", SGD_KD, BYTES),
     "deepkd-int8": Row("DeepKD, the teacher in int8", "deepkd", FIXED, BYTES),
 }
-# Of the teacher's logits a part
-OF_TOP = {
-    "kd-top10": Row("KD, 10 largest logits", "kd", SGD_KD, top=10),
-    "deepkd-top10": Row("DeepKD, 10 largest logits", "deepkd", FIXED, top=10),
-}
+# Of the teacher's logits the largest, and the rest's sum
+OF_TOP = {f"{row}-top{k}": Row(f"{title}, {k} largest logits", row, options, top=k)
+          for row, title, options in (("kd", "KD", SGD_KD), ("deepkd", "DeepKD", FIXED))
+          for k in (10, 50)}
 
 # Each method by three trainers; KD's and DKD's other rows are among CLASSIFIERS
 BY_TRAINER = {

@@ -10,13 +10,14 @@ typedef unsigned long long number;
 
 enum { NOTE = 256 };
 static const char *const part_key = "part";
+#define PART_FORM "%d of %d: %llu images from %llu on, of %llu"
 
 static void describe_part(const cache_part *p, char *text, size_t size)
 {
     *text = 0;
     if (p->of)
-        snprintf(text, size, "%d of %d: %llu images from %llu on, of %llu", p->number, p->of,
-                 (number)p->images, (number)p->first, (number)p->planned);
+        snprintf(text, size, PART_FORM, p->number, p->of, (number)p->images, (number)p->first,
+                 (number)p->planned);
 }
 
 cache_part read_part(logit_cache *cache)
@@ -24,9 +25,7 @@ cache_part read_part(logit_cache *cache)
     cache_part p = {0};
     number first = 0, images = 0, planned = 0;
     char *found = read_note(cache, part_key);
-    int n = !found ? 5
-                   : sscanf(found, "%d of %d: %llu images from %llu on, of %llu", &p.number,
-                            &p.of, &images, &first, &planned);
+    int n = !found ? 5 : sscanf(found, PART_FORM, &p.number, &p.of, &images, &first, &planned);
     if (n != 5 || (found && (p.of < 1 || !images || images > planned)))
         kd_fail("%s: part: found %s, expected one that `deepkd cache` has made",
                 logit_cache_file(cache), found);

@@ -19,7 +19,7 @@ typedef unsigned long long number;
 
 static const char *const weights_key = "teacher weights", *const seed_key = "seed";
 static const char *const rows_key = "rows";
-#define top_form "images, the target and %d others"
+#define TOP_FORM "images, the target and %d others"
 static const char *const precision_notes[] = {"", ", bfloat16", ", int8"}; /* by arithmetic */
 
 /* Compares, or writes what is not there. */
@@ -68,7 +68,7 @@ static void describe_augmentation(const network *net, const deepkd *kd, char *te
 static const char *name_rows(const deepkd *kd, char *text, size_t size)
 {
     if (kd->cache_top) {
-        snprintf(text, size, top_form " at temperature %.9g", kd->cache_top,
+        snprintf(text, size, TOP_FORM " at temperature %.9g", kd->cache_top,
                  kd->loss_config.temperature);
         return text;
     }
@@ -125,7 +125,7 @@ static int read_top(logit_cache *cache)
 {
     int top = 0;
     char *found = read_note(cache, rows_key);
-    if (found) sscanf(found, top_form, &top);
+    if (found) sscanf(found, TOP_FORM, &top);
     free(found);
     return top > 0 ? top : 0;
 }
