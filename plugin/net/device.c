@@ -8,6 +8,7 @@
 #include "convolutional_layer.h"
 #include "cuda.h"
 #include "deconvolutional_layer.h"
+#include "local_layer.h"
 #include "multi_shortcut_layer.h"
 
 #include <stdlib.h>
@@ -208,7 +209,7 @@ typedef void (*layer_transfer)(layer l);
 
 static void transfer(network *net, layer_transfer convolutional, layer_transfer deconvolutional,
                      layer_transfer connected, layer_transfer batchnorm,
-                     layer_transfer shortcut)
+                     layer_transfer shortcut, layer_transfer local)
 {
     for (int i = 0; on_gpu(net) && i < net->n; ++i) {
         layer l = net->layers[i];
@@ -217,6 +218,7 @@ static void transfer(network *net, layer_transfer convolutional, layer_transfer 
         if (l.type == CONNECTED) connected(l);
         if (l.type == BATCHNORM) batchnorm(l);
         if (l.type == MULTI_SHORTCUT && l.nweights) shortcut(l);
+        if (l.type == LOCAL) local(l);
     }
 }
 #endif
@@ -225,7 +227,7 @@ void pull_network(network *net)
 {
 #ifdef GPU
     transfer(net, pull_convolutional_layer, pull_deconvolutional_layer, pull_connected_layer,
-             pull_batchnorm_layer, pull_multi_shortcut_layer);
+             pull_batchnorm_layer, pull_multi_shortcut_layer, pull_local_layer);
 #endif
     (void)net;
 }
@@ -234,7 +236,7 @@ void push_network(network *net)
 {
 #ifdef GPU
     transfer(net, push_convolutional_layer, push_deconvolutional_layer, push_connected_layer,
-             push_batchnorm_layer, push_multi_shortcut_layer);
+             push_batchnorm_layer, push_multi_shortcut_layer, push_local_layer);
 #endif
     (void)net;
 }
