@@ -32,6 +32,8 @@
 #   CJSON=1      0: without cJSON; detectors can't be given annotations= then
 #   SQLITE=1     0: without SQLite; a teacher's logits can't be kept in a file then
 #   MPI=0        1: distill on several processes and machines, by mpirun
+#   ORT=0        1: with ONNX Runtime, for teachers that are ONNX files
+#   ONNXRUNTIME= the folder with its include and lib (ORT=1); default: the system's
 #   IMAGES=1     0: without libjpeg, libpng and stb: no image file can be read then
 #   PLUGIN=1     0: Darknet with its patches, without DeepKD
 #   SANITIZE=0   1: address and undefined-behaviour sanitizers
@@ -51,6 +53,8 @@ DNNL     = 1
 IMAGES   = 1
 MPI      = 0
 SQLITE   = 1
+ORT      = 0
+ONNXRUNTIME =
 PLUGIN   = 1
 SANITIZE = 0
 PHOTOS   =
@@ -68,20 +72,24 @@ endif
 SOURCE  := build/source
 export BUILD PYTHON ROOT DARKNET_SRC
 
-$(foreach s,GPU CUDNN OPENCV OPENMP DEBUG BLAS CJSON DNNL IMAGES MPI SQLITE PLUGIN $(if \
+$(foreach s,GPU CUDNN OPENCV OPENMP DEBUG BLAS CJSON DNNL IMAGES MPI SQLITE ORT PLUGIN $(if \
     $(filter fuzz thread,$(SANITIZE)),,SANITIZE),$(if \
     $(filter x0 x1,x$(subst $() ,_,$($s))),,$(error $s=$($s): expected 0 or 1)))
 
 SWITCHES = GPU=$(GPU) CUDNN=$(CUDNN) OPENCV=$(OPENCV) OPENMP=$(OPENMP) DEBUG=$(DEBUG) \
            BLAS=$(BLAS) CJSON=$(CJSON) DNNL=$(DNNL) IMAGES=$(IMAGES) MPI=$(MPI) \
-           SQLITE=$(SQLITE) PLUGIN=$(PLUGIN) SANITIZE=$(SANITIZE)
+           SQLITE=$(SQLITE) ORT=$(ORT) PLUGIN=$(PLUGIN) SANITIZE=$(SANITIZE)
 PACKAGES = build
 ifneq ($(strip $(ARCH)),)
 SWITCHES += 'ARCH=$(ARCH)'
 endif
+# A folder's, absolute, since the linker's rpath has it
+folder = $(if $(word 2,$(ROOT)),$(1:%=$(if $(1:/%=),$(HERE)/)%),$(abspath $(1)))
 ifneq ($(strip $(CUDA)),)
-# absolute, since the linker's rpath has it
-SWITCHES += CUDA=$(if $(word 2,$(ROOT)),$(CUDA:%=$(if $(CUDA:/%=),$(HERE)/)%),$(abspath $(CUDA)))
+SWITCHES += CUDA=$(call folder,$(CUDA))
+endif
+ifneq ($(strip $(ONNXRUNTIME)),)
+SWITCHES += ONNXRUNTIME=$(call folder,$(ONNXRUNTIME))
 endif
 CUDA_DIR = $(or $(CUDA),/usr/local/cuda)
 ifeq ($(SANITIZE),1)
@@ -112,6 +120,9 @@ PACKAGES += $(if $(shell command -v $(or $(MPICC),mpicc)),,mpi)
 endif
 ifeq ($(SQLITE),1)
 PACKAGES += sqlite
+endif
+ifeq ($(ORT)$(strip $(ONNXRUNTIME)),1)
+PACKAGES += ort
 endif
 ifeq ($(OPENCV),1)
 PACKAGES += opencv
@@ -284,7 +295,7 @@ EMULATED = tests/gpu/% tests/emulator/% tests/cli/gpu.t
 # tests that need it are skipped
 test-packages:
 	@scripts/deps.sh install $(PACKAGES) $(SOURCE_PACKAGES) prove python
-	@scripts/deps.sh try test demo coco onnx
+	@scripts/deps.sh try test demo coco onnx tensorboard
 
 check-deps:
 	@scripts/deps.sh install $(PACKAGES) $(SOURCE_PACKAGES) prove

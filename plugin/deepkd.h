@@ -53,8 +53,12 @@
  *     box_formulas.h       a detector's box from its logits, and its loss to another
  *     methods.c            the table of methods: name, options, default deltas, loss
  *     mlkd.c               MLKD's losses of a whole batch
- *     confidence.c         how sure the teacher is, and weights that follow from it
+ *     mean_logits.c        several teachers' logits as one's
+ *     dist.c               DIST's
+ *     confidence.c         probabilities, how sure the teacher is, and weights that follow
+ *     top_row.c            a row's largest logits in few bytes
  *     momentum.c           warm-up, signal and noise, momenta that follow them
+ *     plane.c              a plane through weights: its directions, how sharp its middle is
  *     broken.c             what was not finite, as bits with names
  *     average_precision.c  mAP as COCO defines it
  *     shapes.c             a detector's anchors, from its training boxes
@@ -62,7 +66,10 @@
  *     parameters.c         its weights as a list of arrays: count, hash, check
  *     device.c             its arrays, on the CPU or on the GPU
  *     outputs.c            output layers, where a prediction's logits stand, Darknet's assignment
+ *     weight_plane.c       its weights moved along two random directions
  *     pass_through.c       a layer that is nothing to Darknet: our sections
+ *     onnx_model.c         an ONNX file, by ONNX Runtime
+ *     onnx_network.c       such a model as one of Darknet's networks
  *     memory_plan.c        which layers can share memory in inference
  *     description.c        all of it as JSON and numbers, for scripts
  *     strict.c             Darknet's own sections, without its leniency
@@ -90,6 +97,7 @@
  *     loader.c             images and truths of a batch, in threads, repeatable by seed
  *   distil/   one training step: how the student learns from the teacher
  *     precision.c          what precision= comes to here
+ *     ensemble.c           several teachers' outputs averaged
  *     teacher.c            the [teacher] section
  *     rows.c               the student's and the teacher's predictions, row by row
  *     loss_options.c       the options of [deepkd_loss]
@@ -116,14 +124,18 @@
  *     files.c              the files that a run writes, and its lock
  *     stop.c               signals that end a run
  *     train.c              the loop
+ *     cache_parts.c        that file in parts, and one of them
  *     teacher_cache.c      the file of a teacher's logits: made, and whether it is this run's
  *   cli/      the commands: from words to a run
  *     habits.c             words of AlexeyAB's Darknet, and what stands for them here
  *     command.c            a command's words: what its parser and its --help read
  *     arguments.c          command line and .data file of `distill`
  *     setup.c              from there to both networks and the images
- *     cache.c              ./darknet deepkd cache
+ *     cache.c              ./darknet deepkd cache and deepkd merge
+ *     single.c             from the words to one network by itself and the validation list
  *     map.c                ./darknet deepkd map
+ *     logits.c             ./darknet deepkd logits
+ *     landscape.c          ./darknet deepkd landscape
  *     detect_images.c      ./darknet deepkd detect
  *     anchors.c            ./darknet deepkd anchors
  *     version.c            ./darknet deepkd version
@@ -134,8 +146,8 @@
  *   deepkd.c  registers all of it with Darknet
  *
  * Sources: DeepKD, arXiv 2505.15133; DKD, CVPR 2022; DOT, ICCV 2023; for rows=dense, arXiv
- * 1805.06361, as for boxes; BCKD, ICCV 2023; MLKD, CVPR 2023; CRLD, ACM MM 2024; RandAugment, arXiv
- * 1909.13719.
+ * 1805.06361, as for boxes; BCKD, ICCV 2023; MLKD, CVPR 2023; CRLD, ACM MM 2024; DIST, NeurIPS
+ * 2022; SLD, arXiv 2504.20108; RandAugment, arXiv 1909.13719; landscapes, arXiv 1712.09913.
  */
 #ifndef DEEPKD_H
 #define DEEPKD_H

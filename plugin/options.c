@@ -36,11 +36,13 @@ static double read_number(const option_place *at, const option *o, char **text)
 static void read_numbers(const option_place *at, const option *o, char **text,
                          option_numbers *to)
 {
-    static const char expected[] = "up to 8 growing numbers with commas between them";
+    int grows = o->kind == OPTION_GROWING;
+    const char *expected = grows ? "up to 8 growing numbers with commas between them"
+                                 : "up to 8 numbers with commas between them";
     for (to->n = 0;; ++*text) {
         if (to->n == MOST_NUMBERS) bad_option(at, expected);
         to->x[to->n] = read_number(at, o, text);
-        if (to->n && to->x[to->n] <= to->x[to->n - 1]) bad_option(at, expected);
+        if (grows && to->n && to->x[to->n] <= to->x[to->n - 1]) bad_option(at, expected);
         ++to->n;
         if (**text != ',') return;
     }
@@ -73,7 +75,8 @@ static void set_option(const option_place *at, const option *o, char *value, voi
     switch (o->kind) {
     case OPTION_INT: *(int *)to = (int)read_number(at, o, &end); break;
     case OPTION_REAL: *(double *)to = read_number(at, o, &end); break;
-    case OPTION_NUMBERS: read_numbers(at, o, &end, to); break;
+    case OPTION_NUMBERS:
+    case OPTION_GROWING: read_numbers(at, o, &end, to); break;
     case OPTION_CHOICE: *(int *)to = read_choice(at, o); return;
     case OPTION_TEXT:
         if (!*value) bad_option(at, "a text");

@@ -15,11 +15,12 @@ typedef enum {
     OPTION_REAL,
     OPTION_PAIR,
     OPTION_NUMBERS,
+    OPTION_GROWING,
     OPTION_CHOICE,
     OPTION_TEXT
 } option_kind;
 
-/* What an OPTION_NUMBERS sets: growing numbers, one at least. */
+/* What an OPTION_NUMBERS sets, one at least; OPTION_GROWING: each above the one before. */
 #define MOST_NUMBERS 8
 typedef struct {
     int n;

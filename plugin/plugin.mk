@@ -35,7 +35,7 @@ $(call objects,decode_others.c): CFLAGS += -fwrapv
 -include $(patsubst %.o,%.d,$(call objects,$(DARKNET_C)))
 
 ifeq ($(PLUGIN),1)
-VERSION_SWITCHES := GPU CUDNN OPENCV OPENMP BLAS CJSON DNNL IMAGES MPI SQLITE DEBUG SANITIZE
+VERSION_SWITCHES := GPU CUDNN OPENCV OPENMP BLAS CJSON DNNL IMAGES MPI SQLITE ORT DEBUG SANITIZE
 sources = $(wildcard $(PLUGIN_DIR)/*.$(1) $(PLUGIN_DIR)/*/*.$(1))
 PLUGIN_C := $(filter-out $(PLUGIN_DIR)/darknet/%,$(call sources,c))
 ifeq ($(GPU),1)
@@ -65,6 +65,12 @@ endif
 ifeq ($(SQLITE),1)
 COMMON += -DSQLITE
 $(EXEC) tests/%: LDFLAGS += -lsqlite3
+endif
+ifeq ($(ORT),1)
+comma  := ,
+COMMON += -DORT -isystem $(if $(ONNXRUNTIME),$(ONNXRUNTIME)/include,/usr/include/onnxruntime)
+$(EXEC) tests/%: LDFLAGS += $(if $(ONNXRUNTIME),-L$(ONNXRUNTIME)/lib -Wl$(comma)-rpath$(comma)$(ONNXRUNTIME)/lib) \
+    -lonnxruntime
 endif
 ifeq ($(DNNL),1)
 COMMON += -DDNNL

@@ -11,8 +11,8 @@
 #
 # Where there is no dpkg-query, nothing is known to be missing, and all exit 0.
 #
-# pycocotools and ONNX Runtime are not in Debian 12. `install coco` and `install onnx` put them into
-# build/python, by pip, unless Python finds them already; some scripts and their tests alone use
+# pycocotools, ONNX Runtime and TensorBoard are not in Debian 12. `install coco`, `install onnx` and
+# `install tensorboard` put them into build/python, by pip, unless Python finds them already; some scripts and their tests alone use
 # them, so failing is no error.
 set -eu
 
@@ -36,6 +36,7 @@ images libstb-dev: reads BMP, TGA and others (not needed with IMAGES=0)
 mpi    libopenmpi-dev: processes that train as one (MPI=1 only)
 mpi    openmpi-bin: mpicc, mpirun (MPI=1 only)
 sqlite libsqlite3-dev: keeps teachers' logits (not needed with SQLITE=0)
+ort    libonnxruntime-dev: teachers that are ONNX files (ORT=1 without ONNXRUNTIME= only)
 opencv libopencv-dev: video and windows (OPENCV=1 only)
 opencv pkg-config: finds OpenCV's flags (OPENCV=1 only)
 source git: fetches the Darknet submodule
@@ -78,6 +79,7 @@ deb    debhelper: builds the package
 coco   python3-pip: fetches pycocotools
 onnx   python3-pip: fetches onnx and ONNX Runtime
 onnx   python3-numpy: what both compute with
+tensorboard python3-pip: fetches TensorBoard
 END
 }
 
@@ -87,6 +89,7 @@ from_pip() {
     coco) echo pycocotools==2.0.11 ;;
     onnx) echo onnx==1.19.1 ml_dtypes==0.5.3 protobuf==7.36.2 typing_extensions==4.16.0 \
         onnxruntime==1.32.0 flatbuffers==25.12.19 packaging==26.4 ;;
+    tensorboard) echo tensorboard==2.21.0 absl_py==2.5.1 protobuf==7.36.2 packaging==26.4 ;;
     esac
 }
 
@@ -95,6 +98,7 @@ has_modules() { # GROUP
     case $1 in
     coco) modules=pycocotools.cocoeval ;;
     onnx) modules='onnx, onnxruntime' ;;
+    tensorboard) modules=tensorboard.summary.writer.event_file_writer ;;
     *) return 0 ;;
     esac
     "$python" -c "import sys; sys.path.append(sys.argv[1]); import $modules" \

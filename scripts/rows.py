@@ -23,9 +23,11 @@ from imagelist import InputError, run
 Task = collections.namedtuple(
     "Task", "student teacher weights data suffix maker grid seeds flags metrics rows")
 # title: in tables; rate: [net] learning_rate, or the row whose search decides it; options: of
-# [deepkd_loss]; teacher: of [teacher]; unlabelled: shows also images without labels (--labelled)
-Row = collections.namedtuple("Row", "title rate options teacher unlabelled",
-                             defaults=[{}, False])
+# [deepkd_loss], None: not the student's own; teacher: of [teacher]; unlabelled: shows also images
+# without labels (--labelled); top: how many classes besides the target its cache of logits has,
+# 0: all
+Row = collections.namedtuple("Row", "title rate options teacher unlabelled top",
+                             defaults=[{}, False, 0])
 
 NO_WARMUP = {"momentum_warmup": "0"}
 SGD_KD = {"trainer": "sgd", "method": "kd", "topk_schedule": "off"}
@@ -33,8 +35,13 @@ ALONE = {**SGD_KD, **NO_WARMUP, "teacher_weight": "0"}
 FIXED = {"trainer": "deepkd", "method": "kd", "topk_schedule": "off"}
 DTM = {**FIXED, "topk_schedule": "dynamic"}
 GSNR = {**FIXED, "momentum_rule": "gsnr"}
-# Above zero after 8 % of the run, as DKD's 20 of 240 epochs
-DKD = {"method": "dkd", "beta": "8", "warmup": "8%"}
+# Whole after 8 % of the run, as DKD's 20 of 240 epochs
+WARMUP = {"warmup": "8%"}
+DKD = {"method": "dkd", "beta": "8", **WARMUP}
+# With the warm-up that the official configs give them too, and the crop of all other rows
+TWO_VIEWS = {**WARMUP, "views": "2", "augment": "darknet"}
+CRLD = {"method": "crld", **TWO_VIEWS}
+MLKD = {"method": "mlkd", "temperature": None, **TWO_VIEWS}  # it has several
 NARROW, BYTES = {"precision": "bfloat16"}, {"precision": "int8"}
 DENSE = {"rows": "dense"}
 OBJECTNESS = {"objectness_weight": "1"}
@@ -55,6 +62,36 @@ IN_FEW_BITS = {
     "kd-int8": Row("KD, the teacher in int8", "kd", SGD_KD, BYTES),
     "deepkd-int8": Row("DeepKD, the teacher in int8", "deepkd", FIXED, BYTES),
 }
+# Of the teacher's logits a part
+OF_TOP = {
+    "kd-top10": Row("KD, 10 largest logits", "kd", SGD_KD, top=10),
+    "deepkd-top10": Row("DeepKD, 10 largest logits", "deepkd", FIXED, top=10),
+}
+
+# Each method by three trainers; KD's and DKD's other rows are among CLASSIFIERS
+BY_TRAINER = {
+    "dkd-dot": Row("DOT (DKD)", .1, {**SGD_KD, **DKD, "trainer": "dot"}),
+    "dkd-deepkd": Row("DeepKD (DKD)", .1, {**FIXED, **DKD}),
+    "mlkd": Row("MLKD", .05, {**SGD_KD, **MLKD}),
+    "mlkd-dot": Row("DOT (MLKD)", .05, {**SGD_KD, **MLKD, "trainer": "dot"}),
+    "mlkd-deepkd": Row("DeepKD (MLKD)", .05, {**FIXED, **MLKD}),
+    "crld": Row("CRLD", .1, {**SGD_KD, **CRLD}),
+    "crld-dot": Row("DOT (CRLD)", .1, {**SGD_KD, **CRLD, "trainer": "dot"}),
+    "crld-deepkd": Row("DeepKD (CRLD)", .1, {**FIXED, **CRLD}),
+}
+
+# Beyond the paper's
+GATE, SWAP = {"tcg_gate": "1"}, {"swap": "1"}
+BEYOND = {
+    "dist": Row("DIST", .2, {**SGD_KD, "method": "dist"}),
+    "kd-gate": Row("KD, TCG gated", .2, {**SGD_KD, **GATE}),
+    "kd-swap": Row("KD, wrong logits swapped", .2, {**SGD_KD, **SWAP}),
+    "deepkd-gate": Row("DeepKD, TCG gated", .1, {**FIXED, **GATE}),
+    "deepkd-swap": Row("DeepKD, wrong logits swapped", .1, {**FIXED, **SWAP}),
+}
+
+# What table.py leaves out unless --rows names it
+ON_REQUEST = {*IN_FEW_BITS, *OF_TOP, *BY_TRAINER, *BEYOND}
 
 CLASSIFIERS = {
     "alone": Row("student alone", .2, ALONE),
@@ -73,7 +110,7 @@ CLASSIFIERS = {
 CIFAR10_RATES = {"kd": .1, "dot": .05, "deepkd-gsnr": .05, "deepkd-dtm": .05,
                  "deepkd-official": .05}
 CIFAR10 = {name: row._replace(rate=CIFAR10_RATES.get(name, row.rate))
-           for name, row in CLASSIFIERS.items()}
+           for name, row in {**CLASSIFIERS, **BY_TRAINER, **BEYOND}.items()}
 
 SCENES = {
     "alone": Row("student alone", .02, ALONE),
@@ -89,7 +126,7 @@ SCENES = {
     "kd-dense": Row("KD on dense rows", "kd", {**SGD_KD, **DENSE}),
     "deepkd-objectness": Row("DeepKD + objectness", .02, {**FIXED, **OBJECTNESS}),
     "deepkd-boxes": Row("DeepKD + boxes", .02, {**FIXED, **BOXES}),
-    "deepkd-bckd": Row("DeepKD of BCKD, dense", .02, {**FIXED, **BCKD}),
+    "deepkd-bckd": Row("DeepKD of BCKD, dense", .04, {**FIXED, **BCKD}),
     **IN_FEW_BITS,
 }
 
@@ -137,7 +174,8 @@ TASKS = {
     "glyphs": Task("cfg/glyphs-student.cfg", "cfg/glyphs-teacher.cfg",
                    "cfg/glyphs-teacher.weights", "cfg/glyphs.data", "-glyphs",
                    "scripts/train-teacher.sh glyphs, then make,", (.1, .2, .4, .8), 5, [],
-                   {"top-1": "valid_top1"}, CLASSIFIERS),
+                   {"top-1": "valid_top1"},
+                   {**CLASSIFIERS, **BY_TRAINER, **BEYOND, **OF_TOP}),
     # Real photographs, which are not ours to hand out: `make table-cifar10` says where they are
     "cifar10": Task("cfg/cifar10-student.cfg", "cfg/cifar10-teacher.cfg",
                     "cfg/cifar10-teacher.weights", "cfg/cifar10.data", "-cifar10",
@@ -177,6 +215,16 @@ def find_row(task, name):
     return find("row", task.rows, name)
 
 
+def sweep_topk(task, classes):
+    """The task with DeepKD alone: without a mask, and with a constant K of 1, 2, 4, ... of the
+    other classes, at the rate of the first."""
+    found = {"deepkd": find_row(task, "deepkd")}
+    for k in (2 ** i for i in range((classes - 2).bit_length())):
+        found[f"deepkd-topk-{k}"] = Row(f"DeepKD, K = {k}", "deepkd", {
+            **FIXED, "topk_schedule": "static", "topk": str(k)})
+    return task._replace(rows=found)
+
+
 def get_option(text, key):
     """The value of the first key= in a cfg's or .data file's text, or None."""
     found = re.search(rf"^[ \t]*{re.escape(key)}[ \t]*=[ \t]*(\S+)", text, re.MULTILINE)
@@ -184,7 +232,8 @@ def get_option(text, key):
 
 
 def set_option(text, section, key, value):
-    """The cfg's text with key=value in its first [section]: replaced, or put at the top of it."""
+    """The cfg's text with key=value in its first [section]: replaced, or put at the top of it; with
+    None it goes."""
     start = re.search(rf"^\[{re.escape(section)}\][ \t]*\n", text, re.MULTILINE)
     if not start:
         raise InputError(f"found no [{section}], expected a cfg with one")
@@ -192,7 +241,7 @@ def set_option(text, section, key, value):
     end = re.search(r"^\[", body, re.MULTILINE)
     rest = body[end.start():] if end else ""
     body = body[:end.start()] if end else body
-    line = f"{key}={value}\n"
+    line = "" if value is None else f"{key}={value}\n"
     body, found = re.subn(rf"^{re.escape(key)}[ \t]*=.*\n", line, body, count=1,
                           flags=re.MULTILINE)
     return head + (body if found else line + body) + rest
@@ -216,7 +265,7 @@ def row_cfg(task, name, text, net):
     for key, value in net.items():
         text = set_option(text, "net", key, value)
     for key, value in row.options.items():
-        if value.endswith("%"):
+        if value and value.endswith("%"):
             value = round(batches * int(value[:-1]) / 100)
         text = set_option(text, "deepkd_loss", key, value)
     for key, value in row.teacher.items():

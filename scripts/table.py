@@ -17,8 +17,8 @@ garments are all of one class.
    nothing looked before: no best of several epochs, no choice among runs. A run that
    diverges counts as 0 %.
 
-The teacher runs once for all rows: `deepkd cache` keeps its logits of each seed's run in
-DIR/caches, which can be removed when the table is done.
+The teacher runs once for all rows, and once for all that see two views of an image: `deepkd cache`
+keeps its logits of each seed's run in DIR/caches, which can be removed when the table is done.
 
 Every run is a process `darknet distill` with one thread. Its outcome becomes a line of
 DIR/results.jsonl (or of --results), under a hash of its cfg, lists, teacher, first weights
@@ -66,7 +66,7 @@ Run = collections.namedtuple("Run", "row rate seed split")
 Lists = collections.namedtuple("Lists", "train valid rest train_images valid_images digest")
 Active = collections.namedtuple("Active", "run process log began program")
 # Of the runs of one split and seed
-Cache = collections.namedtuple("Cache", "split seed path cfg")
+Cache = collections.namedtuple("Cache", "split seed path cfg top")
 
 
 def arguments():
@@ -81,7 +81,13 @@ def arguments():
                         + " or ".join(filter(None, (t.suffix for t in rows.TASKS.values()))))
     parser.add_argument("--rows", metavar="A,B", type=lambda text: text.split(","),
                         help="only these rows of rows.py (default: all but those in bfloat16 "
-                        "and int8, which not every processor has)")
+                        "and int8, which not every processor has, of methods by trainer, which "
+                        "take long, of methods beyond the paper, and of a part of the teacher's "
+                        "logits)")
+    parser.add_argument("--baseline", metavar="ROW", default=rows.BASELINE,
+                        help="what the others are compared with (default: %(default)s)")
+    parser.add_argument("--sweep", choices=["topk"], help="in place of the task's rows: DeepKD "
+                        "without a mask and with K = 1, 2, 4, ... throughout")
     parser.add_argument("--batches", type=positive,
                         help="budget of every run (default: max_batches of the student's cfg)")
     parser.add_argument("--limit", type=positive, metavar="N",
@@ -99,7 +105,10 @@ def arguments():
     only.add_argument("--report", action="store_true", help="run nothing, print what is there")
     args = parser.parse_args()
     args.task = rows.find_task(args.task)
-    args.rows = args.rows or [name for name in args.task.rows if name not in rows.IN_FEW_BITS]
+    if args.sweep:
+        data = read(os.path.join(BUILD, args.task.data))
+        args.task = rows.sweep_topk(args.task, int(rows.get_option(data, "classes")))
+    args.rows = args.rows or [name for name in args.task.rows if name not in rows.ON_REQUEST]
     args.seeds = args.seeds or args.task.seeds
     args.out = os.path.abspath(args.out or os.path.join(BUILD, "table" + args.task.suffix))
     args.results = os.path.abspath(args.results or os.path.join(args.out, "results.jsonl"))
@@ -203,7 +212,7 @@ def run_key(args, run):
     start = [read(args.start, "rb")] if args.start else []
     rest = [read(os.path.join(BUILD, args.lists[run.split].rest))] if shows_rest(args, run) else []
     return digest(*args.task.metrics, run_cfg(args, run), args.lists[run.split].digest, *teacher,
-                  *start, run.seed, *rest)
+                  *start, run.seed, *rest, *top_of(args.task.rows[run.row]))
 
 
 def read_results(path):
@@ -226,6 +235,11 @@ def run_folder(args, run):
     return os.path.join(args.out, "runs", f"{run.row}-{run.split}-{run.rate:g}-{run.seed}{started}")
 
 
+def top_of(row):
+    """What a cache of some logits alone depends on besides."""
+    return [f"top {row.top} at {row.options.get('temperature')}"] if row.top else []
+
+
 def cache_of(args, run):
     """The teacher's logits that the run learns from; None: none, or more than caches hold."""
     row = args.task.rows[run.row]
@@ -233,9 +247,10 @@ def cache_of(args, run):
         return None
     key = digest(args.student, args.batches, args.lists[run.split].digest,
                  read(os.path.join(BUILD, args.task.teacher)), read(args.teacher, "rb"),
-                 *["boxes"] * ("box_weight" in row.options))
+                 *["boxes"] * ("box_weight" in row.options),
+                 *["two views"] * ("views" in row.options), *top_of(row))
     path = os.path.join(args.out, "caches", f"{run.split}-{run.seed}-{key}.sqlite")
-    return Cache(run.split, run.seed, path, run_cfg(args, run))
+    return Cache(run.split, run.seed, path, run_cfg(args, run), row.top)
 
 
 def command(args, run):
@@ -276,7 +291,7 @@ def start_cache(args, cache):
     files = [stem + ".data", stem + ".cfg", args.teacher]
     return launch(cache, ["./darknet", "deepkd", "cache", *map(seen_from_build, files), "-seed",
                           str(cache.seed), "-threads", "1", "-out", seen_from_build(cache.path),
-                          *args.task.flags],
+                          *(["-top", str(cache.top)] if cache.top else []), *args.task.flags],
                   stem + ".log")
 
 
@@ -471,12 +486,12 @@ def scores_of(found, row):
 
 def final_table(args, chosen, found):
     names = list(args.task.metrics)
-    baseline = scores_of(found, rows.BASELINE) if rows.BASELINE in chosen else None
+    baseline = scores_of(found, args.baseline) if args.baseline in chosen else None
     head, body = [f"test {names[0]}, %", "learning rate"], []
     teacher = next(filter(None, (result["teacher"] for result in found.values())), None)
     for name in names:
         head += ["mean" if name == names[0] else f"{name}, mean", "standard deviation", "min",
-                 "max", "to KD, paired"]
+                 "max", f"to {title(args, args.baseline)}, paired"]
     if teacher:  # lines of the first tables with caches may have none
         body.append(["the teacher", ""])
         for value in teacher:
@@ -568,7 +583,7 @@ def check_there(path, remedy):
 
 def read_inputs(args):
     """Checks that all is there, and reads the task's .data file and its student's cfg."""
-    for row in args.rows:
+    for row in [*args.rows, args.baseline]:
         rows.find_row(args.task, row)
     check_there(os.path.join(BUILD, "darknet"), "make")
     check_there(args.teacher, args.task.maker)

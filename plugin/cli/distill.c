@@ -81,12 +81,22 @@ static run_state begin_run(setup *s)
     metric by = !s->is_detector ? METRIC_TOP1 : a->map ? METRIC_MAP : METRIC_LOSS;
     run_state state = begin_state(s->kd, a->cfg, hash_list(&s->train), by, s->seed);
     if (s->cache) {
-        agree_on_cache(s->cache, s->kd, &state, CACHE_READ,
-                       !!teacher_weights(s, s->kd->teacher));
+        agree_on_cache(s->cache, s->kd, &state, CACHE_READ, has_teacher_weights(s));
         check_cache(s->cache, s->kd, state.planned);
     }
     if (a->resume) state.seed = a->seed;
     return state;
+}
+
+/* Which teachers ranks cannot share */
+static void check_teacher_of_ranks(const teacher *t, const char *cfg)
+{
+    const char *what = t->model ? "model=" : t->arithmetic == INT8 ? "precision=int8" : 0;
+    if (t->is_cached) return;
+    if (what)
+        kd_fail("%s: [teacher] %s: found %d ranks, expected one process", cfg, what,
+                count_ranks());
+    check_shares(t->net, t->cfg);
 }
 
 /* What ranks cannot do, or cannot do together */
@@ -102,18 +112,14 @@ static void check_ranks(const setup *s, const run_state *state)
                                        "list of validation images",
                                        "metric (-map)"};
     const distill_arguments *a = &s->arguments;
-    const teacher *t = s->kd->teacher;
     if (count_ranks() == 1) return;
     uint64_t number[] = {hash_program(),    hash_processor(),        hash_cfg(a->data),
                          hash_cfg(a->cfg),  state->teacher_cfg_hash, state->teacher_hash,
                          state->train_hash, hash_list(&s->valid),    state->metric};
     check_ranks_agree(sizeof(number) / sizeof(*number), name, number);
     if (on_gpu(s->net)) kd_fail("mpirun: found a GPU, expected -nogpu: ranks have CPUs alone");
-    if (t->arithmetic == INT8)
-        kd_fail("%s: [teacher] precision=int8: found %d ranks, expected one process", a->cfg,
-                count_ranks());
     check_shares(s->net, a->cfg);
-    if (!t->is_cached) check_shares(t->net, t->cfg);
+    for (const teacher *t = s->kd->teacher; t; t = t->next) check_teacher_of_ranks(t, a->cfg);
 }
 
 /* Where the student begins: at random, at -start, or where the saved state stopped; rank 0
@@ -201,9 +207,9 @@ int run_distill(int argc, char **argv)
     spread_student(&run.replicas);
     catch_signals();
     training t = plan_training(&run, files, &state);
-    calibrate_teacher(s->kd, &s->train, s->arguments.threads, state.seed, &stop_signal);
+    calibrate_teachers(s->kd, &s->train, s->arguments.threads, state.seed, &stop_signal);
     announce_run(&run.replicas, &s->train, s->valid.n, state.seed);
-    if (!s->cache) announce_teacher(s->kd->teacher, &t.valid, s->data.valid);
+    if (!s->cache) announce_teachers(s->kd->teacher, &t.valid, s->data.valid);
     int status = train(&t);
     release_run(&run);
     if (!status) check_printed();

@@ -1,13 +1,8 @@
 /* See map.h. */
 #include "cli/map.h"
-#include "cli/arguments.h"
-#include "cpu/cores.h"
+#include "cli/single.h"
 #include "data/loader.h"
-#include "net/device.h"
-#include "net/parameters.h"
-#include "net/strict.h"
 #include "run/detect.h"
-#include "run/evaluate.h"
 #include "support.h"
 
 #include "plugin.h"
@@ -69,36 +64,24 @@ static int *find_categories(const annotations *a, layer l)
 
 static void measure(const map_arguments *m)
 {
-    static const volatile sig_atomic_t never = 0;
-    data_options d = read_data_options(m->data, NEEDS_VALID);
-    annotations a = {0};
-    const annotations *known = d.annotations ? &a : 0;
+    single s = {0};
     evaluation v;
-    network *net = parse_strictly(m->cfg, count_gpus() ? 1 : DEFAULT_PARTS, 0);
-    net_outputs outputs = find_outputs(net, m->cfg);
-    if (!is_detector(&outputs)) kd_fail("%s: found a classifier, expected a detector", m->cfg);
-    check_classes(net, &outputs, m->cfg, m->data, d.classes);
-    load_whole_weights(net, m->weights, 0);
-    if (!on_gpu(net)) attach_cores(net, &outputs, FLOAT32, DEFAULT_PARTS);
-    layer last = net->layers[outputs.layer[outputs.n - 1]];
-    if (known) a = read_annotations(d.annotations, d.classes);
-    image_list list = read_box_list(d.valid, d.classes, last.max_boxes, known);
-    announce_empty(d.valid, &list);
+    open_single(&s, m->data, m->cfg, m->weights, m->threads, A_DETECTOR);
+    int classes = s.outputs.classes;
+    layer last = s.net->layers[s.outputs.layer[s.outputs.n - 1]];
     found_boxes boxes = {.map = last.map};
-    char **names = d.names ? read_names(d.names, outputs.classes) : 0;
-    evaluate_detector(net, &outputs, &list, known, m->threads, &never, &v, &boxes);
+    char **names = s.data.names ? read_names(s.data.names, classes) : 0;
+    evaluate_detector(s.net, &s.outputs, &s.valid, s.how.known, m->threads, s.how.stop, &v,
+                      &boxes);
     if (isnan(v.loss)) kd_fail("%s: the network's output is not finite", m->weights);
-    int *categories = find_categories(&a, last);
+    int *categories = find_categories(&s.annotations, last);
     if (m->out) write_detections(&boxes.found, categories, m->out);
-    printf("%d images, %d truths, %d detections, loss %f\n", list.n, boxes.truths.n,
+    printf("%d images, %d truths, %d detections, loss %f\n", s.valid.n, boxes.truths.n,
            boxes.found.n, v.loss);
-    print_result(&boxes, outputs.classes, names, m->per_class);
+    print_result(&boxes, classes, names, m->per_class);
     free_found_boxes(boxes);
     free(categories);
-    free(outputs.layer);
-    free_annotations(a);
-    detach_cores(net);
-    free_network(net);
+    close_single(&s);
 }
 
 int run_map(int argc, char **argv)

@@ -55,27 +55,46 @@ network *parse_student(const setup *s)
                 cfg);
     check_network(net, cfg);
     check_trainable(net);
-    if (!kd->teacher->cfg && s->data.teacher) kd->teacher->cfg = kd_copy(s->data.teacher);
-    if (!kd->teacher->cfg)
-        kd_fail("%s: [teacher] has no cfg=, and %s no teacher=: expected one", cfg,
-                s->arguments.data);
+    for (teacher *t = kd->teacher; t; t = t->next) {
+        if (!t->cfg && s->data.teacher) t->cfg = kd_copy(s->data.teacher);
+        if (!t->cfg)
+            kd_fail("%s: [teacher] has no cfg=, and %s no teacher=: expected one", cfg,
+                    s->arguments.data);
+    }
+    if (kd->teacher->next && s->arguments.weights)
+        kd_fail("%s: found several [teacher] in %s: expected weights= in each, and none here",
+                s->arguments.weights, cfg);
     return net;
 }
 
-char *teacher_weights(const setup *s, const teacher *t)
+static char *weights_of(const setup *s, const teacher *t)
 {
     char *weights = s->arguments.weights ? s->arguments.weights : t->weights;
-    if (!weights && !s->cache)
-        kd_fail("%s: [teacher] has no weights=: expected TEACHER.weights", s->arguments.cfg);
-    return weights;
+    if (t->model && weights)
+        kd_fail("%s: [teacher] model=%s: found %s too, expected no weights beside it",
+                s->arguments.cfg, t->model, weights);
+    if (weights || s->cache || t->model) return weights;
+    if (t->next || t->is_led)
+        kd_fail("%s: [teacher] cfg=%s has no weights=: expected them in each of several",
+                s->arguments.cfg, t->cfg);
+    kd_fail("%s: [teacher] has no weights=: expected TEACHER.weights", s->arguments.cfg);
+}
+
+int has_teacher_weights(const setup *s)
+{
+    for (const teacher *t = s->kd->teacher; t; t = t->next)
+        if (!weights_of(s, t) && !t->model) return 0;
+    return 1;
 }
 
 void attach_teacher(const setup *s, deepkd *kd)
 {
-    kd->teacher->is_cached = s->arguments.cache != 0;
-    kd->teacher->parts = kd->options.parts;
     kd->cache = s->cache; /* of `deepkd cache`: none yet */
-    load_teacher(kd->teacher, teacher_weights(s, kd->teacher));
+    for (teacher *t = kd->teacher; t; t = t->next) {
+        t->is_cached = s->arguments.cache != 0;
+        t->parts = kd->options.parts;
+        load_teacher(t, weights_of(s, t));
+    }
     attach_deepkd_loss(kd, s->arguments.cfg);
 }
 
@@ -86,9 +105,14 @@ void load_networks(setup *s)
     s->net = parse_student(s);
     s->kd = find_deepkd(s->net);
     teacher *t = s->kd->teacher;
-    char *weights = teacher_weights(s, t);
-    printf("teacher: %s, %s %s\nstudent: %s%s%s\n", t->cfg, a->cache ? "logits" : "weights",
-           a->cache ? a->cache : weights, a->cfg, a->start ? ", starts from " : "",
+    for (const teacher *m = t; m; m = m->next) {
+        char *weights = weights_of(s, m);
+        printf("teacher: %s", m->cfg);
+        if (a->cache) printf(", logits %s", a->cache);
+        else if (weights) printf(", weights %s", weights);
+        printf("\n");
+    }
+    printf("student: %s%s%s\n", a->cfg, a->start ? ", starts from " : "",
            a->start ? a->start : "");
     fflush(stdout);
     attach_teacher(s, s->kd);

@@ -31,8 +31,8 @@ network *parse_student(const setup *s);
 /* Gives a student its teacher, from the weights that are named; a cached one needs none. */
 void attach_teacher(const setup *s, deepkd *kd);
 
-/* The teacher's weights file as it is named, on the command line or in [teacher]; or NULL. */
-char *teacher_weights(const setup *s, const teacher *t);
+/* 1 when all teachers' weights are named, on the command line or in [teacher]. */
+int has_teacher_weights(const setup *s);
 
 /* The layer that Darknet looks at for a network's classes, boxes and jitter. */
 layer last_layer(const network *net);

@@ -5,7 +5,10 @@
  *   export STUDENT.cfg [WEIGHTS ...]      prints it without them, for stock Darknet and
  *                                         OpenCV, or writes ONNX (export.h)
  *   cache DATA STUDENT.cfg WEIGHTS -out F the teacher's logits of a run, in a file (cache.h)
+ *   merge OUT PART ...                    such a file of its parts
  *   map DATA CFG WEIGHTS                  a detector's mAP (map.h)
+ *   logits DATA CFG WEIGHTS -out F        a classifier's logits, for Python (logits.h)
+ *   landscape DATA CFG WEIGHTS -out F     the loss around its weights (landscape.h)
  *   detect DATA CFG WEIGHTS [IMAGE ...]   what it finds in images (detect_images.h)
  *   anchors DATA [CFG]                    anchors for its boxes (anchors.h)
  *   version                               what this program is made of (version.h)
@@ -19,6 +22,8 @@
 #include "cli/detect_images.h"
 #include "cli/export.h"
 #include "cli/habits.h"
+#include "cli/landscape.h"
+#include "cli/logits.h"
 #include "cli/map.h"
 #include "cli/version.h"
 #include "net/strict.h"
@@ -32,7 +37,7 @@
 #include <string.h>
 
 static const char sections[] = "\n[teacher]\n"
-                               "cfg=%s\n"
+                               "%s=%s\n"
                                "\n"
                                "[deepkd_loss]\n"
                                "method=kd\n"
@@ -49,7 +54,8 @@ static const command wrap_command = {
     "Prints a student's cfg: a plain one with [teacher] and [deepkd_loss] added.",
     (const word[]){
         {"STOCK.cfg", WORD_FILE, TO(cfg), 0, 1, "the network that is to be a student"},
-        {"-teacher TEACHER.cfg", WORD_TEXT, TO(teacher), 0, 1, "the network that teaches it"},
+        {"-teacher TEACHER.cfg", WORD_TEXT, TO(teacher), 0, 1,
+         "the network that teaches it; or an ONNX file"},
         {0}}};
 
 /* A line of a cfg has no place for a line end, a comment or outer blanks. */
@@ -78,17 +84,19 @@ static int run_wrap(int argc, char **argv)
     fclose(fp);
     free_network(parse_strictly(a.cfg, 1, 1)); /* or `distill` would refuse it later */
     export_cfg(a.cfg, stdout);
-    printf(sections, a.teacher);
+    const char *end = strrchr(a.teacher, '.');
+    printf(sections, end && !strcmp(end, ".onnx") ? "model" : "cfg", a.teacher);
     return 0;
 }
 
 static const struct {
     const command *is;
     int (*run)(int argc, char **argv);
-} verbs[] = {{&wrap_command, run_wrap},      {&export_command, run_export},
-             {&cache_command, run_cache},    {&map_command, run_map},
-             {&detect_command, run_detect},  {&anchors_command, run_anchors},
-             {&version_command, run_version}};
+} verbs[] = {{&wrap_command, run_wrap},       {&export_command, run_export},
+             {&cache_command, run_cache},     {&merge_command, run_merge},
+             {&map_command, run_map},         {&landscape_command, run_landscape},
+             {&logits_command, run_logits},   {&detect_command, run_detect},
+             {&anchors_command, run_anchors}, {&version_command, run_version}};
 #define VERBS ((int)(sizeof(verbs) / sizeof(*verbs)))
 
 static const char *verb_name(int i)

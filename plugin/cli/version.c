@@ -24,6 +24,9 @@
 #ifdef SQLITE
 #include <sqlite3.h>
 #endif
+#ifdef ORT
+#include <onnxruntime_c_api.h>
+#endif
 
 const command version_command = {"deepkd version",
                                  "Prints the versions of this program and of its libraries.",
@@ -48,6 +51,9 @@ static void print_libraries(void)
 #endif
 #ifdef SQLITE
     printf("SQLite %s\n", sqlite3_libversion());
+#endif
+#ifdef ORT
+    printf("ONNXRuntime %s\n", OrtGetApiBase()->GetVersionString());
 #endif
 #ifdef IMAGE_LIBRARIES
     printf("libjpeg-turbo " TEXT_OF(LIBJPEG_TURBO_VERSION) "\nlibpng %s\n",

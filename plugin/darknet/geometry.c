@@ -32,6 +32,8 @@ struct geometry {
     char *cfg;
     size_t batch, steps;
     int adam;
+    double area;   /* pixels of an image */
+    double random; /* of the last head that has one */
     int n;
     shape *layers;
     size_t fixed, image,
@@ -710,6 +712,8 @@ static shape boxes(geometry *g, size_t max, size_t fields)
 {
     need_image(g);
     shape s = same(g, 2);
+    char *random = value_of(g, "random");
+    if (random) g->random = atof(random);
     s.truths = s.reads = product(max, fields, 1, 1);
     counted(g, product(s.truths, g->batch, 1, 1), "numbers of truth in a batch");
     return s;
@@ -839,6 +843,7 @@ geometry *start_geometry(char *cfg, char *section, int line, list *options, int 
     size_t h = number(g, "height", 0, 0, INT_MAX);
     size_t c = number(g, "channels", 0, 0, INT_MAX);
     size_t whc = product(w, h, c, 1);
+    g->area = (double)w * h;
     size_t inputs = number(g, "inputs", whc > INT_MAX ? 0 : whc, 0, INT_MAX);
     if (whc && value_of(g, "inputs") && inputs != whc)
         refuse(g, "inputs", "expected width x height x channels, %zu", whc);
@@ -935,15 +940,11 @@ static size_t machine_memory(void)
 #define MB(bytes) (((bytes) + 999999) / 1000000)
 
 /* How many times the cfg's area the largest images of a detector's random= have */
-static double find_growth(const network *net)
+static double find_growth(const geometry *g)
 {
-    int i;
-    double most = 1, square = 608. * 608 / ((double)net->w * net->h);
-    for (i = 0; i < net->n; ++i) {
-        double random = net->layers[i].random, area = random > 1 ? random * random : square;
-        if (random && area > most) most = area;
-    }
-    return most;
+    double growth =
+        g->random > 1 ? g->random * g->random : (g->random == 1) * 608. * 608 / g->area;
+    return growth > 1 ? growth : 1;
 }
 
 /*
@@ -956,7 +957,7 @@ static void check_memory(const geometry *g, network *net)
     size_t one = (g->fixed + g->image) / 2 + g->workspace;
     size_t left = address_space(), has = machine_memory();
     size_t batch = g->fixed + g->image * g->batch + g->workspace;
-    net->memory = g->fixed + find_growth(net) * (g->image * g->batch + g->workspace);
+    net->memory = g->fixed + find_growth(g) * (g->image * g->batch + g->workspace);
     if (batch > left) {
         fprintf(stderr,
                 "%s: needs %zu MB of memory for %zu images at once, expected at most the %zu "

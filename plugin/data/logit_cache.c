@@ -150,44 +150,98 @@ void write_note(logit_cache *c, const char *key, const char *value)
     sqlite3_finalize(s);
 }
 
-uint64_t cached_images(logit_cache *c)
+/* 1 when `to` has the note now, as it is here. */
+static int copy_note(logit_cache *to, const char *key, const char *value, int is_new)
 {
-    int64_t n = ask(c, "SELECT count(*) FROM logits");
-    if (n && ask(c, "SELECT max(position) FROM logits") != n - 1) refuse(c, SQLITE_CORRUPT);
+    char *there = is_new ? 0 : read_note(to, key);
+    int is_same = is_new || (there && !strcmp(there, value));
+    if (is_new) write_note(to, key, value);
+    free(there);
+    return is_same;
+}
+
+static int64_t count_notes(const logit_cache *c)
+{
+    return ask(c, "SELECT count(*) FROM notes");
+}
+
+int has_notes(logit_cache *c)
+{
+    return count_notes(c) > 0;
+}
+
+char *copy_notes(logit_cache *from, logit_cache *to, const char *one)
+{
+    char *other = 0;
+    int is_new = !count_notes(to);
+    int64_t n = 0;
+    sqlite3_stmt *s = prepare(from, "SELECT key, value FROM notes WHERE key != ?");
+    sqlite3_bind_text(s, 1, one, -1, SQLITE_STATIC);
+    for (; !other && step(from, s); ++n) {
+        const char *key = (const char *)sqlite3_column_text(s, 0);
+        const char *value = (const char *)sqlite3_column_text(s, 1);
+        if (!key || !value) refuse(from, SQLITE_CORRUPT);
+        if (!copy_note(to, key, value, is_new)) other = kd_copy(key);
+    }
+    sqlite3_finalize(s);
+    return other || n == count_notes(to) ? other : kd_copy("notes");
+}
+
+uint64_t cached_images(logit_cache *c, uint64_t first)
+{
+    int64_t n = ask(c, "SELECT count(*) FROM logits"), begin = first;
+    if (n && (ask(c, "SELECT min(position) FROM logits") != begin ||
+              ask(c, "SELECT max(position) FROM logits") != begin + n - 1))
+        refuse(c, SQLITE_CORRUPT);
     return n;
 }
 
 /* With the position, so that no image's logits are taken for another's */
-static int64_t hash_logits(uint64_t position, const void *numbers, size_t n)
+static int64_t hash_logits(uint64_t position, const void *numbers, size_t bytes)
 {
     uint64_t hash = kd_hash(KD_HASH_START, &position, sizeof(position));
-    return kd_hash(hash, numbers, n * sizeof(float));
+    return kd_hash(hash, numbers, bytes);
 }
 
-void write_logits(logit_cache *c, uint64_t position, const float *numbers, size_t n)
+void write_logits(logit_cache *c, uint64_t position, const void *numbers, size_t bytes)
 {
     sqlite3_bind_int64(c->put, 1, position);
-    sqlite3_bind_int64(c->put, 2, hash_logits(position, numbers, n));
-    sqlite3_bind_blob64(c->put, 3, numbers, n * sizeof(float), SQLITE_STATIC);
+    sqlite3_bind_int64(c->put, 2, hash_logits(position, numbers, bytes));
+    sqlite3_bind_blob64(c->put, 3, numbers, bytes, SQLITE_STATIC);
     step(c, c->put);
     sqlite3_reset(c->put);
 }
 
-void read_cached_logits(logit_cache *c, uint64_t position, float *numbers, size_t n)
+void read_cached_logits(logit_cache *c, uint64_t position, void *numbers, size_t bytes)
 {
     sqlite3_bind_int64(c->get, 1, position);
     if (!step(c, c->get))
         kd_fail("%s: found no logits of image %llu of the run", c->file,
                 (unsigned long long)position);
-    size_t bytes = sqlite3_column_bytes(c->get, 1);
-    if (bytes != n * sizeof(float))
+    size_t found = sqlite3_column_bytes(c->get, 1);
+    if (found != bytes)
         kd_fail("%s: image %llu of the run: found %zu bytes, expected %zu", c->file,
-                (unsigned long long)position, bytes, n * sizeof(float));
+                (unsigned long long)position, found, bytes);
     if (bytes) memcpy(numbers, sqlite3_column_blob(c->get, 1), bytes);
-    if (sqlite3_column_int64(c->get, 0) != hash_logits(position, numbers, n))
+    if (sqlite3_column_int64(c->get, 0) != hash_logits(position, numbers, bytes))
         kd_fail("%s: image %llu of the run: found damaged logits", c->file,
                 (unsigned long long)position);
     sqlite3_reset(c->get);
+}
+
+void copy_cached_logits(logit_cache *from, logit_cache *to)
+{
+    sqlite3_stmt *s = prepare(from, "SELECT position, hash, numbers FROM logits ORDER BY 1");
+    while (step(from, s)) {
+        uint64_t position = sqlite3_column_int64(s, 0);
+        const void *numbers = sqlite3_column_blob(s, 2);
+        size_t bytes = sqlite3_column_bytes(s, 2);
+        if (sqlite3_column_int64(s, 1) != hash_logits(position, numbers, bytes))
+            kd_fail("%s: image %llu of the run: found damaged logits", from->file,
+                    (unsigned long long)position);
+        write_logits(to, position, numbers ? numbers : "", bytes);
+    }
+    sqlite3_finalize(s);
 }
 
 void save_logit_cache(logit_cache *c)
@@ -218,13 +272,17 @@ void close_logit_cache(logit_cache *c UNUSED) NEVER const
     char *read_note(logit_cache *c UNUSED, const char *key UNUSED) NEVER
     void write_note(logit_cache *c UNUSED, const char *key UNUSED,
                     const char *value UNUSED) NEVER uint64_t
-    cached_images(logit_cache *c UNUSED) NEVER
+    cached_images(logit_cache *c UNUSED, uint64_t first UNUSED) NEVER
+    int has_notes(logit_cache *c UNUSED) NEVER
+    char *copy_notes(logit_cache *from UNUSED, logit_cache *to UNUSED,
+                     const char *one UNUSED) NEVER
+    void copy_cached_logits(logit_cache *from UNUSED, logit_cache *to UNUSED) NEVER
     void save_logit_cache(logit_cache *c UNUSED) NEVER
 
     void write_logits(logit_cache *c UNUSED, uint64_t position UNUSED,
-                      const float *numbers UNUSED, size_t n UNUSED) NEVER
+                      const void *numbers UNUSED, size_t bytes UNUSED) NEVER
 
     void read_cached_logits(logit_cache *c UNUSED, uint64_t position UNUSED,
-                            float *numbers UNUSED, size_t n UNUSED) NEVER
+                            void *numbers UNUSED, size_t bytes UNUSED) NEVER
 
 #endif

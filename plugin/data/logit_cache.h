@@ -3,12 +3,13 @@
  * which any language reads.
  *
  *   notes(key, value)                 what they are the logits of, in words
- *   logits(position, hash, numbers)   of the image at a position of the run, from 0: float32,
- * in the machine's order; FNV-1a of position and numbers
+ *   logits(position, hash, numbers)   of the image at a position of the run, from 0: float32 in
+ * the machine's order, or rows as math/top_row.h packs them; FNV-1a of position and numbers
  *
- * Positions come without gaps. A program that is killed leaves what it has saved, and one that
- * reads keeps others from writing until it ends. All functions exit with one line that names
- * the file when they can't do what they say.
+ * Positions come without gaps, from 0, or in a part of a run from where it begins. A program
+ * that is killed leaves what it has saved, and one that reads keeps others from writing until
+ * it ends. All functions exit with one line that names the file when they can't do what they
+ * say.
  */
 #ifndef KD_LOGIT_CACHE_H
 #define KD_LOGIT_CACHE_H
@@ -30,12 +31,22 @@ const char *logit_cache_file(const logit_cache *c);
 char *read_note(logit_cache *c, const char *key);
 void write_note(logit_cache *c, const char *key, const char *value);
 
-/* How many images it holds. */
-uint64_t cached_images(logit_cache *c);
+/* 1 when it has notes: it has begun. */
+int has_notes(logit_cache *c);
 
-/* `n` numbers of the image at the position; one is cached only once. */
-void write_logits(logit_cache *c, uint64_t position, const float *numbers, size_t n);
-void read_cached_logits(logit_cache *c, uint64_t position, float *numbers, size_t n);
+/* Copies the notes but for `one`, or where they stand already, compares: the first key whose
+ * text differs or that one of the two lacks, which the caller frees; else NULL. */
+char *copy_notes(logit_cache *from, logit_cache *to, const char *one);
+
+/* How many images it holds, of which the first one stands at this position. */
+uint64_t cached_images(logit_cache *c, uint64_t first);
+
+/* Copies all images, of which `to` has none. */
+void copy_cached_logits(logit_cache *from, logit_cache *to);
+
+/* The numbers, so many bytes, of the image at the position; one is cached only once. */
+void write_logits(logit_cache *c, uint64_t position, const void *numbers, size_t bytes);
+void read_cached_logits(logit_cache *c, uint64_t position, void *numbers, size_t bytes);
 
 /* What has been written is there from now on, whatever happens. */
 void save_logit_cache(logit_cache *c);

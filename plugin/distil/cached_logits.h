@@ -8,7 +8,7 @@
 /*
  * Whose logits a cache's numbers are follows from the truths: those of
  * find_teachers_predictions, of a detector each its box, if boxes are distilled, and its
- * objectness, and its classes.
+ * objectness, and its classes. With kd->cache_top, a classifier's are packed (math/top_row.h).
  *
  * Writes those of the teacher's present batch, whose first image stands at `position` of the
  * run; the student has its truths. Of several views of an image (views.h), all, one behind the

@@ -33,13 +33,11 @@ layer parse_deepkd_loss(list *options, network *net, int index, char *cfgfile)
         kd_fail(
             "%s: [deepkd_loss] is layer %d of %d: expected it, once, at the end of the file",
             cfgfile, index, net->n);
-    if (index < 2 || net->layers[index - 1].forward != forward_teacher_layer)
-        kd_fail("%s: found no [teacher] right before [deepkd_loss]", cfgfile);
     deepkd *kd = kd_calloc(1, sizeof(*kd));
     kd->options = read_deepkd_options(options, cfgfile, &kd->loss_config);
     kd->net = net;
     kd->copies = 1;
-    kd->teacher = net->layers[index - 1].plugin;
+    kd->teacher = join_teachers(net, index, cfgfile);
     layer l = make_pass_through_layer(net, index, forward_deepkd_loss_layer);
     l.plugin = kd;
     l.release = release_student;
@@ -91,12 +89,6 @@ static void check_topk(deepkd *kd, const char *cfg)
     if (schedule < 0) schedule = o->topk ? KD_TOPK_DYNAMIC : KD_TOPK_OFF;
     kd->topk_config = (kd_topk_config){schedule, o->topk ? o->topk : half, o->topk_phases[0],
                                        o->topk_phases[1]};
-}
-
-/* What the student's output layer does with its class logits. */
-static kd_activation native_activation(layer l)
-{
-    return l.type == SOFTMAX || (l.type == REGION && l.softmax) ? KD_SOFTMAX : KD_LOGISTIC;
 }
 
 static void check_rows(const deepkd *kd, const char *cfg)
@@ -159,6 +151,29 @@ static void find_both_outputs(deepkd *kd, const char *cfg)
     kd->teacher->pulls = needs_teacher(&kd->source);
 }
 
+/* What is averaged of several teachers, where they can be one */
+static void choose_ensemble(deepkd *kd, const char *cfg)
+{
+    int rule = kd->options.ensemble;
+    if (!kd->teacher->next) {
+        if (rule >= 0)
+            kd_fail("%s: [deepkd_loss] found ensemble: expected it with two [teacher] or more",
+                    cfg);
+        return;
+    }
+    if (on_gpu(kd->net) && !kd->teacher->is_cached)
+        kd_fail("%s: found several [teacher]: have no code for the GPU, expected -nogpu, or "
+                "-cache",
+                cfg);
+    if (needs_teacher(&kd->source) && kd->options.rows != ROWS_DENSE)
+        kd_fail(
+            "%s: found a [region] with bias_match=0, which looks at its boxes: expected one "
+            "[teacher]",
+            kd->teacher->cfg);
+    kd->teacher->rule = rule < 0 ? ENSEMBLE_LOGITS : (ensemble_rule)rule;
+    check_teachers(kd->teacher);
+}
+
 /* How many views of an image there are, and what cannot be had of them */
 static void choose_views(deepkd *kd, const char *cfg)
 {
@@ -173,13 +188,30 @@ static void choose_views(deepkd *kd, const char *cfg)
         kd_fail(
             "%s: [deepkd_loss] operations=%s: found one view, expected it with views=2 alone",
             cfg, o->operation_names);
-    if (kd->views > 1 && (o->gsnr_interval > 0 || o->momentum_rule == RULE_GSNR))
-        kd_fail("%s: [deepkd_loss] gsnr_interval or momentum_rule=gsnr: found %d views of an "
-                "image, expected views=1",
-                cfg, kd->views);
     if (o->augment > 0 && is_detector(&kd->outputs))
         kd_fail("%s: [deepkd_loss] augment=cifar: expected it in a classifier's cfg alone",
                 cfg);
+}
+
+/* What changes the teacher's word, or takes it for less, and where it cannot */
+static void check_doubts(const deepkd *kd, const char *cfg)
+{
+    const deepkd_options *o = &kd->options;
+    const char *given = o->swap ? "swap" : o->tcg_gate ? "tcg_gate" : 0;
+    const char *cut = o->standardize                            ? "logit_standardization=1"
+                      : kd->topk_config.schedule != KD_TOPK_OFF ? "a top-k mask"
+                      : o->tcg_gate                             ? "tcg_gate=1"
+                                                                : 0;
+    if (given && is_detector(&kd->outputs))
+        kd_fail("%s: [deepkd_loss] %s=1: expected it in a classifier's cfg alone", cfg, given);
+    if (o->tcg_gate && kd->loss_config.activation != KD_SOFTMAX)
+        kd_fail("%s: [deepkd_loss] tcg_gate=1: expected activation=softmax", cfg);
+    if (cut && kd->loss_config.method->is_raw)
+        kd_fail("%s: [deepkd_loss] %s: method=%s compares all classes as they are, expected it "
+                "with another method",
+                cfg, cut, kd->loss_config.method->name);
+    if (given && on_gpu(kd->net))
+        kd_fail("%s: [deepkd_loss] %s=1: has no code for the GPU, expected -nogpu", cfg, given);
 }
 
 /* What a method needs that is not always there */
@@ -207,6 +239,7 @@ void attach_deepkd_loss(deepkd *kd, const char *cfg)
 {
     const deepkd_options *o = &kd->options;
     find_both_outputs(kd, cfg);
+    choose_ensemble(kd, cfg);
     int activation = o->activation;
     if (activation < 0) activation = native_activation(kd->net->layers[kd->outputs.layer[0]]);
     if (activation == KD_SOFTMAX && kd->classes < 2)
@@ -223,6 +256,7 @@ void attach_deepkd_loss(deepkd *kd, const char *cfg)
     kd->loss_config.activation = activation;
     choose_views(kd, cfg);
     check_method(kd, cfg);
+    check_doubts(kd, cfg);
     allocate_student_deltas(kd);
     allocate_views(kd);
     if (on_gpu(kd->net)) attach_student_gpu(kd);
@@ -262,6 +296,7 @@ static void read_logits(const deepkd *kd, const row *r, double *z, double *y)
         z[j] = student[(size_t)j * p.stride];
         y[j] = teacher[(size_t)j * q.stride];
     }
+    if (kd->options.swap) kd_swap(kd->classes, y, r->target);
 }
 
 /* delta <- delta - weight gradient[classes], at a prediction of the student */

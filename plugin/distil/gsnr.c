@@ -35,7 +35,7 @@ static void add_numbers(const deepkd *kd, size_t at, size_t n, sums *to)
     for (size_t i = at; i < at + n; ++i) {
         double sum[KD_COMPONENTS];
         for (int c = 0; c < KD_COMPONENTS; ++c) {
-            double a = s->first[c * size + i], b = s->probe->host[c * size + i];
+            double a = s->half[0][c * size + i], b = s->half[1][c * size + i];
             sum[c] = a + b;
             to->sum2[c] += sum[c] * sum[c];
             to->difference2[c] += (a - b) * (a - b);
@@ -43,7 +43,7 @@ static void add_numbers(const deepkd *kd, size_t at, size_t n, sums *to)
         for (int k = 0; k < KD_COMPONENTS; ++k)
             to->cross[k] += sum[pairs[k][0]] * sum[pairs[k][1]];
         for (int g = 0; g < kd->groups->n; ++g) {
-            double v = kd->groups->host[g * size + i];
+            double v = s->before[g * size + i];
             to->buffer2[g] += v * v;
         }
     }
@@ -108,14 +108,25 @@ static gsnr_sample make_sample(const deepkd *kd, int layer, const sums *s)
     return sample;
 }
 
-/* The gradients of `n` images from `first` on, on the host, in probe->host */
-static void take_gradients(deepkd *kd, int first, int n)
+/* Adds the gradients of `n` images from `first` on, in the view that was seen. */
+static void add_gradients(deepkd *kd, int first, int n, float *to)
 {
     momentum_groups *probe = kd->sampler->probe;
     size_t size = probe->n * probe->size;
     device_clear(kd->net, size, probe->momenta);
     backward_images(kd, probe, first, n);
     device_pull(kd->net, size, probe->momenta, probe->host);
+    for (size_t i = 0; i < size; ++i) to[i] += probe->host[i];
+}
+
+/* Before the batch's first view changes the momenta */
+static void begin_sample(deepkd *kd)
+{
+    sampler *s = kd->sampler;
+    size_t size = s->probe->n * s->probe->size;
+    for (int k = 0; k < 2; ++k) memset(s->half[k], 0, size * sizeof(float));
+    pull_groups(kd);
+    memcpy(s->before, kd->groups->host, kd->groups->n * kd->groups->size * sizeof(float));
 }
 
 static void smooth(deepkd *kd, const gsnr_sample *all)
@@ -134,10 +145,9 @@ static void sample_gradients(deepkd *kd)
     int half = kd->net->batch / 2;
     sums all = {0};
     if (!on_gpu(kd->net)) allocate_group_deltas(kd->net, s->probe);
-    take_gradients(kd, 0, half);
-    memcpy(s->first, s->probe->host, s->probe->n * s->probe->size * sizeof(float));
-    take_gradients(kd, half, half);
-    pull_groups(kd);
+    if (!kd->source.view) begin_sample(kd);
+    for (int k = 0; k < 2; ++k) add_gradients(kd, k * half, half, s->half[k]);
+    if (kd->source.view + 1 < kd->views) return;
     s->n = 1;
     for (int i = 0; i < kd->net->n; ++i) {
         sums own = {0};
@@ -184,7 +194,9 @@ void attach_gsnr(deepkd *kd, const char *cfg)
             cfg, gsnr_interval(kd));
     sampler *s = kd->sampler = kd_calloc(1, sizeof(*s));
     s->probe = make_groups(kd, 1);
-    s->first = kd_calloc(s->probe->n * s->probe->size, sizeof(float));
+    size_t size = s->probe->n * s->probe->size;
+    for (int k = 0; k < 2; ++k) s->half[k] = kd_calloc(size, sizeof(float));
+    s->before = kd_calloc(size, sizeof(float));
     s->samples = kd_calloc(net->n + 1, sizeof(*s->samples));
     net->backward = backward_and_sample;
 }
@@ -194,7 +206,8 @@ void release_gsnr(deepkd *kd)
     sampler *s = kd->sampler;
     if (!s) return;
     free_groups(kd->net, s->probe);
-    free(s->first);
+    free(s->half[0]), free(s->half[1]);
+    free(s->before);
     free(s->samples);
     free(s);
     kd->sampler = 0;

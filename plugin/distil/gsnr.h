@@ -1,9 +1,10 @@
 /*
  * The components' gradients as the run goes on: how much of each is signal and how much noise
  * (momentum.h has the formulas), how they lie to each other, and the same of the momenta. Every
- * gsnr_interval batches, the gradients of two halves of the first subdivision are taken back
- * through the student once more, each component by itself. What the run learns stays the same
- * to the bit, but for momentum_rule=gsnr, which follows what is measured.
+ * gsnr_interval batches, the gradients of two halves of the first subdivision, of two views
+ * their sums, are taken back through the student once more, each component by itself. What the
+ * run learns stays the same to the bit, but for momentum_rule=gsnr, which follows what is
+ * measured.
  */
 #ifndef KD_GSNR_H
 #define KD_GSNR_H
@@ -21,9 +22,10 @@ typedef struct {
 
 typedef struct sampler {
     momentum_groups *probe; /* a group for each component */
-    float *first;           /* [KD_COMPONENTS][probe->size]: the gradients of the first half */
-    long batch;             /* of the last sample, 0: none yet */
-    gsnr_sample *samples;   /* [n], of `batch`; the first is of all layers */
+    float *half[2];       /* [KD_COMPONENTS][probe->size] each: the gradients of both halves */
+    float *before;        /* [groups->n][probe->size]: the groups' buffers before the batch */
+    long batch;           /* of the last sample, 0: none yet */
+    gsnr_sample *samples; /* [n], of `batch`; the first is of all layers */
     int n;
 } sampler;
 

@@ -2,6 +2,7 @@
 #include "distil/loss_options.h"
 #include "cpu/cores.h"
 #include "data/strong.h"
+#include "distil/ensemble.h"
 #include "distil/precision.h"
 #include "options.h"
 #include "support.h"
@@ -17,10 +18,13 @@ static const option shared[] = {
     {"trainer", OPTION_CHOICE, TO(trainer), 0, 0, "deepkd|dot|sgd"},
     {"activation", OPTION_CHOICE, TO(activation), 0, 0, "softmax|logistic"},
     {"temperature", OPTION_REAL, TO(temperature), .01, 1000, 0},
-    {"temperatures", OPTION_NUMBERS, TO(temperatures), .01, 1000, 0},
+    {"temperatures", OPTION_GROWING, TO(temperatures), .01, 1000, 0},
     {"task_weight", OPTION_REAL, TO(task_weight), 0, 1e6, 0},
     {"teacher_weight", OPTION_REAL, TO(teacher_weight), 0, 1e6, 0},
+    {"ensemble", OPTION_CHOICE, TO(ensemble), 0, 0, ENSEMBLE_CHOICES},
     {"alpha", OPTION_REAL, TO(alpha), 0, 1e6, 0},
+    {"tcg_gate", OPTION_INT, TO(tcg_gate), 0, 1, 0},
+    {"swap", OPTION_INT, TO(swap), 0, 1, 0},
     {"warmup", OPTION_INT, TO(warmup), 0, INT_MAX, 0},
     {"warmup_shape", OPTION_CHOICE, TO(warmup_shape), 0, 0, "linear|epochs"},
     {"views", OPTION_INT, TO(views), 1, KD_VIEWS, 0},
@@ -58,6 +62,7 @@ static const deepkd_options defaults = {
     .temperature = NAN,
     .task_weight = 1,
     .teacher_weight = 1,
+    .ensemble = -1,
     .alpha = 1,
     .augment = -1,
     .topk_schedule = -1,
@@ -193,8 +198,10 @@ deepkd_options read_deepkd_options(list *options, const char *cfg, kd_loss_confi
         kd_fail("%s: [deepkd_loss] warmup_shape=epochs: found warmup=0, expected a number of "
                 "epochs",
                 cfg);
-    *loss = (kd_loss_config){
-        .method = kd_methods + o.method, .standardize = o.standardize, .alpha = o.alpha};
+    *loss = (kd_loss_config){.method = kd_methods + o.method,
+                             .standardize = o.standardize,
+                             .alpha = o.alpha,
+                             .tcg_gate = o.tcg_gate};
     read_temperatures(&o, cfg, loss);
     read_operations(&o, cfg);
     read_parameters(&o, &t, cfg, loss);

@@ -21,12 +21,14 @@ typedef struct {
     double of_method[METHOD_OPTIONS]; /* as kd_methods first names them; NAN: not given */
     double temperature, alpha;
     double task_weight, teacher_weight;
+    int ensemble;                /* of several teachers: an ensemble_rule; -1: not given */
     option_numbers temperatures; /* n = 0: not given */
     int warmup, warmup_shape;    /* batches, or epochs; a warmup_shape */
     int views, augment;          /* of an image, 0: not given; place in its choices, -1 */
     unsigned operations;         /* of the strong view, as bits (data/strong.h) */
     char *operation_names;       /* the same as given, or NULL */
     int standardize;
+    int tcg_gate, swap;      /* 1: as kd_row and kd_swap say */
     int topk_schedule, topk; /* kd_schedule (-1: not given); K*, 0: not given */
     int rows, feature_nms;   /* kd_rows; detectors only, as objectness_weight */
     double objectness_weight;

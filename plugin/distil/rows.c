@@ -251,8 +251,11 @@ void find_teachers_predictions(const row_source *s, int b, row_list *list)
     box truth;
     row r = {0};
     list->n = 0;
-    if (!is_detector(&s->teacher_outputs)) append_teacher(s, 0, b, 0, 0, 0, list);
-    else if (s->kind == ROWS_DENSE) append_all_teachers(s, b, list);
+    if (!is_detector(&s->teacher_outputs)) {
+        append_teacher(s, 0, b, 0, 0, 0, list);
+        list->rows->target = target_of(s, s->student->truth + (size_t)b * s->student->truths,
+                                       list->rows->teacher);
+    } else if (s->kind == ROWS_DENSE) append_all_teachers(s, b, list);
     else
         for (int t = 0; get_truth(s->student, b, t, &truth); ++t)
             if (find_teachers(s, b, truth, &r.teacher)) append_row(list, r);

@@ -71,8 +71,9 @@ void free_pairs(row_source *s);
 
 /*
  * The predictions of the teacher that a row of image b can have, one after the other as
- * `teacher` of the list's rows, in place of those in it: the classifier's own; with rows=truth
- * that of each truth it has an anchor for, found by geometry alone; with rows=dense all.
+ * `teacher` of the list's rows, in place of those in it: the classifier's own, with its target;
+ * with rows=truth that of each truth it has an anchor for, found by geometry alone; with
+ * rows=dense all.
  */
 void find_teachers_predictions(const row_source *s, int b, row_list *list);
 

@@ -26,7 +26,8 @@ typedef struct deepkd {
     deepkd_options options;
     network *net; /* the student */
     teacher *teacher;
-    struct logit_cache *cache;      /* the teacher's logits, which then does not run; or NULL */
+    struct logit_cache *cache; /* the teacher's logits, which then does not run; or NULL */
+    int cache_top; /* of a cache's rows, so many classes besides the target; 0: all, exactly */
     struct momentum_groups *groups; /* groups.h; NULL until attach_groups */
     int views;  /* of each image: so many forward passes, one after the other */
     int copies; /* of the student, which train a batch each at once (replicas.h); mostly 1 */

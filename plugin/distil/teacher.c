@@ -16,6 +16,11 @@
 static const option teacher_options[] = {
     {"cfg", OPTION_TEXT, offsetof(teacher, cfg), 0, 0, 0},
     {"weights", OPTION_TEXT, offsetof(teacher, weights), 0, 0, 0},
+    {"model", OPTION_TEXT, offsetof(teacher, model), 0, 0, 0},
+    {"mean", OPTION_NUMBERS, offsetof(teacher, form.mean), -1e6, 1e6, 0},
+    {"std", OPTION_NUMBERS, offsetof(teacher, form.std), 1e-6, 1e6, 0},
+    {"outputs", OPTION_CHOICE, offsetof(teacher, form.has_probabilities), 0, 0,
+     "logits|probabilities"},
     {"resize", OPTION_INT, offsetof(teacher, resize), 0, 1, 0},
     {"precision", OPTION_CHOICE, offsetof(teacher, precision), 0, 0, TEACHER_PRECISIONS},
     {0},
@@ -32,6 +37,7 @@ static void release_teacher_layer(layer l)
     free(t->file);
     free(t->cfg);
     free(t->weights);
+    free(t->model);
     free(t);
 }
 
@@ -73,18 +79,28 @@ static void resize_teacher_layer(layer *l, network *net)
     if (t->net) follow_student(t);
 }
 
+/* A model has all that a cfg and weights say, at one size. */
+static void name_model(teacher *t)
+{
+    if (t->cfg || t->weights || t->resize || t->precision)
+        kd_fail("%s: [teacher] model=%s: expected neither cfg=, weights=, resize=1 nor another "
+                "precision than float32 beside it",
+                t->file, t->model);
+    t->cfg = kd_copy(t->model);
+}
+
 layer parse_teacher(list *options, network *net, int index, char *cfgfile)
 {
-    if (index < 1 || index != net->n - 2)
-        kd_fail(
-            "%s: [teacher] is layer %d of %d: expected it, once, right before [deepkd_loss] "
-            "at the end of the file",
-            cfgfile, index, net->n);
+    if (index < 1 || index > net->n - 2 || index < net->n - 1 - KD_MOST_TEACHERS)
+        kd_fail("%s: [teacher] is layer %d of %d: expected it, or up to %d, right before "
+                "[deepkd_loss] at the end of the file",
+                cfgfile, index, net->n, KD_MOST_TEACHERS);
     teacher *t = kd_calloc(1, sizeof(*t));
     t->lane = 1;
     t->parts = DEFAULT_PARTS;
     read_options(cfgfile, "[teacher]", options, teacher_options, t);
     t->file = kd_copy(cfgfile);
+    if (t->model) name_model(t);
     t->student = net;
     layer l = make_pass_through_layer(net, index, forward_teacher_layer);
     l.plugin = t;
@@ -92,6 +108,49 @@ layer parse_teacher(list *options, network *net, int index, char *cfgfile)
     l.resize = resize_teacher_layer;
     fprintf(stderr, "%5d teacher %s\n", index, t->cfg ? t->cfg : "");
     return l;
+}
+
+static int is_teacher(const network *net, int i)
+{
+    return net->layers[i].forward == forward_teacher_layer;
+}
+
+teacher *join_teachers(const network *net, int index, const char *cfg)
+{
+    teacher *first = 0;
+    int i = index - 1;
+    for (; i > 0 && is_teacher(net, i); --i) {
+        teacher *t = net->layers[i].plugin;
+        t->next = first;
+        if (first) first->is_led = 1;
+        first = t;
+    }
+    if (!first) kd_fail("%s: found no [teacher] right before [deepkd_loss]", cfg);
+    for (; i > 0; --i)
+        if (is_teacher(net, i))
+            kd_fail("%s: [teacher] is layer %d of %d: expected it right before [deepkd_loss], "
+                    "or another [teacher]",
+                    cfg, i, net->n);
+    return first;
+}
+
+/* The ensemble as what it is averaged by; returns how many there are */
+static int list_members(const teacher *first, ensemble_member members[KD_MOST_TEACHERS])
+{
+    int n = 0;
+    for (const teacher *t = first; t; t = t->next)
+        members[n++] = (ensemble_member){t->net, t->outputs, t->cfg};
+    return n;
+}
+
+void check_teachers(const teacher *first)
+{
+    ensemble_member members[KD_MOST_TEACHERS];
+    check_ensemble(members, list_members(first, members));
+    for (const teacher *t = first->next; t; t = t->next)
+        if (t->resize != first->resize && is_detector(&t->outputs))
+            kd_fail("%s: [teacher] found resize=%d for %s, and %d for %s: expected the same",
+                    t->file, first->resize, first->cfg, t->resize, t->cfg);
 }
 
 /* 1 when a layer keeps more of each image in inference than its output and [maxpool]'s indexes.
@@ -111,6 +170,15 @@ static int has_scratch(const network *net)
  */
 static void make_network(teacher *t)
 {
+    if (t->model) {
+        if (on_gpu(t->student))
+            kd_fail("%s: [teacher] model=%s runs on the CPU alone: expected -nogpu", t->file,
+                    t->model);
+        t->own_batch = t->student->batch;
+        t->net = make_onnx_network(t->model, t->own_batch, &t->form);
+        t->net->letter_box = t->student->letter_box;
+        return;
+    }
     t->own_batch = on_gpu(t->student) && !t->is_cached ? 1 : t->student->batch;
     t->net = parse_strictly(t->cfg, t->own_batch, 0);
     if (t->own_batch == t->student->batch || !has_scratch(t->net)) return;
@@ -142,7 +210,7 @@ void load_teacher(teacher *t, char *weights)
     if (weights) load_whole_weights(t->net, weights, 0);
     drop_training_buffers(t->net);
     follow_student(t);
-    if (t->is_cached) return;
+    if (t->is_cached || t->model) return;
     if (on_gpu(student)) attach_teacher_gpu(t);
     else
         attach_cores(t->net, &t->outputs, t->arithmetic == BFLOAT16 ? BFLOAT16 : FLOAT32,
@@ -164,17 +232,27 @@ static void resize_images(teacher *t)
     }
 }
 
-static void predict(teacher *t)
+static void predict_alone(teacher *t)
 {
     int same = t->net->w == t->student->w && t->net->h == t->student->h;
     if (!same) resize_images(t);
     network_predict(t->net, same ? t->student->input : t->input);
 }
 
+/* With its ensemble */
+static void predict(teacher *first)
+{
+    ensemble_member members[KD_MOST_TEACHERS];
+    for (teacher *t = first; t; t = t->next) predict_alone(t);
+    int n = list_members(first, members);
+    check_ensemble(members, n); /* a new size may give other grids */
+    average_ensemble(members, n, first->rule);
+}
+
 void forward_teacher_layer(layer l, network net)
 {
     teacher *t = l.plugin;
-    if (!t->net || t->idle || t->has_run || t->is_cached || !net.train) return;
+    if (!t->net || t->is_led || t->idle || t->has_run || t->is_cached || !net.train) return;
     if (on_gpu(t->net)) finish_teacher_gpu(t);
     else predict(t);
 }

@@ -6,6 +6,17 @@
 #include <stdlib.h>
 #include <string.h>
 
+void kd_soften(int rows, int classes, const double *logits, double temperature, double *p)
+{
+    for (int i = 0; i < rows; ++i, logits += classes, p += classes) {
+        double largest = logits[0], sum = 0;
+        for (int j = 1; j < classes; ++j) largest = fmax(largest, logits[j]);
+        for (int j = 0; j < classes; ++j)
+            sum += p[j] = exp((logits[j] - largest) / temperature);
+        for (int j = 0; j < classes; ++j) p[j] /= sum;
+    }
+}
+
 double kd_confidence(int classes, const double *logits)
 {
     double largest = logits[0], sum = 0;

@@ -1,10 +1,13 @@
 /*
- * How sure the teacher is of the images of a batch, and weights that follow from it: of some
- * images 1, of the others 0; or, as the DeepKD authors' code has it, of all the share of those.
- * Plain arrays, [n] each.
+ * Probabilities of a batch, how sure the teacher is of its images, and weights that follow from
+ * that: of some images 1, of the others 0; or, as the DeepKD authors' code has it, of all the
+ * share of those. Plain arrays, [n] each unless said otherwise.
  */
 #ifndef KD_CONFIDENCE_H
 #define KD_CONFIDENCE_H
+
+/* p = softmax(logits / temperature), row by row: [rows][classes] both */
+void kd_soften(int rows, int classes, const double *logits, double temperature, double *p);
 
 /* The largest of the probabilities softmax(logits[classes]) */
 double kd_confidence(int classes, const double *logits);

@@ -18,6 +18,7 @@
 enum { KERNEL_KD = 1, KERNEL_DKD, KERNEL_BCKD };
 enum { DKD_BETA };
 enum { MLKD_BETA, MLKD_BATCH, MLKD_CLASS, MLKD_OFFICIAL };
+enum { DIST_INTER, DIST_INTRA };
 enum { CRLD_BETA, CRLD_WITHIN, CRLD_ACROSS, CRLD_WEAK, CRLD_STRONG, CRLD_OFFICIAL };
 
 #define STD_EPSILON 1e-7 /* added to a row's standard deviation, as in the official code */

@@ -58,6 +58,17 @@ double kd_farthest_class(int classes, double temperature, const double *student,
     return most;
 }
 
+void kd_swap(int classes, double *logits, int target)
+{
+    int best = 0;
+    for (int j = 1; j < classes; ++j)
+        if (logits[j] > logits[best]) best = j;
+    double most = logits[best];
+    if (!(most > logits[target])) return;
+    logits[best] = logits[target];
+    logits[target] = most;
+}
+
 /* kd_row at the config's one temperature */
 static kd_losses row_at_one(const kd_loss_config *config, int classes, const double *student,
                             const double *teacher, int target, int keep, double *tcg,

@@ -43,9 +43,10 @@ typedef struct {
     int n_temperatures;                   /* of a loss that is summed over several, else 0 */
     double temperatures[KD_TEMPERATURES]; /* these, then */
     double alpha;                         /* weight of TCG, >= 0 */
-    double parameter[KD_PARAMETERS];      /* the method's own, in the order of its row below */
-    double box_weight;                    /* of a detector's boxes; 0: they are not distilled */
-    kd_overlap overlap;                   /* what their loss goes by */
+    int tcg_gate;                    /* 1: no TCG of a row whose gate is shut; see kd_row */
+    double parameter[KD_PARAMETERS]; /* the method's own, in the order of its row below */
+    double box_weight;               /* of a detector's boxes; 0: they are not distilled */
+    kd_overlap overlap;              /* what their loss goes by */
 } kd_loss_config;
 
 typedef struct {
@@ -116,6 +117,8 @@ typedef struct kd_method {
     double temperatures[KD_TEMPERATURES]; /* the same, of a loss summed over them; up to a 0 */
     int is_logistic;                      /* 1: of classes with a yes or no each alone */
     int is_softmax;    /* 1: of whole images, by classes of which one is true */
+    int is_raw;        /* 1: of all classes and of the logits as they are: no mask, no
+                          standardization, no gate */
     int is_whole_kl;   /* 1: but for trainer=deepkd its usual beta is KD_WHOLE_KL */
     double box_weight; /* of a detector's boxes, when none is given; if it is not 0,
                           they count by kd_farthest_class, not by the objectness */
@@ -153,6 +156,9 @@ const kd_method *find_method(const char *name);
  * KD_LOGISTIC has p_j = sigmoid(z_j/T), q_j = sigmoid(y_j/T), each class on
  * its own: TCG is T^2 KL of the target's two outcomes, NCG the sum of the
  * same over the kept others, with w = beta (dkd) or 1 (kd).
+ * With tcg_gate and KD_SOFTMAX a row has no TCG where p_j <= q_j for every class j but the
+ * target (at that T): the student is then surer of the target than the teacher, and TCG would
+ * only make it less so.
  * Of several temperatures, losses and gradients are the sums of those at each.
  * KD_SOFTMAX needs classes >= 2. bckd (KD_LOGISTIC alone) has T^2 |p_j - q_j| times the
  * cross-entropy of q_j and p_j in place of KL.
@@ -161,6 +167,13 @@ const kd_method *find_method(const char *name);
 kd_losses kd_row(const kd_loss_config *config, int classes, const double *student,
                  const double *teacher, int target, int keep, double *tcg, double *ncg,
                  double *scratch);
+
+/*
+ * Exchanges the target's logit and the largest one, where that is larger: a teacher's that is
+ * wrong. Of several largest ones that with the lowest index. SLD, arXiv 2504.20108 (its
+ * teacher's half).
+ */
+void kd_swap(int classes, double *logits, int target);
 
 /*
  * One yes-or-no prediction, a detector's objectness, with p = sigmoid(z/T), q = sigmoid(y/T):

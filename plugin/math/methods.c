@@ -3,6 +3,7 @@
  * one row; t is the target class. To add one: docs/add-a-method.md.
  */
 #include "math/confidence.h"
+#include "math/dist.h"
 #include "math/kd_formulas.h"
 #include "math/kd_math.h"
 #include "math/mlkd.h"
@@ -24,6 +25,16 @@ static log_sum log_sum_exp(int n, const double *x, const double *mask)
     return (log_sum){largest, log(sum)};
 }
 
+/* Whether p_j <= q_j of all classes but the target: of these log p_j = (x_j - rest) + log_1p */
+static int is_shut(const kd_prepared_row *r, log_sum rest_p, double log_1p, log_sum rest_q,
+                   double log_1q)
+{
+    for (int j = 0; j < r->classes; ++j)
+        if (r->others[j] && minus(r->x[j], rest_p) + log_1p > minus(r->y[j], rest_q) + log_1q)
+            return 0;
+    return 1;
+}
+
 /* TCG: the target class against the rest (DKD's TCKD); dL/dz as gradient, L returned */
 static double softmax_tcg(const kd_loss_config *config, const kd_prepared_row *r,
                           double *gradient)
@@ -33,6 +44,7 @@ static double softmax_tcg(const kd_loss_config *config, const kd_prepared_row *r
     double ahead_p = minus(r->x[t], rest_p), ahead_q = minus(r->y[t], rest_q);
     double log_p = log_sigmoid(ahead_p), log_1p = log_sigmoid(-ahead_p);
     double log_q = log_sigmoid(ahead_q), log_1q = log_sigmoid(-ahead_q);
+    if (config->tcg_gate && is_shut(r, rest_p, log_1p, rest_q, log_1q)) return 0;
     double weight = config->alpha * config->temperature;
     double g = weight * difference(log_p, log_1p, log_q, log_1q);
     for (int j = 0; j < n; ++j)
@@ -121,6 +133,14 @@ static void crld_weights(const kd_loss_config *config, int images,
     }
 }
 
+/* DIST has its loss in the whole batch. */
+static kd_losses no_loss(const kd_loss_config *config, const kd_prepared_row *r, double *tcg,
+                         double *ncg)
+{
+    (void)config, (void)r, (void)tcg, (void)ncg;
+    return (kd_losses){0, 0};
+}
+
 /* BCKD, ICCV 2023 (arXiv 2308.14286): each class's yes or no, by how far they are apart. */
 static kd_losses bckd_loss(const kd_loss_config *config, const kd_prepared_row *r, double *tcg,
                            double *ncg)
@@ -133,7 +153,7 @@ static kd_losses bckd_loss(const kd_loss_config *config, const kd_prepared_row *
     return loss;
 }
 
-/* Momenta: DeepKD's configurations for CIFAR-100. */
+/* Momenta: DeepKD's configurations for CIFAR-100; DIST's, as KD's. */
 const kd_method kd_methods[] = {
     {
         .name = "kd",
@@ -199,6 +219,19 @@ const kd_method kd_methods[] = {
         .views = 2,
         .pair = {{0, 0, 1}, {1, 1, 1}, {1, 0, 1}, {0, 1, 1}},
         .weigh = crld_weights,
+    },
+    {
+        .name = "dist",
+        .temperature = 4,
+        .parameter = {[DIST_INTER] = {"inter_weight", 1, 0, 1e6, KD_TOG, 0},
+                      [DIST_INTRA] = {"intra_weight", 1, 0, 1e6, KD_TOG, 0}},
+        .delta = {.075, -.075, .075},
+        .row = no_loss,
+        .is_softmax = 1,
+        .is_raw = 1,
+        .views = 1,
+        .pair = {{0, 0, 1}},
+        .batch = dist_loss,
     },
     {0},
 };

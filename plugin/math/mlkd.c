@@ -41,25 +41,13 @@ static levels make_levels(int images, int classes)
     return l;
 }
 
-/* p = softmax(logits / T), row by row */
-static void soften(const levels *l, const double *logits, double temperature, double *p)
-{
-    int n = l->classes;
-    for (int i = 0; i < l->images; ++i, logits += n, p += n) {
-        double largest = logits[0], sum = 0;
-        for (int j = 1; j < n; ++j) largest = fmax(largest, logits[j]);
-        for (int j = 0; j < n; ++j) sum += p[j] = exp((logits[j] - largest) / temperature);
-        for (int j = 0; j < n; ++j) p[j] /= sum;
-    }
-}
-
 /* What the levels are of, by the teacher's probabilities at T = 1; p and slope are overwritten
  */
 static void choose(levels *l, const double *teacher, int is_official)
 {
     int n = l->images, c = l->classes;
     double *sure = l->slope, *sums = l->p;
-    soften(l, teacher, 1, l->q);
+    kd_soften(n, c, teacher, 1, l->q);
     memset(sums, 0, c * sizeof(double));
     for (int i = 0; i < n; ++i) {
         sure[i] = kd_confidence(c, teacher + (size_t)i * c);
@@ -148,8 +136,8 @@ void mlkd_loss(const kd_loss_config *config, const kd_row_batch *b, double loss[
     choose(&l, b->teacher, parameter[MLKD_OFFICIAL] != 0);
     for (int k = 0; k < config->n_temperatures; ++k) {
         double t = config->temperatures[k];
-        soften(&l, b->student, t, l.p);
-        soften(&l, b->teacher, t, l.q);
+        kd_soften(l.images, l.classes, b->student, t, l.p);
+        kd_soften(l.images, l.classes, b->teacher, t, l.q);
         memset(l.slope, 0, (size_t)l.images * l.classes * sizeof(double));
         for (int i = 0; i < l.images; ++i) {
             if (l.batch_weight) loss[c] += add_batch_level(&l, i, l.batch_weight);

@@ -15,6 +15,11 @@ int is_detector(const net_outputs *outputs)
     return outputs->type != SOFTMAX;
 }
 
+kd_activation native_activation(layer l)
+{
+    return l.type == SOFTMAX || (l.type == REGION && l.softmax) ? KD_SOFTMAX : KD_LOGISTIC;
+}
+
 static void check_softmax(layer l, const char *cfg)
 {
     if (l.groups != 1 || l.softmax_tree)

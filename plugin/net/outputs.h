@@ -27,6 +27,9 @@ net_outputs find_outputs(network *net, const char *cfg);
 /* 1 for [yolo] and [region], 0 for [softmax]. */
 int is_detector(const net_outputs *outputs);
 
+/* What an output layer does with its class logits. */
+kd_activation native_activation(layer l);
+
 /* The logits of output o: [batch][inputs of its layer], raw, as the layer before left them. Of
  * a network on the GPU: as of the last pull_logits. */
 float *output_logits(network *net, const net_outputs *outputs, int o);

@@ -13,12 +13,27 @@
 
 #include <stdio.h>
 
+static void print_input(const network *net)
+{
+    printf(", input %d x %d x %d\n", net->w, net->h, net->c);
+}
+
 static void print_size(const char *role, network *net)
 {
     int layers = 0; /* without our two sections */
     for (int i = 0; i < net->n; ++i) layers += net->layers[i].type != BLANK;
-    printf("%s: %d layers, %zu parameters, %.4f BFLOPs, input %d x %d x %d\n", role, layers,
-           count_parameters(net), count_bflops(net), net->w, net->h, net->c);
+    printf("%s: %d layers, %zu parameters, %.4f BFLOPs", role, layers, count_parameters(net),
+           count_bflops(net));
+    print_input(net);
+}
+
+static void print_teacher(const teacher *t)
+{
+    if (!t->model) print_size("teacher", t->net);
+    else {
+        printf("teacher: an ONNX model");
+        print_input(t->net);
+    }
 }
 
 /* The layers with weights that multiply in this */
@@ -45,6 +60,15 @@ static void print_precision(const char *role, const network *net, arithmetic how
     for (int less = how - 1; less >= 0 && has_cores(net); --less)
         print_layers(net, less, names[less]);
     printf("\n");
+}
+
+static void print_ensemble(const teacher *first)
+{
+    int n = 0;
+    for (const teacher *t = first; t; t = t->next) ++n;
+    if (n > 1)
+        printf("ensemble: mean %s of %d teachers\n",
+               first->rule == ENSEMBLE_LOGITS ? "logits" : "probabilities", n);
 }
 
 static void print_temperatures(const kd_loss_config *loss)
@@ -75,6 +99,8 @@ static void print_loss(const deepkd *kd)
     for (int i = 0; i < KD_PARAMETERS && p[i].name; ++i)
         if (loss->parameter[i] == KD_WHOLE_KL) printf("%s 1-q_t, ", p[i].name);
         else printf("%s %g, ", p[i].name, loss->parameter[i]);
+    if (o->tcg_gate) printf("TCG gated, ");
+    if (o->swap) printf("a wrong teacher's logits swapped, ");
     printf("standardization %s, warmup %d %s\n", o->standardize ? "on" : "off", o->warmup,
            o->warmup_shape == WARMUP_EPOCHS ? "epochs" : "batches");
     if (kd->views > 1) print_views(o->operations);
@@ -126,8 +152,11 @@ void announce_run(const replicas *r, const image_list *train, int valid_images, 
     const deepkd_options *o = &kd->options;
     char groups[256];
     describe_groups(kd, groups, sizeof(groups));
-    print_size("teacher", kd->teacher->net);
-    print_precision("teacher", kd->teacher->net, kd->teacher->arithmetic);
+    for (const teacher *t = kd->teacher; t; t = t->next) {
+        print_teacher(t);
+        print_precision("teacher", t->net, t->arithmetic);
+    }
+    print_ensemble(kd->teacher);
     print_size("student", kd->net);
     print_precision("student", kd->net, kd->arithmetic);
     print_loss(kd);
@@ -145,13 +174,15 @@ void announce_run(const replicas *r, const image_list *train, int valid_images, 
            images_per_batch(kd->net), kd->net->max_batches, (unsigned long long)seed);
 }
 
-void announce_teacher(teacher *t, const validation *v, const char *list)
+void announce_teachers(const teacher *first, const validation *v, const char *list)
 {
     evaluation result;
     char scores[128];
     if (v->is_detector && !v->with_map)
         return; /* its loss, with other heads, would not compare */
-    if (!validate(v, t->net, &t->outputs, &result)) return;
-    format_scores(&result, scores, sizeof(scores));
-    printf("teacher: %s on %s\n", scores, list);
+    for (const teacher *t = first; t; t = t->next) {
+        if (!validate(v, t->net, &t->outputs, &result)) return;
+        format_scores(&result, scores, sizeof(scores));
+        printf("teacher: %s on %s\n", scores, list);
+    }
 }

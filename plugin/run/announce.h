@@ -10,7 +10,7 @@
 /* Both networks, the loss, the momentum groups, K's schedule, the GPUs and the run's length. */
 void announce_run(const replicas *r, const image_list *train, int valid_images, uint64_t seed);
 
-/* The teacher's scores; `list` names the file of images. A detector's, with mAP alone. */
-void announce_teacher(teacher *t, const validation *v, const char *list);
+/* Each teacher's own scores; `list` names the file of images. A detector's, with mAP alone. */
+void announce_teachers(const teacher *first, const validation *v, const char *list);
 
 #endif

@@ -8,14 +8,13 @@
 #include <stdlib.h>
 
 /* 0 after a stop */
-static int run_on_images(deepkd *kd, loader *l, int width, int height,
-                         const volatile sig_atomic_t *stop)
+static int run_on_images(teacher *t, loader *l, const volatile sig_atomic_t *stop)
 {
-    int batch = kd->net->batch;
-    for (int done = 0; done < CALIBRATION_IMAGES; done += batch) {
-        start_loading(l, done, width, height);
+    const network *student = t->student;
+    for (int done = 0; done < CALIBRATION_IMAGES; done += student->batch) {
+        start_loading(l, done, student->w, student->h);
         if (!wait_for_images(l, stop)) return 0;
-        run_teacher(kd->teacher, finish_loading(l).images);
+        run_teacher(t, finish_loading(l).images);
     }
     return 1;
 }
@@ -27,16 +26,15 @@ static int has_int8_layer(const network *net)
     return 0;
 }
 
-void calibrate_teacher(deepkd *kd, const image_list *list, int threads, uint64_t seed,
-                       const volatile sig_atomic_t *stop)
+static void calibrate(const deepkd *kd, teacher *t, const image_list *list, int threads,
+                      uint64_t seed, const volatile sig_atomic_t *stop)
 {
-    teacher *t = kd->teacher;
     if (t->arithmetic != INT8 || t->is_cached) return;
     float *largest = kd_calloc(t->net->n, sizeof(float));
     int augment = training_augmentation(kd) % AUGMENT_OPERATIONS; /* without strong views */
     loader *l = make_loader(list, kd->net, kd->net->batch, augment, threads, seed);
     note_largest(t->net, largest);
-    int is_done = run_on_images(kd, l, kd->net->w, kd->net->h, stop);
+    int is_done = run_on_images(t, l, stop);
     note_largest(t->net, 0);
     free_loader(l);
     for (int i = 0; i < t->net->n; ++i)
@@ -50,4 +48,10 @@ void calibrate_teacher(deepkd *kd, const image_list *list, int threads, uint64_t
                 "of 16 channels between others, expected another precision",
                 t->cfg);
     free(largest);
+}
+
+void calibrate_teachers(const deepkd *kd, const image_list *list, int threads, uint64_t seed,
+                        const volatile sig_atomic_t *stop)
+{
+    for (teacher *t = kd->teacher; t; t = t->next) calibrate(kd, t, list, threads, seed, stop);
 }

@@ -31,20 +31,53 @@ uint64_t hash_cfg(char *file)
     return hash;
 }
 
+static uint64_t hash_file(const char *file)
+{
+    unsigned char bytes[1 << 16];
+    uint64_t hash = KD_HASH_START;
+    size_t n;
+    FILE *fp = fopen(file, "rb");
+    if (!fp) file_error((char *)file);
+    while ((n = fread(bytes, 1, sizeof(bytes), fp))) hash = kd_hash(hash, bytes, n);
+    fclose(fp);
+    return hash;
+}
+
+static uint64_t hash_weights(network *net)
+{
+    kd_arrays weights = network_arrays(net);
+    uint64_t hash = hash_arrays(weights);
+    kd_free_arrays(weights);
+    return hash;
+}
+
+static uint64_t add_hash(uint64_t hash, uint64_t another)
+{
+    return kd_hash(hash, &another, sizeof(another));
+}
+
+/* Of what names it: a model has its weights in that file too */
+static uint64_t hash_teacher(const teacher *t)
+{
+    return t->model ? hash_file(t->model) : hash_cfg(t->cfg);
+}
+
 run_state begin_state(const deepkd *kd, char *cfg, uint64_t train_hash, metric by,
                       uint64_t seed)
 {
-    kd_arrays weights = network_arrays(kd->teacher->net);
     run_state state = {.cfg = read_cfg_text(cfg),
-                       .teacher_cfg_hash = hash_cfg(kd->teacher->cfg),
-                       .teacher_hash = hash_arrays(weights),
+                       .teacher_cfg_hash = hash_teacher(kd->teacher),
+                       .teacher_hash = hash_weights(kd->teacher->net),
                        .train_hash = train_hash,
                        .seed = seed,
                        .metric = by,
                        .planned = images_per_batch(kd->net) * kd->net->max_batches,
                        .best = NO_BEST,
                        .average = -1};
-    kd_free_arrays(weights);
+    for (const teacher *t = kd->teacher->next; t; t = t->next) {
+        state.teacher_cfg_hash = add_hash(state.teacher_cfg_hash, hash_teacher(t));
+        state.teacher_hash = add_hash(state.teacher_hash, hash_weights(t->net));
+    }
     return state;
 }
 

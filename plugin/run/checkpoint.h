@@ -14,7 +14,7 @@ typedef struct {
     /* What must be the same when the run goes on. */
     char *cfg;                 /* the student's, as read_cfg_text gives it */
     uint64_t cfg_bytes;        /* of it, in a file; 0 elsewhere */
-    uint64_t teacher_cfg_hash; /* of the teacher's cfg, and of its weights */
+    uint64_t teacher_cfg_hash; /* of the teachers' cfgs, and of their weights */
     uint64_t teacher_hash;
     uint64_t train_hash; /* of the training images' paths and classes or boxes */
     uint64_t seed;

@@ -8,6 +8,7 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 double merit(const evaluation *e)
 {
@@ -34,7 +35,8 @@ static double cross_entropy(const float *logits, int classes, int target)
 }
 
 int evaluate_classifier(network *net, const net_outputs *outputs, const image_list *list, int k,
-                        int threads, const volatile sig_atomic_t *stop, evaluation *result)
+                        int threads, const volatile sig_atomic_t *stop, evaluation *result,
+                        float *all_logits)
 {
     int classes = outputs->classes, done = 0;
     evaluation total = {METRIC_TOP1, 0, {0, 0}, k};
@@ -52,6 +54,8 @@ int evaluate_classifier(network *net, const net_outputs *outputs, const image_li
             total.score[0] += rank == 0;
             total.score[1] += rank < k;
             total.loss += cross_entropy(logits, classes, target);
+            if (all_logits)
+                memcpy(all_logits + (size_t)done * classes, logits, classes * sizeof(float));
         }
     }
     free_loader(images);
@@ -202,7 +206,8 @@ int evaluate_detector(network *net, const net_outputs *outputs, const image_list
 int validate(const validation *v, network *net, const net_outputs *outputs, evaluation *result)
 {
     if (!v->is_detector)
-        return evaluate_classifier(net, outputs, v->list, v->top, v->threads, v->stop, result);
+        return evaluate_classifier(net, outputs, v->list, v->top, v->threads, v->stop, result,
+                                   0);
     found_boxes boxes = {.map = v->map};
     int done = evaluate_detector(net, outputs, v->list, v->known, v->threads, v->stop, result,
                                  v->with_map ? &boxes : 0);

@@ -25,11 +25,12 @@ double merit(const evaluation *e);
 /*
  * Runs the classifier in inference on the whole list, images cropped at the centre as
  * `classifier valid` does. A class counts as within the k best when fewer than k others are
- * better, or as good with a lower index. Returns 0 when *stop became non-zero before the end,
- * *result untouched; else 1.
+ * better, or as good with a lower index. logits[list->n][classes] is filled too, unless it is
+ * NULL. Returns 0 when *stop became non-zero before the end, *result untouched; else 1.
  */
 int evaluate_classifier(network *net, const net_outputs *outputs, const image_list *list, int k,
-                        int threads, const volatile sig_atomic_t *stop, evaluation *result);
+                        int threads, const volatile sig_atomic_t *stop, evaluation *result,
+                        float *logits);
 
 /* What a detector has found in a list of images, and what there is to find. */
 typedef struct {

@@ -262,13 +262,13 @@ case("no [teacher]", "student.cfg", "found no [teacher]", "before [deepkd_loss]"
      student=plain_cfg() + "[deepkd_loss]\n")
 case("no [deepkd_loss]", "student.cfg", "[teacher]", "expected", "before [deepkd_loss]",
      student=plain_cfg() + "[teacher]\ncfg=teacher.cfg\n")
-case("two of [teacher]", "student.cfg", "[teacher]", "once",
+case("two of [teacher]", "student.cfg", "[teacher]", "no cfg=",
      student=plain_cfg() + "[teacher]\n[teacher]\n[deepkd_loss]\n")
-case("two of [deepkd_loss]", "student.cfg", "[teacher]", "once",
+case("two of [deepkd_loss]", "student.cfg", "[deepkd_loss]", "once",
      student=student_cfg() + "[deepkd_loss]\n")
 case("the two in the wrong order", "student.cfg", "[deepkd_loss]", "at the end",
      student=plain_cfg() + "[deepkd_loss]\n[teacher]\n")
-case("the two in the middle", "student.cfg", "[teacher]", "at the end",
+case("the two in the middle", "student.cfg", "[deepkd_loss]", "at the end",
      student=tap.cfg([*STUDENT_LAYERS[:-1], *OURS, STUDENT_LAYERS[-1]]))
 case("the two and nothing else", "student.cfg", "expected", student=tap.cfg(OURS))
 case("the two before [net]", "student.cfg", "[net]", student="[teacher]\n" + plain_cfg())
@@ -409,6 +409,10 @@ NUMBERS = {
     "confidence_strong": ("-.1", "1.1"),
     "official": ("-1", "2"),
     "views": ("0", "3", "1.5"),
+    "inter_weight": ("-.1", "1.1e6"),
+    "intra_weight": ("-.1", "1.1e6"),
+    "tcg_gate": ("-1", "2", ".5"),
+    "swap": ("-1", "2", ".5"),
     "topk": ("0", "-1", "1.5", "2147483648"),
     "delta_tog": ("-1.1", "1.1"),
     "delta_tcg": ("-1.1", "1.1"),
@@ -460,10 +464,16 @@ case("views=2 with kd", "student.cfg", "[deepkd_loss] views=2", "method=kd", "ex
 for method in ("mlkd", "crld"):
     case(f"{method}, logistic", "student.cfg", f"method={method}", "expected activation=softmax",
          student=student_cfg({"method": method, "activation": "logistic"}))
-    case(f"{method} and gsnr_interval", "student.cfg", "gsnr_interval", "2 views", "expected views=1",
-         student=student_cfg({"method": method, "gsnr_interval": 2}))
-case("mlkd, one image a subdivision", "student.cfg", "[net] batch / subdivisions is 1", "method=mlkd",
-     "expected 2 or more", student=student_cfg({"method": "mlkd"}, subdivisions=BATCH))
+for method in ("mlkd", "dist"):
+    case(f"{method}, one image a subdivision", "student.cfg", "[net] batch / subdivisions is 1",
+         f"method={method}", "expected 2 or more",
+         student=student_cfg({"method": method}, subdivisions=BATCH))
+for option, value, found in (("topk", 2, "a top-k mask"), ("tcg_gate", 1, "tcg_gate=1"),
+                             ("logit_standardization", 1, "logit_standardization=1")):
+    case(f"dist with {option}", "student.cfg", f"{found}: method=dist", "expected it with another",
+         student=student_cfg({"method": "dist", option: value}))
+case("tcg_gate, logistic", "student.cfg", "tcg_gate=1: expected activation=softmax",
+     student=student_cfg({"tcg_gate": 1, "activation": "logistic"}))
 for value, found in (("blur", "blur"), ("rotate,blur,solarize", "blur"), ("Rotate", "Rotate"),
                      ("rotate,", "")):
     case(f"operations={value}", "student.cfg", f"[deepkd_loss] operations={value}: found {found},",

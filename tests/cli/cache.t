@@ -3,8 +3,9 @@
 
 Proves: a student learns the same from a cache as from the teacher itself, to the byte, classifiers
 and detectors, whole runs and resumed ones, and needs no teacher's weights then; a cache whose
-making was stopped or killed is gone on with; one of another run is refused by what differs; none
-that is damaged is believed, wherever the damage is.
+making was stopped or killed is gone on with; one of another run is refused by what differs; one of
+the largest logits has these and the rest's sum, and belongs to one temperature; parts that several
+programs make merge to what one makes; none that is damaged is believed, wherever the damage is.
 """
 import os
 import random
@@ -261,7 +262,7 @@ def cifar(folder):
 
 @test
 def views(folder):
-    """two views of each image: MLKD and CRLD learn the same, a row has both, and operations count"""
+    """two views of each image: MLKD and CRLD learn the same, a row has both; operations count"""
     for options in ({"method": "mlkd", "views": 1}, {"method": "mlkd"},
                     {"method": "crld", "operations": "rotate,solarize"}):
         two = options.get("views") != 1
@@ -272,8 +273,235 @@ def views(folder):
             assert len(values) == CLASSES * (1 + two) and values.std() > 0, values
         if options.get("operations"):
             folder.write("student.cfg", student_cfg({"method": "crld"}, subdivisions=2))
-            check_error(folder.distill(*CACHE, "-clear").check(1), ["augmentation: found", "rotate"])
+            check_error(folder.distill(*CACHE, "-clear").check(1),
+                        ["augmentation: found", "rotate"])
         folder.remove("logits.sqlite")
+
+
+# Some of the classes
+
+def top_rows(folder, keep):
+    """A compact cache's rows: [images] of class [keep + 1], logit [keep + 1] and rest."""
+    form = [("class", "u2", keep + 1), ("logit", "f2", keep + 1), ("rest", "f4")]
+    return np.concatenate([np.frombuffer(numbers, form) for _, numbers in logits(folder)])
+
+
+def log_sum(y, temperature):
+    return np.log(np.exp(y / temperature).sum(axis=-1))
+
+
+@test
+def top(folder):
+    """-top 2 keeps the target, the two largest others, and what the rest sums to at T"""
+    folder.write("student.cfg", student_cfg({"temperature": 3}))
+    make_cache(folder).check(0)
+    whole = np.array([np.frombuffer(numbers, np.float32) for _, numbers in logits(folder)], float)
+    folder.remove("logits.sqlite")
+    make_cache(folder, "-top", "2").check(0)
+    rows = top_rows(folder, 2)
+    assert len(rows) == len(whole) and set(rows["class"][:, 0]) == set(range(CLASSES))
+    for y, row in zip(whole - whole.max(axis=1, keepdims=True), rows):
+        target, *others = row["class"]
+        ranked = [c for c in np.argsort(-y, kind="stable") if c != target][:2]
+        assert sorted(ranked) == others, (ranked, others)
+        np.testing.assert_array_equal(row["logit"], y[row["class"]].astype(np.float16))
+        rest = np.delete(y, row["class"])
+        np.testing.assert_allclose(row["rest"], log_sum(rest, 3), rtol=1e-5, atol=1e-6)
+
+
+@test
+def top_learns(folder):
+    """a student learns from it: with all other classes or few as from the teacher, almost"""
+    for loss, keep, tolerance in (({}, CLASSES - 1, 2e-3), ({"method": "dkd"}, 3, .1),
+                                  ({"topk": 2, "topk_schedule": "static"}, 2, 2e-3)):
+        folder.write("student.cfg", student_cfg(loss))
+        expected = tap.floats(outcome(folder)[0])
+        make_cache(folder, "-top", str(keep)).check(0)
+        found = tap.floats(outcome(folder, *CACHE)[0])
+        away = np.abs(found - expected).max()
+        assert 0 < away < tolerance, (keep, away)
+        folder.remove("logits.sqlite")
+
+
+@test
+def top_of_others(folder):
+    """it belongs to its K and its temperature, and has no meaning for some losses and detectors"""
+    make_cache(folder, "-top", "2").check(0)
+    before = folder.read("logits.sqlite")
+    for flags, found, expected in ((("-top", "3"), "and 2 others at", "and 3 others at"),
+                                   ((), "and 2 others at", "expected images")):
+        check_error(make_cache(folder, *flags).check(1), ["rows: found", found, expected])
+    for loss, words in (({"temperature": 2}, ["at temperature 4, expected", "temperature 2"]),
+                        ({"logit_standardization": 1}, ["-top", "logit_standardization=0"]),
+                        ({"activation": "logistic"}, ["-top", "activation=softmax"]),
+                        ({"method": "mlkd", "views": 1, "augment": "darknet"}, ["-top", "mlkd"]),
+                        ({"method": "crld"}, ["-top", "crld"])):
+        folder.write("student.cfg", student_cfg(loss))
+        check_error(folder.distill("-clear", *CACHE).check(1), ["logits.sqlite", *words])
+        assert folder.read("logits.sqlite") == before
+    folder.write("student.cfg", student_cfg({"logit_standardization": 1}))
+    folder.remove("logits.sqlite")
+    check_error(make_cache(folder, "-top", "2").check(1), ["logit_standardization=0"])
+    folder.write("student.cfg", student_cfg())
+    check_error(make_cache(folder, "-top", "6").check(1), ["-top 6: expected at most 5"])
+    check_error(make_cache(folder, "-top", "0").check(1), ["-top 0"])
+    make_cache(folder).check(0)
+    check_error(make_cache(folder, "-top", "2").check(1), ["rows: found images, expected images, "])
+    detectors = tap.DetectorFolder(folder.at("detectors"))
+    detectors.fill_scenes()
+    detectors.darknet("partial", "teacher.cfg", "", "teacher.weights", "99").check(0)
+    check_error(make_cache(detectors, "-top", "2").check(1), ["-top", "expected a classifier"])
+
+
+# Several programs
+
+PARTS = ["1.part", "2.part", "3.part"]
+
+
+def part_words(i, of, *flags, out=None):
+    return ["deepkd", "cache", "deepkd.data", "student.cfg", "teacher.weights", "-seed", "7",
+            "-part", f"{i}/{of}", "-out", out or f"{i}.part", *flags]
+
+
+def make_parts(folder, *flags):
+    """All at once"""
+    running = [subprocess.Popen(**folder.command(*part_words(i, len(PARTS), *flags)),
+                                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+               for i in range(1, len(PARTS) + 1)]
+    assert [process.wait(tap.PATIENCE) for process in running] == len(PARTS) * [0]
+
+
+def merge(folder, *parts, out="merged.sqlite"):
+    if os.path.exists(folder.at(out)):
+        folder.remove(out)
+    return folder.darknet("deepkd", "merge", out, *(parts or PARTS))
+
+
+def content(folder, name):
+    with sqlite3.connect(folder.at(name)) as db:
+        return [db.execute(f"SELECT * FROM {table} ORDER BY 1").fetchall()
+                for table in ("notes", "logits")]
+
+
+def check_merged(folder, *flags):
+    make_cache(folder, *flags).check(0)
+    expected = outcome(folder, *CACHE)[:3]
+    make_parts(folder, *flags)
+    said = merge(folder, "3.part", "1.part", "2.part").check(0).out
+    assert said.endswith(" images of 3 parts\n"), said
+    assert content(folder, "merged.sqlite") == content(folder, "logits.sqlite")
+    assert outcome(folder, "-cache", "merged.sqlite")[:3] == expected
+    return content(folder, "merged.sqlite")
+
+
+@test
+def parts(folder):
+    """three programs make parts at once, which merge to what one makes; of few classes too"""
+    folder.write("student.cfg", student_cfg(max_batches=17))
+    check_merged(folder)
+    for name in ("logits.sqlite", *PARTS):
+        folder.remove(name)
+    _, rows = check_merged(folder, "-top", "2", "-epochs", "4")
+    assert len(rows) == 4 * tap.TRAIN and len(rows[0][2]) == 16, (len(rows), rows[0])
+
+
+@test
+def parts_of_sizes(folder):
+    """so do a detector's, with random=1"""
+    detectors = tap.DetectorFolder(folder.at("detectors"))
+    detectors.fill_scenes()
+    layers = [*YOLO[:-1], ("yolo", {**YOLO[-1][1], "random": 1})]
+    detectors.write("student.cfg", detector_cfg({"rows": "dense"}, layers, max_batches=13,
+                                                learning_rate=".0001"))
+    detectors.darknet("partial", "teacher.cfg", "", "teacher.weights", "99").check(0)
+    check_merged(detectors)
+
+
+@test
+def parts_killed(folder):
+    """a part that was killed goes on; so does a merge, and leaves all or nothing"""
+    folder.write("student.cfg", student_cfg(max_batches=1200))
+    make_cache(folder).check(0)
+    make_parts(folder)
+    after = random.Random(3)
+    for _ in range(4):
+        folder.remove("2.part")
+        with subprocess.Popen(**folder.command(*part_words(2, 3)), stdout=subprocess.PIPE,
+                              stderr=subprocess.DEVNULL) as process:
+            while b" images/s" not in process.stdout.readline():
+                pass
+            time.sleep(after.random() * .1)
+            process.kill()
+        if len(content(folder, "2.part")[1]) < 400 * tap.BATCH:
+            check_error(merge(folder).check(1), ["2.part: found the logits of", "of the part's"])
+        folder.darknet(*part_words(2, 3)).check(0)
+    for k in range(8):
+        with subprocess.Popen(**folder.command("deepkd", "merge", f"{k}.sqlite", *PARTS),
+                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+            time.sleep(after.random() * .1)
+            process.kill()
+        again = folder.darknet("deepkd", "merge", f"{k}.sqlite", *PARTS)
+        if again.status:
+            check_error(again.check(1), [f"{k}.sqlite: found a cache, expected a new file"])
+        assert content(folder, f"{k}.sqlite") == content(folder, "logits.sqlite")
+
+
+@test
+def parts_of_others(folder):
+    """parts that lack, come twice, or are of another run, by what differs; what is no part"""
+    make_parts(folder)
+    check_error(folder.distill("-cache", "1.part").check(1), ["1.part: found part 1 of 3"])
+    for words, error in ((["1.part", "3.part"], ["no part that begins at image 16"]),
+                         (["2.part", "3.part"], ["no part that begins at image 0"]),
+                         ([*PARTS, "1.part"], ["found 4 files, expected the run's 3 parts"]),
+                         ([*PARTS, "none"], ["none: "]),
+                         ([*PARTS, "train.list"], ["train.list: "])):
+        check_error(merge(folder, *words).check(1), error)
+        assert folder.read("merged.sqlite") == b""
+    for flags, error in ((("-seed", "8"), ["3.other: is of another run than 1.part, seed"]),
+                         (("-epochs", "2"), ["3.other: found a part of 88 images, expected"]),
+                         (("-top", "2"), ["rows: found images, the target and 2 others"])):
+        words = [w for w in part_words(3, 3, *flags, out="3.other")]
+        if "-seed" in flags:
+            del words[words.index("7") - 1:words.index("7") + 1]
+        folder.darknet(*words).check(0)
+        check_error(merge(folder, "1.part", "2.part", "3.other").check(1), error)
+        folder.remove("3.other")
+    folder.write("teacher.weights", folder.read("teacher.weights")[:-4] + b"\0\0\0\0")
+    check_error(folder.darknet(*part_words(3, 3)).check(1), ["is of another run", "weights"])
+    folder.darknet(*part_words(3, 3, out="3.other")).check(0)
+    check_error(merge(folder, "1.part", "2.part", "3.other").check(1), ["teacher weights: found"])
+    make_cache(folder).check(0)
+    check_error(merge(folder, "logits.sqlite").check(1), ["logits.sqlite: found no part"])
+    check_error(merge(folder, *PARTS, out="merged.sqlite").check(0) and
+                folder.darknet("deepkd", "merge", "merged.sqlite", *PARTS).check(1), ["a new file"])
+    check_error(folder.darknet("deepkd", "merge", "1.part", *PARTS).check(1), ["1.part: found a"])
+    for words in (part_words(2, 3, out="1.part"), part_words(1, 4),
+                  [w for w in part_words(1, 3) if w not in ("-part", "1/3")]):
+        check_error(folder.darknet(*words).check(1), ["is of another run, part: found 1 of"])
+    check_error(folder.darknet(*part_words(1, 3, out="logits.sqlite")).check(1), ["part: found no"])
+    for text in ("0/3", "4/3", "1", "1/3x", "a/b", "-1/3"):
+        words = [text if word == "1/3" else word for word in part_words(1, 3)]
+        check_error(folder.darknet(*words).check(1), [f"-part {text}: expected I/N"])
+    check_error(folder.darknet(*part_words(1, 7, out="new")).check(1), ["-part 1/7: found 48"])
+
+
+@test
+def parts_damaged(folder):
+    """of 100 flipped bits in a part none changes what is merged"""
+    folder.write("student.cfg", student_cfg(max_batches=60))
+    make_parts(folder)
+    merge(folder).check(0)
+    expected, whole = content(folder, "merged.sqlite"), folder.read("2.part")
+    draw, refusals = random.Random(4), 0
+    for _ in range(100):
+        flipped = bytearray(whole)
+        flipped[draw.randrange(len(flipped))] ^= 1 << draw.randrange(8)
+        folder.write("2.part", flipped)
+        result = merge(folder)
+        refusals += result.status == 1
+        assert result.status or content(folder, "merged.sqlite") == expected
+    assert refusals > 10, refusals
 
 
 @test

@@ -226,10 +226,12 @@ OPTIONS = [
     {"augment": "cifar"}, {"warmup": 2, "warmup_shape": "epochs"},
     {"method": "mlkd", "views": 1}, {"method": "mlkd"}, {"method": "mlkd", "official": 1},
     {"method": "mlkd", "temperatures": "1,2", "batch_weight": 0, "class_weight": 0},
+    {"method": "mlkd", "momentum_rule": "gsnr", "gsnr_interval": 1},
     {"method": "mlkd", "trainer": "sgd"}, {"method": "mlkd", "augment": "darknet"},
     {"method": "crld"}, {"method": "crld", "official": 1, "confidence_weak": ".3"},
     {"method": "crld", "trainer": "dot", "operations": "rotate,solarize"},
     {"method": "crld", "teacher_weight": 0, "trainer": "sgd"},
+    {"method": "dist", "topk_schedule": "off"}, {"tcg_gate": 1}, {"swap": 1},
 ]
 
 

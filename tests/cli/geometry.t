@@ -267,23 +267,6 @@ def training(folder):
     check_line(folder.distill(), words)
 
 
-@test
-def random_sizes(folder):
-    """a detector that fits at the cfg's size, and not at the largest of random=1"""
-    if os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGESIZE") > 6e11 or is_sanitized():
-        raise tap.Skip("there is as much memory, or the sanitizer's limit is lower")
-    for name, random in (("one.cfg", 0), ("many.cfg", 1)):
-        folder.write(name, tap.cfg(
-            [*[conv(4, 1) for _ in range(200)], conv(18, 1), ("yolo", {
-                "classes": 1, "mask": "0,1,2", "num": 3, "anchors": "4,4, 8,8, 16,16",
-                "random": random})], width=32, height=32, batch=256, max_batches=0))
-    alone = folder.darknet("detector", "train", "deepkd.data", "one.cfg")
-    assert "file: labels" in alone.err, alone.describe()  # so far it comes
-    check_line(folder.darknet("detector", "train", "deepkd.data", "many.cfg"),
-               ["[net] batch, subdivisions and a head's random=: training 256 images at once",
-                "MB", "machine"])
-
-
 # What else a cfg leads to
 
 def disagreeing(name, layers, *words):

@@ -172,13 +172,15 @@ def maps(folder):
 
 @test
 def views(folder):
-    """MLKD and CRLD have no code for the GPU: a line says so, and -nogpu trains them as the CPU"""
-    for options in ({"method": "mlkd"}, {"method": "mlkd", "views": 1}, {"method": "crld"}):
+    """what has no code for the GPU, as MLKD: a line says so, and -nogpu trains it as the CPU"""
+    for options in ({"method": "mlkd"}, {"method": "mlkd", "views": 1}, {"method": "crld"},
+                    {"method": "dist"}, {"tcg_gate": 1}, {"swap": 1}):
+        name, value = next(iter(options.items()))
         folder.write("student.cfg", student_cfg(options))
         expected = outcome(folder)
         with on_gpu():
             check_error(folder.distill("-clear").check(1),
-                        [f"method={options['method']}: has no code for the GPU", "expected -nogpu"])
+                        [f"{name}={value}: has no code for the GPU", "expected -nogpu"])
             check_same(outcome(folder, "-nogpu"), expected)
 
 

@@ -13,15 +13,17 @@ import tap
 from tap import DARKNET, ENVIRONMENT, ROOT, test
 
 HELP = ("-h", "-help", "--help")
-VERBS = ("wrap", "export", "cache", "map", "detect", "anchors", "version")
+VERBS = ("wrap", "export", "cache", "merge", "map", "logits", "landscape", "detect", "anchors",
+         "version")
 # files that are not there, as many as each command takes
-FILES = {"distill": 3, "deepkd wrap": 1, "deepkd export": 2, "deepkd cache": 3, "deepkd map": 3,
-         "deepkd detect": 4, "deepkd anchors": 2, "deepkd version": 0}
-SWITCHES = ["GPU", "CUDNN", "OPENCV", "OPENMP", "BLAS", "CJSON", "DNNL", "IMAGES", "MPI",
-            "SQLITE", "DEBUG", "SANITIZE"]
+FILES = {"distill": 3, "deepkd wrap": 1, "deepkd export": 2, "deepkd cache": 3, "deepkd merge": 2,
+         "deepkd map": 3, "deepkd logits": 3, "deepkd landscape": 3, "deepkd detect": 4,
+         "deepkd anchors": 2, "deepkd version": 0}
+SWITCHES = ["GPU", "CUDNN", "OPENCV", "OPENMP", "BLAS", "CJSON", "DNNL", "IMAGES", "MPI", "SQLITE",
+            "ORT", "DEBUG", "SANITIZE"]
 LIBRARIES = [("OpenBLAS", "BLAS"), ("oneDNN", "DNNL"), ("cJSON", "CJSON"), ("SQLite", "SQLITE"),
-             ("libjpeg-turbo", "IMAGES"), ("libpng", "IMAGES"), ("CUDA", "GPU"),
-             ("cuDNN", "CUDNN"), ("OpenCV", "OPENCV")]
+             ("ONNXRuntime", "ORT"), ("libjpeg-turbo", "IMAGES"), ("libpng", "IMAGES"),
+             ("CUDA", "GPU"), ("cuDNN", "CUDNN"), ("OpenCV", "OPENCV")]
 
 
 def page(folder, *words):
@@ -91,7 +93,7 @@ def listed(folder):
     cli, found = os.path.join(ROOT, "plugin", "cli"), set()
     for name in os.listdir(cli):
         with open(os.path.join(cli, name), encoding="utf-8") as file:
-            found.update(re.findall(r'"(--?\w+)(?: [A-Z.,a-z]+)?"', file.read()))
+            found.update(re.findall(r'"(--?\w+)(?: [A-Z.,/a-z]+)?"', file.read()))
     expected = {flag for part in pages(folder).values() for flag in flags_of(part)}
     assert "-teacher" in expected and "-seed" in expected, expected
     assert found == {*expected, *HELP, "--version"}, found ^ expected
@@ -105,7 +107,7 @@ def unknown(folder):
             said = refused(folder, command, *["no.file"] * FILES[command], flag)
             assert said.startswith(f"{flag}: unknown flag; usage: darknet {command}"), said
             assert said.endswith(part.split("\n")[0] + "\n"), said
-        if command == "deepkd detect":  # which takes any number of images
+        if command in ("deepkd detect", "deepkd merge"):  # which take any number of files
             continue
         said = refused(folder, command, *["no.file"] * (FILES[command] + 1))
         assert "no.file: one file too many; usage: " in said, said

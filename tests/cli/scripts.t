@@ -14,6 +14,7 @@ darknet: nothing here is about accuracy. To add a case: a function with @test
 before it.
 """
 import argparse
+import glob
 import json
 import math
 import os
@@ -54,18 +55,25 @@ def momenta_of(base):
     sgd = warm([("tog+tcg+ncg", base)])
     deepkd = warm([("tog+ncg", base + .075), ("tcg", base - .075)])
     apart = warm([("tog", base + .075), ("tcg", base - .075), ("ncg", base + .075)])
+    dot = warm([("tog", base - .075), ("tcg+ncg", base + .075)])
+    # the deltas of DKD, MLKD and CRLD
+    three = warm([("tog", base + .075), ("tcg", base - .075), ("ncg", base + .05)])
+    by_trainer = {"": sgd, "dot": dot, "deepkd": three}
     return {"alone": cold, "kd-plain": cold, "kd": sgd, "dkd": sgd,
-            "dot": warm([("tog", base - .075), ("tcg+ncg", base + .075)]),
+            "dot": dot,
             "deepkd": deepkd, "deepkd-gsnr": apart, "deepkd-dtm": deepkd,
             "deepkd-official": f"tog+tcg {base - .075:g} (weight decay), ncg {base + .075:g}",
             "kd-objectness": sgd, "kd-dense": sgd, "deepkd-objectness": deepkd,
             "deepkd-boxes": deepkd, "deepkd-bckd": deepkd,
-            **{row: sgd if row.startswith("kd") else deepkd for row in rows.IN_FEW_BITS}}
+            **{row: sgd if row.startswith("kd") else deepkd for row in rows.IN_FEW_BITS},
+            **{row: deepkd if row.startswith("deepkd") else sgd for row in rows.BEYOND},
+            **{row: by_trainer[row.partition("-")[2]] for row in rows.BY_TRAINER}}
 
 
 CLASSIFIERS, DETECTORS = momenta_of(.9), momenta_of(.8)  # the scenes' student has momentum=.8
-MOMENTA = {"fmnist": {row: CLASSIFIERS[row] for row in [*list(CLASSIFIERS)[:9], *rows.IN_FEW_BITS]},
-           "scenes": DETECTORS,
+MOMENTA = {"fmnist": {row: CLASSIFIERS[row] for row in rows.CLASSIFIERS},
+           "cifar10": {row: CLASSIFIERS[row] for row in rows.TASKS["cifar10"].rows},
+           "scenes": {row: DETECTORS[row] for row in rows.SCENES},
            "one-class": {row: DETECTORS[row]
                          for row in ("alone", "kd", "kd-objectness", "deepkd-objectness")}}
 TRAINING = "batch,epoch,images,loss,avg_loss,tog,tcg,ncg,k,rate,images_per_s,"
@@ -106,8 +114,8 @@ open(name + ".csv", "w").write("{DETECTOR_CSV[:-1]}\\n" + "".join(
 
 # A run folder like build/, with a few pictures
 
-def make_list(build, labels, split, count):
-    folder = f"data/fashion-mnist/{split}"
+def make_list(build, labels, split, count, data="fashion-mnist"):
+    folder = f"data/{data}/{split}"
     os.makedirs(os.path.join(build, folder))
     random = np.random.RandomState(count)
     paths = [f"{folder}/{labels[i % 10]}_{i:05d}.png" for i in range(count)]
@@ -123,22 +131,27 @@ def make_folder(folder):
     os.makedirs(os.path.join(build, "cfg"))
     os.symlink(DARKNET, os.path.join(build, "darknet"))
     for name in os.listdir(os.path.join(ROOT, "cfg")):
-        if name.startswith(("fmnist-", "scenes", "deepkd")) and not name.endswith(".weights"):
+        if name.startswith(("fmnist-", "cifar10", "scenes", "deepkd")) and not name.endswith(".weights"):
             text = table.read(os.path.join(ROOT, "cfg", name))
             table.write_text(os.path.join(build, "cfg", name), text.replace("=112\n", "=64\n"))
     table.write_lines(os.path.join(build, ".switches"), ["BLAS=1"])
     return build
 
 
-def make_build(folder):
+def make_build(folder, data="fashion-mnist", task="fmnist"):
     build = make_folder(folder)
     labels = [f"{i}_label" for i in range(10)]
-    make_list(build, labels, "train", 24)
-    make_list(build, labels, "valid", 6)
-    table.write_lines(os.path.join(build, "data/fashion-mnist/labels.txt"), labels)
-    bench.make_weights(build, "cfg/fmnist-teacher.cfg",
-                       os.path.join(build, "cfg/fmnist-teacher.weights"))
+    make_list(build, labels, "train", 24, data)
+    make_list(build, labels, "valid", 6, data)
+    table.write_lines(os.path.join(build, f"data/{data}/labels.txt"), labels)
+    bench.make_weights(build, f"cfg/{task}-teacher.cfg",
+                       os.path.join(build, f"cfg/{task}-teacher.weights"))
     return build
+
+
+def make_photos(folder):
+    """A run folder with a few images under CIFAR-10's names."""
+    return make_build(folder, "cifar10", "cifar10")
 
 
 def make_scenes(folder):
@@ -194,6 +207,12 @@ def each_row_trains(folder):
 
 
 @test
+def each_photo_row_trains(folder):
+    """so does every row of photographs, with each method by each trainer"""
+    check_rows(make_photos(folder), "cifar10")
+
+
+@test
 def each_detector_row_trains(folder):
     """so does every row of the scenes and of the one-class scenes"""
     build = make_scenes(folder)
@@ -208,11 +227,12 @@ def each_detector_row_trains(folder):
 
 @test
 def options_are_set(_):
-    """rows.py replaces an option in its own section only, adds a new one, and counts percents"""
+    """rows.py replaces an option in its own section only, adds or drops one, and counts percents"""
     text = "[net]\nrate=1\nsteps=2\n[teacher]\nrate=1\n"
     assert rows.set_option(text, "net", "rate", 3) == text.replace("rate=1", "rate=3", 1)
     assert rows.set_option(text, "teacher", "rate", 3).endswith("[teacher]\nrate=3\n")
     assert rows.set_option(text, "teacher", "a", 3).endswith("[teacher]\na=3\nrate=1\n")
+    assert rows.set_option(text, "teacher", "rate", None) == text.removesuffix("rate=1\n")
     assert "warmup=80\n" in rows.row_cfg(rows.TASKS["fmnist"], "dkd", "[net]\n[deepkd_loss]\n",
                                          {"max_batches": 1000})
     check_refused(script("rows.py", "fmnist", "title", "dkb"), "dkb", "expected one of alone, kd")
@@ -261,6 +281,21 @@ def table_comes_out(folder):
     text = table.read(os.path.join(build, "table/table.md"))
     assert "] alone" not in again and text in report, again
     assert text.split("- command")[0] in first, f"{text}\n{first}"
+
+
+@test
+def sweep(folder):
+    """--sweep topk: DeepKD with a constant K, at the rate that DeepKD's own search finds"""
+    for classes, expected in ((2, []), (3, [1]), (10, [1, 2, 4, 8]), (11, [1, 2, 4, 8])):
+        found = list(table.rows.sweep_topk(table.rows.TASKS["fmnist"], classes).rows)
+        assert found == ["deepkd", *(f"deepkd-topk-{k}" for k in expected)], found
+    build = make_build(folder)
+    words = ["--batches", "2", "--seeds", "1", "--sweep", "topk", "--rows", "deepkd,deepkd-topk-4"]
+    said = check_ran(script("table.py", *words, BUILD=build))
+    rates = re.findall(r"^\| (DeepKD|DeepKD, K = 4) \| ([.\d]+) \|", said, re.MULTILINE)
+    assert len(rates) == 2 and rates[0][1] == rates[1][1], said
+    found = glob.glob(os.path.join(build, "table/runs/deepkd-topk-4-test-*/deepkd-topk-4.cfg"))
+    assert "topk_schedule=static\n" in table.read(found[0]) and "topk=4\n" in table.read(found[0])
 
 
 @test
@@ -330,6 +365,21 @@ def table_starts(folder):
     assert len(lines) == len({json.loads(line)["key"] for line in lines}) > 8, lines
     check_refused(script("table.py", *words, "--start", "none.weights", BUILD=build),
                   "none.weights: no such file")
+
+
+@test
+def caches_by_views(folder):
+    """rows of two views share a cache of their own; --baseline is what the others are set against"""
+    build = make_photos(folder)
+    words = ["table.py", "--task", "cifar10", "--batches", "1", "--seeds", "2", "--rows",
+             "kd,mlkd,crld-deepkd", "--baseline", "mlkd"]
+    out = check_ran(script(*words, BUILD=build))
+    assert "| to MLKD, paired |" in out and out.count(", test, ") == 6, out
+    caches = os.listdir(os.path.join(build, "table-cifar10/caches"))
+    files = [name for name in caches if name.endswith(".sqlite")]
+    assert sorted(name.rsplit("-", 1)[0] for name in files) == \
+        ["search-1000"] * 2 + ["test-1"] * 2 + ["test-2"] * 2, files
+    check_refused(script(*words[:-1], "mlk", BUILD=build), "mlk: no such row")
 
 
 @test

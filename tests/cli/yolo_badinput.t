@@ -372,9 +372,12 @@ for key, values in {"feature_nms": ("-1", "2", ".5", "x"),
 for options in ({"box_loss": "giou"}, {"box_loss": "ciou", "box_weight": 0}):
     case(f"{options} without boxes", "student.cfg", "found box_loss", "box_weight above 0",
          student=loss(**options))
-for method in ("mlkd", "crld"):
+for method in ("mlkd", "crld", "dist"):
     case(f"{method} of a detector", "student.cfg", f"method={method} compares whole images",
          "expected a classifier", student=loss(method=method))
+for option in ("tcg_gate", "swap"):
+    case(f"{option} of a detector", "student.cfg", f"{option}=1: expected it in a classifier's cfg",
+         student=loss(**{option: 1}))
 case("augment=cifar of a detector", "student.cfg", "augment=cifar", "classifier's cfg",
      student=loss(augment="cifar"))
 case("bckd of softmax", "student.cfg", "method=bckd", "expected activation=logistic",
@@ -391,6 +394,11 @@ case("a [region] of one class with softmax", "student.cfg", "activation=softmax 
      "expected activation=logistic", student=detector_cfg(layers=ONE),
      data=detector_data(classes=1), teacher=teacher_detector_cfg([*BODY, *head("yolo", "8,8", 1)]), edit=new_teacher)
 DROPOUT = [*BODY, ("dropout", {"probability": ".1"})]
+# 361 times the images of the cfg's size
+case("random=1 whose images fit at the cfg's size alone", "[net] batch, subdivisions and a head's",
+     "random=: training 4096 images at once needs", "MB of this machine",
+     student=detector_cfg(layers=[*[conv(4) for _ in range(20)], *last(YOLO, random=1)],
+                          batch=4096))
 case("random=1 with a [dropout]", "student.cfg", "random=1", "cannot resize", "expected random=0",
      student=detector_cfg(layers=[*DROPOUT, *head("yolo", "8,8, 14,14", random=1)]))
 case("[teacher] resize=1 with a [dropout]", "teacher.cfg", "cannot resize",

@@ -160,9 +160,10 @@ static void fuzz_cache(char *file)
 {
     float numbers[CLASSES];
     logit_cache *cache = open_logit_cache(file);
-    uint64_t n = cached_images(cache);
+    uint64_t n = cached_images(cache, 0);
     free(read_note(cache, "seed"));
-    for (uint64_t i = 0; i < n && i < MOST; ++i) read_cached_logits(cache, i, numbers, CLASSES);
+    for (uint64_t i = 0; i < n && i < MOST; ++i)
+        read_cached_logits(cache, i, numbers, sizeof(numbers));
     close_logit_cache(cache);
 }
 
@@ -172,7 +173,7 @@ static void make_cache(const char *file)
     unlink(file);
     logit_cache *cache = make_logit_cache(file);
     write_note(cache, "seed", "1");
-    for (int i = 0; i < MOST; ++i) write_logits(cache, i, numbers, CLASSES);
+    for (int i = 0; i < MOST; ++i) write_logits(cache, i, numbers, sizeof(numbers));
     save_logit_cache(cache);
     close_logit_cache(cache);
 }

@@ -494,6 +494,7 @@ static int compare_row(row *r, result *want)
 {
     static result got;
     if (is_short && r->classes > 100) return 0;
+    if (r->config.tcg_gate || r->swaps) return 0;
     if (round_logits(r)) run_row(r, want);
     run_on_gpu(r, &got);
     compare_results(r, &got, want, IN_FLOATS);

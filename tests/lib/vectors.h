@@ -4,6 +4,7 @@
  * (tests/gpu/test_kernels.c) run all of it. To add a case: tests/reference/make_vectors.py.
  *
  * A program that includes this is run from the root of the sources, or with ROOT set to it.
+ * Cases with an option that the GPU has not say so (tcg_gate, swaps).
  * What a test does with a config's method and its options goes through the functions here.
  */
 #ifndef VECTORS_H
@@ -19,6 +20,7 @@ typedef struct {
     char name[64];
     kd_loss_config config;
     int classes, target, keep;
+    int swaps; /* 1: the teacher's logits go through kd_swap first */
     double z[MAX_CLASSES], y[MAX_CLASSES];
 } row;
 
@@ -91,6 +93,16 @@ static inline FILE *open_vectors(int *count)
     fail_msg("%s: found no line \"cases N\"", path);
 }
 
+/* "kd", "kd+gate" or "kd+swap" */
+static inline void read_method(row *r, char *words, double beta)
+{
+    char *option = strchr(words, '+');
+    if (option) *option++ = 0;
+    r->config.tcg_gate = option && !strcmp(option, "gate");
+    r->swaps = option && !strcmp(option, "swap");
+    set_method(&r->config, words, beta);
+}
+
 /* 0 at the end of the file. */
 static inline int read_vector(FILE *file, row *r, result *want)
 {
@@ -103,7 +115,7 @@ static inline int read_vector(FILE *file, row *r, result *want)
     if (got == EOF) return 0;
     assert_int_equal(got, 10);
     assert_in_range(r->classes, 1, MAX_CLASSES);
-    set_method(c, method, beta);
+    read_method(r, method, beta);
     c->activation = strcmp(activation, "logistic") ? KD_SOFTMAX : KD_LOGISTIC;
     read_doubles(file, "z", r->classes, r->z);
     read_doubles(file, "y", r->classes, r->y);
@@ -205,9 +217,11 @@ static inline void compare_results(const row *r, const result *got, const result
 
 static inline void run_row(const row *r, result *out)
 {
-    static double scratch[KD_SCRATCH(MAX_CLASSES)];
-    out->loss = kd_row(&r->config, r->classes, r->z, r->y, r->target, r->keep, out->tcg,
-                       out->ncg, scratch);
+    static double scratch[KD_SCRATCH(MAX_CLASSES)], y[MAX_CLASSES];
+    memcpy(y, r->y, r->classes * sizeof(double));
+    if (r->swaps) kd_swap(r->classes, y, r->target);
+    out->loss = kd_row(&r->config, r->classes, r->z, y, r->target, r->keep, out->tcg, out->ncg,
+                       scratch);
 }
 
 #endif

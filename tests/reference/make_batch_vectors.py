@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 """Writes batch_vectors.txt: what PyTorch's autograd says about the methods of whole batches.
 
-MLKD and CRLD, of a batch of one or two views: losses and gradients of all components, as sums
-over the images. They are written from the papers' formulas (and, with official=1, from those of
+MLKD, CRLD and DIST, of a batch of one or two views: losses and gradients of all components, as
+sums over the images. They are written from the papers' formulas (and, with official=1, from those of
 DeepKD's code) with softmax and matrix products in double precision; every gradient comes from
 autograd. tests/unit/test_batch_methods.c reads the result.
 
@@ -121,6 +121,35 @@ def crld(case, z, y):
     return 0 * (z[0].sum() + z[1].sum()), tcg, ncg
 
 
+def correlated(p, q):
+    """1 - Pearson's correlation of the rows, their sum"""
+    a, b = p - p.mean(dim=1, keepdim=True), q - q.mean(dim=1, keepdim=True)
+    return (1 - (a * b).sum(dim=1) / (a.norm(dim=1) * b.norm(dim=1) + 1e-8)).sum()
+
+
+def split_softmax(odds, shares, targets, T):
+    """softmax(z/T), in which odds gives the target's probability, shares how the rest is shared."""
+    rows = []
+    for i, target in enumerate(targets):
+        others = [j for j in range(odds.shape[1]) if j != target]
+        ahead = odds[i, target] / T - torch.logsumexp(odds[i, others] / T, dim=0)
+        p_hat = F.softmax(shares[i, others] / T, dim=0) * torch.sigmoid(-ahead)
+        rows.append(torch.cat([p_hat[:target], torch.sigmoid(ahead)[None], p_hat[target:]]))
+    return torch.stack(rows)
+
+
+def dist(case, z, y):
+    """The loss, and its gradients by what moves the target's odds, and by what the others' shares"""
+    inter, intra = case.parameters
+    T, (images, classes) = case.T[0], z[0].shape
+    odds, shares = (z[0].detach().clone().requires_grad_() for _ in range(2))
+    p, q = split_softmax(odds, shares, case.targets, T), F.softmax(y[0] / T, dim=1)
+    loss = T ** 2 * (inter * correlated(p, q) + intra * images / classes * correlated(p.T, q.T))
+    tcg, ncg = torch.autograd.grad(loss, (odds, shares))
+    nothing = torch.zeros_like(ncg)
+    return [0.0, 0.0, loss.item()], [[nothing], [case.alpha * tcg], [ncg]]
+
+
 def logits(rng, images, classes, spread):
     return [[round(rng.gauss(0, spread), 3) for _ in range(classes)] for _ in range(images)]
 
@@ -148,10 +177,16 @@ def cases():
         for images, classes in ((1, 3), (6, 4), (5, 10)):
             yield make_case(rng, "crld", "crld", [beta, 2.0, .5, *sure, official], [4.0], 2, images,
                             classes, 3.0)
+    for T, weights in itertools.product([1.0, 4.0], ([1.0, 1.0], [2.0, 0.0], [0.0, .3])):
+        for images, classes in ((2, 2), (5, 4), (3, 11)):
+            yield make_case(rng, "dist", "dist", weights, [T], 1, images, classes)
 
 
 def evaluate(case):
     """Losses and gradients, TOG TCG NCG: of each component, of each view."""
+    if case.method == "dist":
+        return dist(case, [torch.tensor(x, dtype=torch.float64) for x in case.z],
+                    [torch.tensor(x, dtype=torch.float64) for x in case.y])
     z = [torch.tensor(x, dtype=torch.float64, requires_grad=True) for x in case.z]
     y = [torch.tensor(x, dtype=torch.float64) for x in case.y]
     found = (mlkd if case.method == "mlkd" else crld)(case, z, y)

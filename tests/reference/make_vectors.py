@@ -40,6 +40,7 @@ HEADER = """\
 #
 #   cases N             how many cases follow; each is six lines:
 #   case NAME METHOD ACTIVATION STANDARDIZE T ALPHA BETA CLASSES TARGET KEEP
+#                       METHOD+gate: with tcg_gate=1; METHOD+swap: with swap=1
 #   z ...               [CLASSES] the student's logits
 #   y ...               [CLASSES] the teacher's logits
 #   loss TCG NCG        the weighted losses
@@ -65,7 +66,17 @@ def kl(log_q, log_p):
     return F.kl_div(log_p, log_q, reduction="sum", log_target=True)
 
 
+def swapped(y, target):
+    """The target's logit and the largest one exchanged, where the target's is not that."""
+    order = list(range(len(y)))
+    best = int(y.argmax())
+    if y[best] > y[target]:
+        order[best], order[target] = target, best
+    return y[order]
+
+
 def softmax_losses(c, z, y, target, kept):
+    method, _, option = c.method.partition("+")
     others = [j for j in range(len(z)) if j != target]
 
     def target_and_rest(x):
@@ -73,8 +84,11 @@ def softmax_losses(c, z, y, target, kept):
         return torch.stack([log_p[target], torch.logsumexp(log_p[others], dim=0)])
 
     log_q = target_and_rest(y)
-    weight = c.beta if c.method == "dkd" else log_q[1].exp()
+    weight = c.beta if method == "dkd" else log_q[1].exp()
     tcg = kl(log_q, target_and_rest(z))
+    p, q = F.softmax(z, dim=0), F.softmax(y, dim=0)
+    if option == "gate" and bool((p[others] <= q[others]).all()):
+        tcg = 0.0 * z.sum()
     if not kept:  # no class, no distribution: the loss is 0 by definition
         return c.alpha * c.T ** 2 * tcg, 0.0 * z.sum()
     ncg = kl(F.log_softmax(y[kept], dim=0), F.log_softmax(z[kept], dim=0))
@@ -85,7 +99,7 @@ def logistic_losses(c, z, y, target, kept):
     def outcomes(x):
         return torch.stack([F.logsigmoid(x), F.logsigmoid(-x)])
 
-    weight = c.beta if c.method == "dkd" else 1.0
+    weight = c.beta if c.method.startswith("dkd") else 1.0
     tcg = kl(outcomes(y[[target]]), outcomes(z[[target]]))
     ncg = kl(outcomes(y[kept]), outcomes(z[kept])) if kept else 0.0 * z.sum()
     return c.alpha * c.T ** 2 * tcg, weight * c.T ** 2 * ncg
@@ -104,6 +118,8 @@ def distant_losses(c, z, y, target, kept):
 
 def row_losses(c, z, y, target, keep):
     """The weighted TCG and NCG of one row, differentiable in z."""
+    if c.method.endswith("+swap"):
+        y = swapped(y, target)
     kept = kept_classes(y, target, keep)
     if c.standardize:
         z, y = standardized(z), standardized(y)
@@ -281,11 +297,31 @@ def bckd_cases(rng):
             yield Case("bckd-" + name, Config("bckd", "logistic", 0, 4.0, 1.0, 1.0), z, y, 4, 9)
 
 
+def gate_cases(rng):
+    """Students surer of the target than the teacher by the same shares, and others"""
+    for method, T, classes in itertools.product(METHODS, TEMPERATURES, [2, 10, 100]):
+        t = rng.choice(targets(classes))
+        y = logits(rng, classes)
+        surer = [y[j] + (1.5 if j == t else 0) for j in range(classes)]
+        for z in (surer, [2 * x for x in y], logits(rng, classes)):
+            config = Config(method + "+gate", "softmax", rng.choice([0, 1]), T, .7, 2.0)
+            yield Case("gate", config, z, y, t, rng.choice([classes - 1, 1]))
+
+
+def swap_cases(rng):
+    for method, activation, classes in itertools.product(METHODS, ACTIVATIONS, [2, 10, 100]):
+        y = logits(rng, classes)
+        for t in (y.index(max(y)), y.index(min(y)), rng.randrange(classes)):
+            config = Config(method + "+swap", activation, rng.choice([0, 1]), 4.0, .7, 2.0)
+            yield Case("swap", config, logits(rng, classes), y, t,
+                       rng.choice([classes - 1, classes // 2]))
+
+
 def all_cases():
     rng = random.Random(SEED)
     families = [grid_cases, temperature_cases, single_class_cases, tie_cases,
                 raw_rank_cases, extreme_cases, equal_cases, tiny_spread_cases,
-                zero_weight_cases, big_cases, bckd_cases]
+                zero_weight_cases, big_cases, bckd_cases, gate_cases, swap_cases]
     return [case for family in families for case in family(rng)]
 
 

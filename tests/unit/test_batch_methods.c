@@ -1,11 +1,12 @@
 /*
- * Proves the methods that see a batch and views of its images, MLKD and CRLD
- * (plugin/math/mlkd.c, confidence.c, methods.c), on plain arrays:
+ * Proves the methods that see a batch and views of its images, MLKD, CRLD and DIST
+ * (plugin/math/mlkd.c, dist.c, confidence.c, methods.c), on plain arrays:
  *   - losses and gradients are those of PyTorch's autograd (tests/reference/batch_vectors.txt);
  *   - gradients are the derivatives of the losses (finite differences, in double);
  *   - identities: the class level by way of images is the one by way of classes; a student that
  *     is its teacher has no loss; the order of images does not matter; one temperature, one
  * view and no level is KD; CRLD of two equal views is KD times the sum of its weights;
+ * DIST does not see how flat a student is;
  * official=1 is no other when all images and classes are kept;
  *   - who is kept, by median and threshold.
  * That a network learns by them: test_methods.c.
@@ -66,7 +67,8 @@ static void run(const batch *b, outcome *out)
         confidence[v] = sure[v];
     }
     for (int k = 0; k < KD_VIEW_PAIRS; ++k) weight[k] = numbers[k];
-    m->weigh(&b->config, b->images, confidence, weight);
+    for (int k = 0; k < KD_VIEW_PAIRS; ++k) kd_fill(b->images, weight[k], 1);
+    if (m->weigh) m->weigh(&b->config, b->images, confidence, weight);
     for (int v = 0; v < b->views; ++v) {
         double *gradient[KD_COMPONENTS];
         for (int c = 0; c < KD_COMPONENTS; ++c) gradient[c] = out->gradient[c][v];
@@ -221,6 +223,30 @@ static void test_finite_differences(void)
     }
 }
 
+/* DIST's loss is one of both components together. */
+static void test_differences_of_dist(void)
+{
+    static outcome at, above, below;
+    for (int kind = 0; kind < 6; ++kind) {
+        batch b = make_batch("dist", 1, 2 + kind % 3, 2 + kind % 4);
+        b.config.alpha = 1;
+        b.config.temperature = kind < 3 ? 1 : 4;
+        run(&b, &at);
+        for (int i = 0; i < b.images * b.classes; ++i) {
+            double before = b.z[0][i], step = 1e-5;
+            b.z[0][i] = before + step;
+            run(&b, &above);
+            b.z[0][i] = before - step;
+            run(&b, &below);
+            b.z[0][i] = before;
+            double numeric = (above.loss[KD_NCG] - below.loss[KD_NCG]) / (2 * step);
+            double own = at.gradient[KD_TCG][0][i] + at.gradient[KD_NCG][0][i];
+            check(fabs(numeric - own) <= 1e-7 * (1 + fabs(own)),
+                  "logit %d: gradient %.12g, differences %.12g", i, own, numeric);
+        }
+    }
+}
+
 /* ---- identities ----------------------------------------------------------- */
 
 /* |P' P - Q' Q|^2 over the kept classes, as it is written */
@@ -327,6 +353,27 @@ static void test_crld_is_kd(void)
     compare_outcomes("crld as kd", &b, &out, &want, 1e-13);
 }
 
+/* A student whose p is share q + (1 - share) / C has all of the teacher's correlations. */
+static void test_dist_of_flat_student(void)
+{
+    static outcome out;
+    for (int k = 0; k < 10; ++k) {
+        batch b = make_batch("dist", 1, 4 + k % 4, 2 + k % 9);
+        double share = .3 + .07 * k;
+        b.config.temperature = 1;
+        /* no column as flat as rho's epsilon */
+        for (int i = 0; i < b.images * b.classes; ++i) b.y[0][i] /= 2;
+        kd_soften(b.images, b.classes, b.y[0], 1, b.z[0]);
+        for (int i = 0; i < b.images * b.classes; ++i)
+            b.z[0][i] = log(share * b.z[0][i] + (1 - share) / b.classes);
+        run(&b, &out);
+        check(fabs(out.loss[KD_NCG]) < 1e-4, "share %g: loss %g", share, out.loss[KD_NCG]);
+        for (int c = KD_TCG; c <= KD_NCG; ++c)
+            check(largest(b.images * b.classes, out.gradient[c][0]) < 1e-3,
+                  "share %g: its gradient is not 0", share);
+    }
+}
+
 /* Images in another order: the same, in that order */
 static void test_order(void)
 {
@@ -372,20 +419,21 @@ static void test_official_when_all_are_kept(void)
 static void test_extremes(void)
 {
     static const double sizes[] = {0, 1e-30, 50, 1e4, 1e30};
+    static const char *const methods[] = {"dist", "mlkd", "crld"};
     static outcome out;
-    for (int k = 0; k < COUNT(sizes) * 4; ++k) {
-        batch b = make_batch(k % 2 ? "mlkd" : "crld", 2, 4, 3);
+    for (int k = 0; k < COUNT(sizes) * 6; ++k) {
+        batch b = make_batch(methods[k % 3], k % 3 ? 2 : 1, 4, 3);
         for (int i = 0; i < 12; ++i) {
-            b.z[0][i] *= sizes[k / 4], b.y[1][i] *= sizes[k / 4];
-            if (k % 4 > 1) b.y[0][i] *= sizes[k / 4], b.z[1][i] *= -sizes[k / 4];
+            b.z[0][i] *= sizes[k / 6], b.y[1][i] *= sizes[k / 6];
+            if (k % 6 > 2) b.y[0][i] *= sizes[k / 6], b.z[1][i] *= -sizes[k / 6];
         }
         run(&b, &out);
         for (int c = 0; c < KD_COMPONENTS; ++c) {
-            check(isfinite(out.loss[c]), "size %g: loss %d is %g", sizes[k / 4], c,
+            check(isfinite(out.loss[c]), "size %g: loss %d is %g", sizes[k / 6], c,
                   out.loss[c]);
             for (int v = 0; v < 2; ++v)
                 for (int i = 0; i < 12; ++i)
-                    check(isfinite(out.gradient[c][v][i]), "size %g: gradient", sizes[k / 4]);
+                    check(isfinite(out.gradient[c][v][i]), "size %g: gradient", sizes[k / 6]);
         }
     }
 }
@@ -419,11 +467,18 @@ static void test_confidence(void)
 int main(void)
 {
     static const test_case tests[] = {
-        TEST(test_vectors),     TEST(test_finite_differences),
-        TEST(test_class_level), TEST(test_student_is_teacher),
-        TEST(test_mlkd_is_kd),  TEST(test_crld_is_kd),
-        TEST(test_order),       TEST(test_official_when_all_are_kept),
-        TEST(test_extremes),    TEST(test_median),
+        TEST(test_vectors),
+        TEST(test_finite_differences),
+        TEST(test_class_level),
+        TEST(test_student_is_teacher),
+        TEST(test_mlkd_is_kd),
+        TEST(test_crld_is_kd),
+        TEST(test_order),
+        TEST(test_official_when_all_are_kept),
+        TEST(test_differences_of_dist),
+        TEST(test_dist_of_flat_student),
+        TEST(test_extremes),
+        TEST(test_median),
         TEST(test_confidence),
     };
     run_tests(tests, COUNT(tests));

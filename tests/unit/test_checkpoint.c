@@ -914,7 +914,7 @@ static void test_evaluation(void)
         net_outputs outputs = find_outputs(net, "net.cfg");
         int k = 1 + seed % IMAGES;
         assert_int_equal(
-            evaluate_classifier(net, &outputs, &list, k, 1 + seed % 3, &no_stop, &found), 1);
+            evaluate_classifier(net, &outputs, &list, k, 1 + seed % 3, &no_stop, &found, 0), 1);
         assert_same_evaluation(found, evaluate_by_hand(net, &list, k));
         sum += found.score[0];
         free_network(net), free(outputs.layer);
@@ -935,7 +935,7 @@ static void test_ties_in_evaluation(void)
     memset(last.weights, 0, last.inputs * last.outputs * sizeof(float));
     fill_cpu(last.outputs, .5, last.biases, 1);
     for (int k = 1; k <= IMAGES; ++k) {
-        evaluate_classifier(net, &outputs, &list, k, 2, &no_stop, &found);
+        evaluate_classifier(net, &outputs, &list, k, 2, &no_stop, &found, 0);
         assert_same_evaluation(
             found, (evaluation){METRIC_TOP1, log(IMAGES), {1. / IMAGES, k / 7.}, k});
     }
@@ -950,7 +950,7 @@ static void test_a_stopped_evaluation(void)
     image_list list = make_images();
     network *net = make_net(AUGMENTED, 22);
     net_outputs outputs = find_outputs(net, "net.cfg");
-    assert_int_equal(evaluate_classifier(net, &outputs, &list, 2, 2, &stop, &found), 0);
+    assert_int_equal(evaluate_classifier(net, &outputs, &list, 2, 2, &stop, &found, 0), 0);
     assert_memory_equal(&found, &untouched, sizeof(found));
     free_network(net), free(outputs.layer);
     free_list_of(list);

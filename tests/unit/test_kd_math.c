@@ -241,6 +241,50 @@ static void test_plain_kd(void)
     }
 }
 
+/* Shut where every other class has no more of the student than of the teacher, else as without
+ */
+static void test_gate(void)
+{
+    static row r;
+    static result with, without;
+    int shut = 0;
+    seed(21);
+    for (int i = 0; i < 400; ++i) {
+        static double log_p[MAX_CLASSES], log_q[MAX_CLASSES];
+        random_row(&r, "gate", i % 2, identity_sizes[i % 4]);
+        for (int j = 0; j < r.classes && i % 3; ++j)
+            r.z[j] = r.y[j] + (j == r.target ? 2 : 1e-3 * r.z[j]);
+        run_row(&r, &without);
+        r.config.tcg_gate = 1;
+        run_row(&r, &with);
+        r.config.tcg_gate = 0;
+        log_softmax(r.classes, r.z, r.config.temperature, log_p);
+        log_softmax(r.classes, r.y, r.config.temperature, log_q);
+        int is_shut = 1;
+        for (int j = 0; j < r.classes; ++j)
+            if (j != r.target && log_p[j] > log_q[j]) is_shut = 0;
+        shut += is_shut;
+        check(with.loss.tcg == (is_shut ? 0 : without.loss.tcg), "%s: loss %g", describe(&r),
+              with.loss.tcg);
+        check(distance(r.classes, with.tcg, without.tcg) ==
+                  (is_shut ? largest(r.classes, without.tcg) : 0),
+              "%s: TCG's gradient", describe(&r));
+        check(!distance(r.classes, with.ncg, without.ncg), "%s: NCG changes", describe(&r));
+    }
+    check(shut > 50 && shut < 350, "%d of 400 are shut", shut);
+}
+
+static void test_swap(void)
+{
+    double wrong[] = {1, 5, -2, 5}, right[] = {1, 5, -2, 5}, tied[] = {3, 3};
+    kd_swap(4, wrong, 2);
+    check(wrong[2] == 5 && wrong[1] == -2 && wrong[0] == 1 && wrong[3] == 5, "a wrong one");
+    kd_swap(4, right, 3);
+    check(right[3] == 5 && right[1] == 5, "as large as the largest is right");
+    kd_swap(2, tied, 1);
+    check(tied[0] == 3 && tied[1] == 3, "a tie");
+}
+
 static void test_plain_logistic(void)
 {
     static row r;
@@ -861,6 +905,8 @@ int main(void)
     static const test_case tests[] = {
         TEST(test_vectors),
         TEST(test_finite_differences),
+        TEST(test_gate),
+        TEST(test_swap),
         TEST(test_plain_kd),
         TEST(test_plain_logistic),
         TEST(test_gradients_sum_to_zero),

@@ -10,6 +10,7 @@
  *   - the batch arrives whole: each subdivision knows its images.
  * Gradients are held against finite differences of the losses, through the whole network.
  */
+#include "distil/gsnr.h"
 #include "distil/replicas.h"
 #include "distil/views.h"
 #include "nets.h"
@@ -83,12 +84,22 @@ static double task(void)
     return kd->options.task_weight * task_loss(kd->net, kd->outputs.layer[0]);
 }
 
-/* What a component's gradient is the gradient of; TOG's own loss is reckoned in double. */
+/* What a component's gradient is the gradient of, but DIST's, which has one loss; TOG's own
+ * loss is reckoned in double. */
 static double component_loss(kd_component c)
 {
     forward();
     if (c != KD_TOG) return kd->loss[c];
     return kd->loss[c] - *kd->net->cost * kd->options.task_weight + task();
+}
+
+/* Of a group's components */
+static double group_loss(const momentum_group *g)
+{
+    double loss = 0;
+    for (int c = 0; c < KD_COMPONENTS; ++c)
+        if (g->has[c]) loss += component_loss(c);
+    return loss;
 }
 
 static void ignore(network *net)
@@ -110,21 +121,22 @@ static void check_gradients(void)
     memset(kd->groups->momenta, 0, kd->groups->n * kd->groups->size * sizeof(float));
     forward();
     kd->net->backward(kd->net);
-    for (kd_component c = 0; c < KD_COMPONENTS; ++c) {
-        const float *gradient = group_of(c)->buffers[0].weights;
+    for (int k = 0; k < kd->groups->n; ++k) {
+        const momentum_group *g = kd->groups->group + k;
+        const float *gradient = g->buffers[0].weights;
         double worst = 0, scale = largest_of(gradient, weights_of(first));
         for (int i = 0; i < SAMPLES; ++i) {
             float *w = first.weights + i * weights_of(first) / SAMPLES, before = *w;
             *w = before + STEP;
-            double above = component_loss(c), width = *w;
+            double above = group_loss(g), width = *w;
             *w = before - STEP;
-            double below = component_loss(c);
+            double below = group_loss(g);
             width -= *w;
             *w = before;
             worst = fmax(worst,
                          fabs((above - below) / width + gradient[w - first.weights]) / scale);
         }
-        check(worst < 5e-3, "%s: off by %.1e of the largest", kd_component_name[c], worst);
+        check(worst < 5e-3, "group %d: off by %.1e of the largest", k, worst);
     }
 }
 
@@ -302,6 +314,53 @@ static void test_step_of_views(void)
     end_views(b);
 }
 
+static double square(const float *a, const float *b, size_t n, int sign)
+{
+    double sum = 0;
+    for (size_t i = 0; i < n; ++i) sum += pow(a[i] + sign * b[i], 2);
+    return sum;
+}
+
+/* Measured are the halves' gradients, of both views, and the momenta before either of them. */
+static void test_gsnr_of_views(void)
+{
+    image_batch b;
+    start_views(STUDENT SEPARATE "gsnr_interval=1\nmethod=crld\nconfidence_weak=.2\n", 0, &b);
+    size_t size = kd->groups->size, all = KD_COMPONENTS * size;
+    float *half[2] = {kd_calloc(all, sizeof(float)), kd_calloc(all, sizeof(float))};
+    for (int k = 0; k < 4; ++k) {
+        momentum_groups *probe = make_groups(kd, 1);
+        enter_view(kd, k / 2);
+        forward();
+        save_task_deltas(kd);
+        allocate_group_deltas(kd->net, probe);
+        backward_images(kd, probe, k % 2 * IMAGES / 2, IMAGES / 2);
+        for (size_t i = 0; i < all; ++i) half[k % 2][i] += probe->momenta[i];
+        free_groups(kd->net, probe);
+    }
+    attach_gsnr(kd, "student.cfg");
+    for (size_t i = 0; i < all; ++i) kd->groups->momenta[i] = .5;
+    kd->net->update = ignore;
+    replicas r = {{kd}, 1, 0};
+    train_replicas(&r, b, 1);
+    for (int c = 0; c < KD_COMPONENTS; ++c) {
+        const float *first = half[0] + c * size, *second = half[1] + c * size;
+        kd_snr found = kd->sampler->samples[0].gradient[c],
+               want = kd_signal_noise(square(first, second, size, 1),
+                                      square(first, second, size, -1), IMAGES / 2, 1);
+        check(fabs(found.signal - want.signal) < 1e-4 * fabs(want.signal) &&
+                  fabs(found.noise - want.noise) < 1e-4 * want.noise,
+              "%s: %g and %g, expected %g and %g", kd_component_name[c], found.signal,
+              found.noise, want.signal, want.noise);
+    }
+    for (size_t i = 0; i < all; ++i)
+        check(kd->sampler->before[i] == .5f, "momentum %zu is not that before the batch", i);
+    assert_int_equal(kd->gsnr.samples, 1);
+    free(half[0]), free(half[1]);
+    release_gsnr(kd);
+    end_views(b);
+}
+
 /* In a step each view has the batch norm of its own images alone. */
 static void test_batch_norm_of_views(void)
 {
@@ -390,6 +449,37 @@ static void test_batch_loss(void)
     start(STUDENT SEPARATE, 0);
     forward();
     check(with > kd->loss[KD_NCG] * 1.01, "the batch's loss is in ncg");
+    free_pair(kd);
+}
+
+/* Of all components together, for DIST's loss is one */
+static void test_dist(void)
+{
+    start(STUDENT "trainer=sgd\nmethod=dist\ninter_weight=2\n", 0);
+    forward();
+    check(kd->loss[KD_NCG] > 0 && !kd->loss[KD_TCG], "its loss is in ncg alone");
+    check_gradients();
+    free_pair(kd);
+}
+
+/* The teacher's logits with swap=1 are those of a teacher that was right. */
+static void test_swap(void)
+{
+    start(STUDENT SEPARATE "swap=1\n", 0);
+    network *teacher = kd->teacher->net;
+    float *logits = output_logits(teacher, &kd->teacher->outputs, 0);
+    forward();
+    double with = kd->loss[KD_NCG];
+    for (int i = 0; i < IMAGES; ++i) {
+        double y[CLASSES];
+        for (int j = 0; j < CLASSES; ++j) y[j] = logits[i * CLASSES + j];
+        kd_swap(CLASSES, y, max_index(kd->net->truth + i * CLASSES, CLASSES));
+        for (int j = 0; j < CLASSES; ++j) logits[i * CLASSES + j] = y[j];
+    }
+    kd->options.swap = 0;
+    kd->teacher->has_run = 1; /* its logits stay */
+    forward();
+    check(kd->loss[KD_NCG] == with, "%g, swapped beforehand %g", with, kd->loss[KD_NCG]);
     free_pair(kd);
 }
 
@@ -540,8 +630,11 @@ int main(void)
         TEST(test_methods_of_views),
         TEST(test_step_of_views),
         TEST(test_batch_norm_of_views),
+        TEST(test_gsnr_of_views),
         TEST(test_warmup_by_epochs),
         TEST(test_batch_loss),
+        TEST(test_dist),
+        TEST(test_swap),
         TEST(test_batch_loss_not_finite),
         TEST(test_batch_loss_alone_in_tog),
         TEST(test_needs),
