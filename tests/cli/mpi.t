@@ -49,14 +49,14 @@ def test(function, name=None):
     return function if WHY_NOT else tap.test(function, name)
 
 
-def launch(ranks, *flags, program=DARKNET):
-    return ["mpirun", "-n", str(ranks), program, *tap.Folder.distill_words(*flags)]
+def launch(folder, ranks, *flags):
+    return ["mpirun", "-n", str(ranks), DARKNET, *folder.distill_words(*flags)]
 
 
 def run(folder, ranks, *flags, command=None):
     """Distils on so many ranks; 0: one process, without mpirun."""
-    words = command or (launch(ranks, *flags) if ranks else
-                        [DARKNET, *tap.Folder.distill_words(*flags)])
+    words = command or (launch(folder, ranks, *flags) if ranks else
+                        [DARKNET, *folder.distill_words(*flags)])
     done = subprocess.run(words, cwd=folder.path, env=LAUNCH, capture_output=True, check=False,
                           timeout=PATIENCE)
     return tap.check_sane(tap.Result(words, done.returncode, done.stdout, done.stderr))
@@ -92,13 +92,16 @@ def same_bits(name, loss=None, ranks=(2, 4, 8), **net):
         folder.write("deepkd.data", data_file(**EVERY))
         folder.write("student.cfg", student_cfg(loss, **net))
         check_same_bits(folder, ranks)
-    test(compare, f"the same bits on 2, 4 and 8 ranks: {name}")
+    test(compare, f"the same bits on {', '.join(map(str, ranks))} ranks: {name}")
 
 
 same_bits("batch norm, [shortcut], [dropout], [connected], two momentum groups")
 same_bits("subdivisions, 16 parts", {"parts": 16}, batch=32, subdivisions=2)
 same_bits("MLKD, whole batches", {"method": "mlkd"}, ranks=(4,))
 same_bits("CRLD, two views", {"method": "crld"}, ranks=(4,))
+same_bits("DIST, wrong logits swapped", {"method": "dist", "swap": 1}, ranks=(4,))
+same_bits("the GSNR measured, two views", {"method": "crld", "gsnr_interval": 2},
+          ranks=(4,))
 same_bits("momenta that follow the GSNR", {"momentum_rule": "gsnr", "gsnr_interval": 2}, ranks=(4,))
 same_bits("[batchnorm], mish, groups, [deconvolutional], [connected] with batch norm",
           ranks=(2, 8), layers=[
@@ -139,6 +142,19 @@ def same_families(folder):
         folder.write("student.cfg", detector_cfg(layers=FAMILIES[kind], width=64, height=64,
                                                  max_batches=3))
         check_same_bits(folder, (4,))
+
+
+@test
+def same_ensemble(folder):
+    """the same bits on 4 ranks: two teachers, the mean of their probabilities"""
+    folder.write("other.cfg", tap.teacher_cfg(width=16, height=20))
+    folder.write("student.cfg", tap.cfg([
+        *tap.STUDENT_LAYERS, *[("teacher", {"cfg": name, "weights": "teacher.weights"})
+                               for name in ("teacher.cfg", "other.cfg")],
+        ("deepkd_loss", {"ensemble": "probabilities"})]))
+    folder.distill_words = lambda *flags: [word for word in tap.Folder.distill_words(*flags)
+                                           if word != "teacher.weights"]
+    check_same_bits(folder, (4,))
 
 
 @test
@@ -210,7 +226,7 @@ def two_hosts(folder):
     expected = outcome(folder)
     folder.forget_run()
     with Hosts() as hosts:
-        run(folder, 0, command=hosts.words(folder, launch(4))).check(0)
+        run(folder, 0, command=hosts.words(folder, launch(folder, 4))).check(0)
     assert outcome(folder) == expected, "other bits"
 
 
@@ -226,7 +242,7 @@ def clear(folder):
 
 
 def start(folder, ranks, *flags):
-    return subprocess.Popen(launch(ranks, *flags), cwd=folder.path, env=LAUNCH, text=True,
+    return subprocess.Popen(launch(folder, ranks, *flags), cwd=folder.path, env=LAUNCH, text=True,
                             stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
@@ -318,7 +334,7 @@ def check_refused(folder, words, command):
 def refuse(name, words, ranks=2, flags=(), **net):
     def check(folder):
         folder.write("student.cfg", student_cfg(**net))
-        check_refused(folder, words, launch(ranks, *flags))
+        check_refused(folder, words, launch(folder, ranks, *flags))
     test(check, name)
 
 
@@ -371,7 +387,7 @@ def error_of_one(folder):
     lines = folder.read("valid.list").decode().split()
     folder.write("class-a-broken.png", "no image")
     folder.write("valid.list", "\n".join([*lines[:7], "class-a-broken.png", *lines[8:]]) + "\n")
-    check_refused(folder, ["rank 1: ", "class-a-broken.png: cannot be decoded"], launch(2))
+    check_refused(folder, ["rank 1: ", "class-a-broken.png: cannot be decoded"], launch(folder, 2))
     check_refused(folder, ["rank 1: ", "teacher.weights"],
                   beside(folder, lambda copy: copy.remove("teacher.weights")))
 
