@@ -113,9 +113,15 @@ static void check_ranks(const setup *s, const run_state *state)
                                        "metric (-map)"};
     const distill_arguments *a = &s->arguments;
     if (count_ranks() == 1) return;
-    uint64_t number[] = {hash_program(),    hash_processor(),        hash_cfg(a->data),
-                         hash_cfg(a->cfg),  state->teacher_cfg_hash, state->teacher_hash,
-                         state->train_hash, hash_list(&s->valid),    state->metric};
+    uint64_t number[] = {hash_file("/proc/self/exe"),
+                         hash_processor(),
+                         hash_cfg(a->data),
+                         hash_cfg(a->cfg),
+                         state->teacher_cfg_hash,
+                         state->teacher_hash,
+                         state->train_hash,
+                         hash_list(&s->valid),
+                         state->metric};
     check_ranks_agree(sizeof(number) / sizeof(*number), name, number);
     if (on_gpu(s->net)) kd_fail("mpirun: found a GPU, expected -nogpu: ranks have CPUs alone");
     check_shares(s->net, a->cfg);

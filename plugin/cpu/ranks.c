@@ -252,17 +252,6 @@ void check_ranks_agree(int n, const char *const *name, const uint64_t *number)
     free(all);
 }
 
-uint64_t hash_program(void)
-{
-    char bytes[1 << 16];
-    uint64_t hash = KD_HASH_START;
-    FILE *fp = fopen("/proc/self/exe", "rb");
-    if (!fp) return 0;
-    for (size_t n; (n = fread(bytes, 1, sizeof(bytes), fp));) hash = kd_hash(hash, bytes, n);
-    fclose(fp);
-    return hash;
-}
-
 uint64_t hash_processor(void)
 {
     unsigned instructions = find_instructions();

@@ -53,9 +53,7 @@ int largest_of_ranks(int x);
 /* Exits unless number[k] is the same on all ranks, and says which `name` is not, on which. */
 void check_ranks_agree(int n, const char *const *name, const uint64_t *number);
 
-/* Numbers that two ranks share when they run the same program, on processors that sums and
- * products are computed alike on. */
-uint64_t hash_program(void);
+/* The same on processors that sums and products are computed alike on */
 uint64_t hash_processor(void);
 
 /* What this rank has sent and received so far, and how long it took, waiting included; all 0

@@ -31,7 +31,7 @@ uint64_t hash_cfg(char *file)
     return hash;
 }
 
-static uint64_t hash_file(const char *file)
+uint64_t hash_file(const char *file)
 {
     unsigned char bytes[1 << 16];
     uint64_t hash = KD_HASH_START;

@@ -59,8 +59,9 @@ void share_state(run_state *state, deepkd *kd);
 /* What the file is; the head of a whole state goes into *state, without its cfg. */
 state_kind find_state(char *file, run_state *state);
 
-/* The hash of a cfg's lines, comments and blanks left out. */
+/* The hash of a cfg's lines, comments and blanks left out; and of a file's bytes. */
 uint64_t hash_cfg(char *file);
+uint64_t hash_file(const char *file);
 
 /*
  * The state of a run before its first batch, and what a saved one must agree with: the

@@ -9,6 +9,7 @@ is killed ends the others.
 """
 import glob
 import os
+import random
 import re
 import shutil
 import signal
@@ -16,6 +17,7 @@ import subprocess
 import time
 
 import tap
+from small_nets import FAMILIES
 from tap import (DARKNET, ENVIRONMENT, PATIENCE, Skip, conv, data_file, detector_cfg, student_cfg,
                  without_time)
 
@@ -47,14 +49,14 @@ def test(function, name=None):
     return function if WHY_NOT else tap.test(function, name)
 
 
-def launch(ranks, *flags, program=DARKNET):
-    return ["mpirun", "-n", str(ranks), program, *tap.Folder.distill_words(*flags)]
+def launch(folder, ranks, *flags):
+    return ["mpirun", "-n", str(ranks), DARKNET, *folder.distill_words(*flags)]
 
 
 def run(folder, ranks, *flags, command=None):
     """Distils on so many ranks; 0: one process, without mpirun."""
-    words = command or (launch(ranks, *flags) if ranks else
-                        [DARKNET, *tap.Folder.distill_words(*flags)])
+    words = command or (launch(folder, ranks, *flags) if ranks else
+                        [DARKNET, *folder.distill_words(*flags)])
     done = subprocess.run(words, cwd=folder.path, env=LAUNCH, capture_output=True, check=False,
                           timeout=PATIENCE)
     return tap.check_sane(tap.Result(words, done.returncode, done.stdout, done.stderr))
@@ -90,18 +92,23 @@ def same_bits(name, loss=None, ranks=(2, 4, 8), **net):
         folder.write("deepkd.data", data_file(**EVERY))
         folder.write("student.cfg", student_cfg(loss, **net))
         check_same_bits(folder, ranks)
-    test(compare, f"the same bits on 2, 4 and 8 ranks: {name}")
+    test(compare, f"the same bits on {', '.join(map(str, ranks))} ranks: {name}")
 
 
 same_bits("batch norm, [shortcut], [dropout], [connected], two momentum groups")
 same_bits("subdivisions, 16 parts", {"parts": 16}, batch=32, subdivisions=2)
 same_bits("MLKD, whole batches", {"method": "mlkd"}, ranks=(4,))
 same_bits("CRLD, two views", {"method": "crld"}, ranks=(4,))
+same_bits("DIST, wrong logits swapped", {"method": "dist", "swap": 1}, ranks=(4,))
+same_bits("the GSNR measured, two views", {"method": "crld", "gsnr_interval": 2},
+          ranks=(4,))
 same_bits("momenta that follow the GSNR", {"momentum_rule": "gsnr", "gsnr_interval": 2}, ranks=(4,))
-same_bits("[batchnorm], mish, groups, [maxpool], [connected] with batch norm",
+same_bits("[batchnorm], mish, groups, [deconvolutional], [connected] with batch norm",
           ranks=(2, 8), layers=[
               conv(8, activation="mish"), ("maxpool", {"size": 2, "stride": 2}),
               conv(8, batch_normalize=None, groups=4, activation="linear"), ("batchnorm", {"affine": 1}),
+              ("deconvolutional", {"filters": 4, "size": 2, "stride": 2, "activation": "relu"}),
+              ("shuffle", {"groups": 2}), ("activation", {"activation": "leaky"}),
               ("connected", {"output": 9, "activation": "relu", "batch_normalize": 1}),
               ("connected", {"output": tap.CLASSES, "activation": "linear"}), ("softmax", {})])
 same_bits("bfloat16", {"precision": "bfloat16"}, ranks=(2, 8))
@@ -123,6 +130,30 @@ def same_detector(folder):
     check_same_bits(folder, (2, 4, 8), "-map")
     folder.write("student.cfg", detector_cfg({"rows": "dense", "box_weight": 1}, tap.REGION,
                                              {"cfg": "teacher.cfg", "resize": 1}))
+    check_same_bits(folder, (4,))
+
+
+@test
+def same_families(folder):
+    """the same bits on 4 ranks: nets of YOLOv4-tiny's, EfficientNet's kind, and with attention"""
+    folder = detector(folder)
+    folder.write("deepkd.data", tap.detector_data(**EVERY))
+    for kind in ("YOLOv4-tiny", "EfficientNet", "attention"):
+        folder.write("student.cfg", detector_cfg(layers=FAMILIES[kind], width=64, height=64,
+                                                 max_batches=3))
+        check_same_bits(folder, (4,))
+
+
+@test
+def same_ensemble(folder):
+    """the same bits on 4 ranks: two teachers, the mean of their probabilities"""
+    folder.write("other.cfg", tap.teacher_cfg(width=16, height=20))
+    folder.write("student.cfg", tap.cfg([
+        *tap.STUDENT_LAYERS, *[("teacher", {"cfg": name, "weights": "teacher.weights"})
+                               for name in ("teacher.cfg", "other.cfg")],
+        ("deepkd_loss", {"ensemble": "probabilities"})]))
+    folder.distill_words = lambda *flags: [word for word in tap.Folder.distill_words(*flags)
+                                           if word != "teacher.weights"]
     check_same_bits(folder, (4,))
 
 
@@ -195,17 +226,23 @@ def two_hosts(folder):
     expected = outcome(folder)
     folder.forget_run()
     with Hosts() as hosts:
-        run(folder, 0, command=hosts.words(folder, launch(4))).check(0)
+        run(folder, 0, command=hosts.words(folder, launch(folder, 4))).check(0)
     assert outcome(folder) == expected, "other bits"
 
 
 # Stopping and going on
 
 LONG = {"max_batches": 400, "policy": "poly", "power": 2}
+KILLS = int(os.environ.get("KILLS", "3"))
+
+
+def clear(folder):
+    for name in folder.names():
+        folder.remove(f"backup/{name}")
 
 
 def start(folder, ranks, *flags):
-    return subprocess.Popen(launch(ranks, *flags), cwd=folder.path, env=LAUNCH, text=True,
+    return subprocess.Popen(launch(folder, ranks, *flags), cwd=folder.path, env=LAUNCH, text=True,
                             stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
@@ -238,8 +275,7 @@ def go_on(folder):
     folder.write("student.cfg", student_cfg(**LONG))
     run(folder, 0).check(0)
     expected = outcome(folder)
-    for name in folder.names():
-        folder.remove(f"backup/{name}")
+    clear(folder)
     for ranks, rank, batch, flags in ((4, 3, 20, ()), (2, 0, 40, ("-resume",)),
                                       (8, 5, 60, ("-resume",))):
         with start(folder, ranks, *flags) as process:
@@ -255,21 +291,34 @@ def go_on(folder):
     assert found[1] == expected[1], "other rows"
 
 
+def kill_one(folder, ranks, *flags):
+    """kill -9 of a rank at a random moment"""
+    rank = random.randrange(ranks)
+    with start(folder, ranks, *flags) as process:
+        wait_for_batch(process, 0)
+        time.sleep(random.uniform(0, 1))
+        victim, began = pid_of(process, rank), time.monotonic()
+        os.kill(victim, signal.SIGKILL)
+        err = process.communicate(timeout=PATIENCE)[1]
+    assert process.returncode, "exit 0"
+    assert time.monotonic() - began < 60, "the others went on"
+    assert re.search(rf"rank {rank}\b.*signal 9|PID {victim}\b", err), err
+    assert not [name for name in folder.names() if name.endswith(".tmp")], folder.names()
+
+
 @test
 def killed(folder):
-    """kill -9 of any rank ends the others, and mpirun says which it was; -resume goes on"""
-    folder.write("deepkd.data", data_file(**EVERY))
-    folder.write("student.cfg", student_cfg(**LONG))
-    for rank, flags in ((1, ()), (0, ("-resume",)), (3, ("-resume",))):
-        with start(folder, 4, *flags) as process:
-            wait_for_batch(process, 5)
-            victim, began = pid_of(process, rank), time.monotonic()
-            os.kill(victim, signal.SIGKILL)
-            err = process.communicate(timeout=PATIENCE)[1]
-        assert process.returncode, "exit 0"
-        assert time.monotonic() - began < 60, "the others went on"
-        assert re.search(rf"rank {rank}\b.*signal 9|PID {victim}\b", err), err
-    assert not [name for name in folder.names() if name.endswith(".tmp")], folder.names()
+    """kill -9 of any rank ends the others, and mpirun says which it was; the same bits at the end"""
+    folder.write("deepkd.data", data_file(eval_interval=100, save_interval=20))
+    folder.write("student.cfg", student_cfg(**{**LONG, "max_batches": 1000 * KILLS}))
+    run(folder, 0).check(0)
+    expected = outcome(folder)[0]
+    clear(folder)
+    for kill in range(KILLS):
+        kill_one(folder, (2, 4, 8)[kill % 3],
+                 *(["-resume"] if "student.state" in folder.names() else []))
+    run(folder, 0, *(["-resume"] if "student.state" in folder.names() else [])).check(0)
+    assert outcome(folder)[0] == expected, "other bits"
 
 
 # Refusals
@@ -285,7 +334,7 @@ def check_refused(folder, words, command):
 def refuse(name, words, ranks=2, flags=(), **net):
     def check(folder):
         folder.write("student.cfg", student_cfg(**net))
-        check_refused(folder, words, launch(ranks, *flags))
+        check_refused(folder, words, launch(folder, ranks, *flags))
     test(check, name)
 
 
@@ -335,6 +384,10 @@ def refuse_others(folder):
 @test
 def error_of_one(folder):
     """what one rank alone finds wrong is said with its number, and ends all"""
+    lines = folder.read("valid.list").decode().split()
+    folder.write("class-a-broken.png", "no image")
+    folder.write("valid.list", "\n".join([*lines[:7], "class-a-broken.png", *lines[8:]]) + "\n")
+    check_refused(folder, ["rank 1: ", "class-a-broken.png: cannot be decoded"], launch(folder, 2))
     check_refused(folder, ["rank 1: ", "teacher.weights"],
                   beside(folder, lambda copy: copy.remove("teacher.weights")))
 
