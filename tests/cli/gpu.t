@@ -249,8 +249,10 @@ def resize(folder):
 
 def stop(folder, batch, *flags):
     """Distils until this batch or a later one, then SIGTERM."""
-    result = folder.distill_until(lambda line: re.match(rf"0*{batch}[:,] ?.* images/s", line),
-                                  signal.SIGTERM, *flags).check(143)
+    def reached(line):
+        found = re.match(r"(\d+)[:,] ?.* images/s", line)
+        return found and int(found[1]) >= batch
+    result = folder.distill_until(reached, signal.SIGTERM, *flags).check(143)
     assert "stopped at batch" in result.out, result.out
 
 
