@@ -84,8 +84,8 @@ def arguments():
                         "and int8, which not every processor has, of methods by trainer, which "
                         "take long, of methods beyond the paper, and of a part of the teacher's "
                         "logits)")
-    parser.add_argument("--baseline", metavar="ROW", default=rows.BASELINE,
-                        help="what the others are compared with (default: %(default)s)")
+    parser.add_argument("--baseline", metavar="ROW", help="what the others are compared with "
+                        f"(default: {rows.BASELINE}; of a sweep its first)")
     parser.add_argument("--sweep", choices=["topk"], help="in place of the task's rows: DeepKD "
                         "without a mask and with K = 1, 2, 4, ... throughout")
     parser.add_argument("--batches", type=positive,
@@ -108,6 +108,7 @@ def arguments():
     if args.sweep:
         data = read(os.path.join(BUILD, args.task.data))
         args.task = rows.sweep_topk(args.task, int(rows.get_option(data, "classes")))
+    args.baseline = args.baseline or (next(iter(args.task.rows)) if args.sweep else rows.BASELINE)
     args.rows = args.rows or [name for name in args.task.rows if name not in rows.ON_REQUEST]
     args.seeds = args.seeds or args.task.seeds
     args.out = os.path.abspath(args.out or os.path.join(BUILD, "table" + args.task.suffix))
