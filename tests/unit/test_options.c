@@ -15,7 +15,7 @@
 typedef struct {
     int whole, choice, untouched;
     double real, pair[2];
-    option_numbers numbers;
+    option_numbers numbers, any;
     char *text;
 } settings;
 
@@ -24,7 +24,8 @@ static const option table[] = {
     {"whole", OPTION_INT, TO(whole), -2, 10, 0},
     {"real", OPTION_REAL, TO(real), .5, 2, 0},
     {"pair", OPTION_PAIR, TO(pair), 0, 1, 0},
-    {"numbers", OPTION_NUMBERS, TO(numbers), 1, 9, 0},
+    {"numbers", OPTION_GROWING, TO(numbers), 1, 9, 0},
+    {"any", OPTION_NUMBERS, TO(any), 1, 9, 0},
     {"choice", OPTION_CHOICE, TO(choice), 0, 0, "red|green|greenish"},
     {"text", OPTION_TEXT, TO(text), 0, 0, 0},
     {"untouched", OPTION_INT, TO(untouched), 0, 1, 0},
@@ -83,6 +84,8 @@ static void test_numbers(void)
     assert_int_equal(read_settings("numbers=3").numbers.n, 1);
     assert_int_equal(read_settings("numbers=1,2,3,4,5,6,7,8").numbers.n, MOST_NUMBERS);
     assert_int_equal(read_settings("real=1").numbers.n, 0);
+    s = read_settings("any=9,1,1");
+    check(s.any.n == 3 && s.any.x[0] == 9 && s.any.x[2] == 1, "numbers in any order");
 }
 
 static void test_comments_are_cut(void)
@@ -150,6 +153,7 @@ static void test_wrong_values(void)
         {"numbers=1,10", "numbers=1,10:", "from 1 to 9"},
         {"numbers=1;2", "numbers=1;2:", nothing},
         {"numbers=1,2,3,4,5,6,7,8,9", "numbers=1,2,3,4,5,6,7,8,9:", "up to 8"},
+        {"any=2,1,2,1,2,1,2,1,2", "any=2,1,2,1,2,1,2,1,2:", "up to 8 numbers"},
         {"numbers=#1", "numbers=:", "from 1 to 9"},
         {"choice=blue", "choice=blue:", "red|green|greenish"},
         {"choice=gree", "choice=gree:", "red|green|greenish"},
@@ -157,7 +161,7 @@ static void test_wrong_values(void)
         {"choice=#red", "choice=:", "red|green|greenish"},
         {"choice=Red", "choice=Red:", "red|green|greenish"},
         {"text=#x", "text=:", "a text"},
-        {"colour=red", "colour=red:", "whole, real, pair, numbers, choice, text, untouched"},
+        {"colour=red", "colour=red:", "whole, real, pair, numbers, any, choice, text, untouched"},
         {"Whole=1", "Whole=1:", "whole, real"},
         {"whole=1\nwhole=1", "whole=1:", "once"},
     };
