@@ -161,7 +161,8 @@ static void test_wrong_values(void)
         {"choice=#red", "choice=:", "red|green|greenish"},
         {"choice=Red", "choice=Red:", "red|green|greenish"},
         {"text=#x", "text=:", "a text"},
-        {"colour=red", "colour=red:", "whole, real, pair, numbers, any, choice, text, untouched"},
+        {"colour=red",
+         "colour=red:", "whole, real, pair, numbers, any, choice, text, untouched"},
         {"Whole=1", "Whole=1:", "whole, real"},
         {"whole=1\nwhole=1", "whole=1:", "once"},
     };
