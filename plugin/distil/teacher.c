@@ -89,6 +89,16 @@ static void name_model(teacher *t)
     t->cfg = kd_copy(t->model);
 }
 
+/* A cfg says itself what its network is given and gives. */
+static void refuse_form(const teacher *t)
+{
+    if (t->form.mean.n || t->form.std.n || t->form.has_probabilities)
+        kd_fail("%s: [teacher] found %s=: expected it with model= alone", t->file,
+                t->form.mean.n  ? "mean"
+                : t->form.std.n ? "std"
+                                : "outputs");
+}
+
 layer parse_teacher(list *options, network *net, int index, char *cfgfile)
 {
     if (index < 1 || index > net->n - 2 || index < net->n - 1 - KD_MOST_TEACHERS)
@@ -101,6 +111,7 @@ layer parse_teacher(list *options, network *net, int index, char *cfgfile)
     read_options(cfgfile, "[teacher]", options, teacher_options, t);
     t->file = kd_copy(cfgfile);
     if (t->model) name_model(t);
+    else refuse_form(t);
     t->student = net;
     layer l = make_pass_through_layer(net, index, forward_teacher_layer);
     l.plugin = t;

@@ -76,6 +76,9 @@ case("a cfg given as teacher weights", "teacher.cfg", "bytes, expected",
      args="distill deepkd.data student.cfg teacher.cfg")
 case("no teacher weights anywhere", "student.cfg", "[teacher] has no weights=", "expected",
      args="distill deepkd.data student.cfg")
+for key, value in (("mean", "0,0,0"), ("std", "1,1,1"), ("outputs", "probabilities")):
+    case(f"{key}= of a teacher that is no ONNX file", "student.cfg", f"[teacher] found {key}=",
+         "expected it with model=", student=student_cfg(teacher={"cfg": "teacher.cfg", key: value}))
 case("no teacher cfg anywhere", "student.cfg", "[teacher] has no cfg=", "deepkd.data",
      "no teacher=", "expected", student=student_cfg(teacher={"weights": "w"}))
 case("a student cfg in the backup folder", "backup/student.cfg", "expected another backup=",
