@@ -11,6 +11,7 @@
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 /* In the file's head, so that no other database is taken for one of ours */
 #define APPLICATION_ID 1145785412 /* "DKLD" */
@@ -107,11 +108,30 @@ static void make_tables(const logit_cache *c)
     run_sql(c, sql);
 }
 
+/* The file that this program has made, until something is saved in it */
+static const char *unsaved;
+
+/* At exit: who is refused leaves nothing. */
+static void remove_unsaved(void)
+{
+    if (!unsaved) return;
+    char *journal = kd_calloc(strlen(unsaved) + sizeof("-journal"), 1);
+    sprintf(journal, "%s-journal", unsaved);
+    unlink(unsaved);
+    unlink(journal);
+    free(journal);
+}
+
 logit_cache *make_logit_cache(const char *file)
 {
+    int is_new = access(file, F_OK);
     logit_cache *c = open_database(file, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE);
     run_sql(c, "PRAGMA locking_mode = EXCLUSIVE");
     run_sql(c, "BEGIN IMMEDIATE");
+    if (is_new) {
+        unsaved = file;
+        atexit(remove_unsaved);
+    }
     if (ask(c, "SELECT count(*) FROM sqlite_master")) check_is_ours(c);
     else make_tables(c);
     prepare_use(c);
@@ -247,6 +267,7 @@ void copy_cached_logits(logit_cache *from, logit_cache *to)
 void save_logit_cache(logit_cache *c)
 {
     run_sql(c, "COMMIT; BEGIN IMMEDIATE");
+    unsaved = 0;
 }
 
 #else

@@ -19,7 +19,8 @@
 
 typedef struct logit_cache logit_cache;
 
-/* To be read; and to be written, made if it is not there. Close it in the end. */
+/* To be read; and to be written, made if it is not there, and gone again at exit if nothing has
+ * been saved in it. Close it in the end. */
 logit_cache *open_logit_cache(const char *file);
 logit_cache *make_logit_cache(const char *file);
 void close_logit_cache(logit_cache *c);
