@@ -41,16 +41,13 @@ static void print_header(FILE *fp, int images, int classes)
     fprintf(fp, "%s%*s\n", header, LENGTH - 1 - n, "");
 }
 
-static void write_logits_file(char *file, const image_list *list, const float *logits,
-                              int classes)
+static void print_logits(FILE *fp, const image_list *list, const float *logits, int classes)
 {
-    FILE *fp = open_atomic(file);
     print_header(fp, list->n, classes);
     for (int i = 0; i < list->n; ++i) {
         fwrite(list->targets + i, sizeof(int32_t), 1, fp);
         fwrite(logits + (size_t)i * classes, sizeof(float), classes, fp);
     }
-    close_atomic(fp, file);
 }
 
 int run_logits(int argc, char **argv)
@@ -60,12 +57,14 @@ int run_logits(int argc, char **argv)
     evaluation e;
     read_command(&logits_command, argc, argv, 3, &a);
     open_single(&s, a.data, a.cfg, a.weights, a.threads, A_CLASSIFIER);
+    FILE *fp = open_atomic(a.out); /* what can't be written is known at once */
     int classes = s.outputs.classes;
     float *logits = kd_calloc((size_t)s.valid.n * classes, sizeof(float));
     evaluate_classifier(s.net, &s.outputs, &s.valid, s.how.top, a.threads, s.how.stop, &e,
                         logits);
     if (!isfinite(e.loss)) kd_fail("%s: the network's output is not finite", a.weights);
-    write_logits_file(a.out, &s.valid, logits, classes);
+    print_logits(fp, &s.valid, logits, classes);
+    close_atomic(fp, a.out);
     printf("%d images of %d classes, loss %f, top-1 %.2f %%\n", s.valid.n, classes, e.loss,
            100 * e.score[0]);
     free(logits);
