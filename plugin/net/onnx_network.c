@@ -161,6 +161,8 @@ static void check_shape(const char *file, const onnx_shape *shape, const onnx_fo
             "classes, boxes] with a box for each cell of 8, 16 and 32 pixels of its %d x %d, "
             "%d of them",
             file, shape->rows, shape->columns, shape->w, shape->h, count_cells(shape));
+    if (shape->columns && form->has_probabilities)
+        kd_fail("%s: [teacher] outputs=probabilities: expected it of a classifier alone", file);
     if (form->mean.n != form->std.n || (form->mean.n && form->mean.n != shape->c))
         kd_fail(
             "%s: [teacher] found %d numbers of mean= and %d of std=, expected %d of both, one "

@@ -25,8 +25,8 @@ typedef struct {
  *   its grid. Its logits are ln(p / (1 - p)), that of the objectness the largest of them, and
  * the boxes' those that Darknet's own decoding, with scale_x_y=33, makes the boxes of.
  *
- * Exits, naming the file, on other outputs, on means of another number of channels, and as
- * open_onnx.
+ * Exits, naming the file, on other outputs, on has_probabilities of a detector, on means or
+ * deviations of another number than channels, and as open_onnx.
  */
 network *make_onnx_network(const char *file, int batch, const onnx_form *form);
 

@@ -160,6 +160,10 @@ def detector(folder):
         assert "teacher: an ONNX model, input 64 x 64 x 3\n" in result.check(0).out, result.out
         losses.append(detectors.read(WEIGHTS))
     assert len(set(losses)) == 3, "the teacher taught nothing"
+    both = {"model": GRIDS, "outputs": "probabilities"}
+    detectors.write("student.cfg", detector_cfg(teacher=both))
+    check_error(detectors.darknet("distill", "deepkd.data", "student.cfg", "-clear").check(1),
+                ["grids.onnx: [teacher] outputs=probabilities"])
 
 
 # What does not fit
