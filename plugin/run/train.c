@@ -114,6 +114,7 @@ static void save_run(loop *run)
     save_weights(run->net, run->t->files.last);
     if (run->t->resumed || run->has_saved)
         keep_checkpoint(run->t->files.state, run->t->files.previous);
+    else unlink(run->t->files.previous); /* of a run that -clear has ended */
     save_checkpoint(run->t->files.state, run->state, run->kd);
     run->has_saved = 1;
 }
@@ -220,14 +221,6 @@ static void save_final(loop *run)
                run->t->files.plain_cfg, why);
 }
 
-/* Of a run that -clear has ended the states go with the CSV: -resume would take it up again. */
-static void forget_cleared(const training *t)
-{
-    if (t->resumed || !is_first_rank()) return;
-    unlink(t->files.state);
-    unlink(t->files.previous);
-}
-
 /* Opens the log and begins to load. */
 static loop start_loop(const training *t)
 {
@@ -236,7 +229,6 @@ static loop start_loop(const training *t)
     loop run = {
         .t = t, .state = t->state, .kd = kd, .net = net, .width = net->w, .height = net->h};
     run.weights = network_arrays(net);
-    forget_cleared(t);
     run.log = open_log(t->files.csv, t->valid.is_detector,
                        t->resumed ? (long)get_current_batch(net) : -1);
     if (kd->sampler)

@@ -324,16 +324,6 @@ def fresh_run_over_another(folder):
 
 
 @test
-def cleared(folder):
-    """what -clear began, and a kill ended before its first save, is not taken for the run before"""
-    set_up(folder)
-    folder.distill().check(0)
-    folder.distill_until(lambda line: " images/s" in line, signal.SIGKILL, "-clear")
-    assert "student.state" not in folder.names(), folder.names()
-    tap.check_error(folder.distill("-resume").check(1), ["student.state"])
-
-
-@test
 def comments(folder):
     """-resume after a change of comments and blanks in the cfg goes on"""
     set_up(folder)
